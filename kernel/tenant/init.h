@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * init.h - how pandod and the guest kernel talk to a tenant's pando-init.
+ *
+ * pando-init is pid 1 of the tenant's pid namespace on one node. It keeps what
+ * must survive the death of a guest kernel: descriptors by name (the store) and
+ * the request slots. It starts session leaders, steers pids, holds the lease.
+ *
+ * Transport: AF_UNIX SOCK_SEQPACKET; one datagram is one message, descriptors
+ * ride along as SCM_RIGHTS. Both ends run the same build (a tenant is restarted
+ * to upgrade), so the structs go over as they are; lengths are checked all the
+ * same, and a wrong message is answered with -EPROTO and counted, never obeyed.
+ *
+ * Requests of one connection are answered in order. Events (INIT_EV_*) come in
+ * between on connections that said INIT_WATCH.
+ */
+#ifndef KERNEL_TENANT_INIT_H
+#define KERNEL_TENANT_INIT_H
+
+#include "base/types.h"
+
+#define INIT_KEY_MAX 48    /* bytes with the NUL: "listener.0", "pty.7", "uffd.4711" */
+#define INIT_MSG_MAX 65536 /* bytes of one message, header included */
+#define INIT_FDS_MAX 16
+
+/* Descriptors that pando-init and pando-kernel find open when they are exec'd. */
+enum {
+	INIT_FD_CONTROL = 3, /* pando-init: the connection of pandod */
+	INIT_FD_LISTEN = 4,  /* pando-init: listening socket for later pandods */
+	INIT_FD_FILTER =
+		5, /* pando-init: memfd with the guests' seccomp program (struct sock_filter[]) */
+
+	KERNEL_FD_POD = 3,  /* pando-kernel: rpc connection to pandod (socketpair) */
+	KERNEL_FD_INIT = 4, /* pando-kernel: connection to pando-init */
+	KERNEL_FD_PROC =
+		5, /* pando-kernel: a directory descriptor of the node's procfs (hidepid) */
+};
+
+enum init_op {
+	INIT_HELLO = 1, /* arg0: enum init_role. First message of a connection. A new kernel
+			   supersedes the old. */
+	INIT_PUT,       /* key + one fd: keep it. -EEXIST: the key is taken (the fd is refused). */
+	INIT_GET,       /* key -> one fd (a duplicate; the store keeps its own). -ENOENT. */
+	INIT_DROP,      /* key. -ENOENT. */
+	INIT_LIST,      /* payload: key prefix -> payload: matching keys, each with its NUL */
+	INIT_SPAWN,     /* payload: struct init_spawn; fds: stdin, stdout, stderr (none with a tty).
+			 * -> arg0: pid in the tenant; fds: pidfd[, pty master]. Or -errno of the failed
+			 * step. */
+	INIT_BLOCK,  /* arg0: first pid, arg1: count: steer pids into this block, until the next one
+			is given */
+	INIT_CURSOR, /* -> arg0: last pid given out natively, arg1: free pids left in the block */
+	INIT_LEASE, /* arg0: milliseconds. pandod only. Guests are frozen 10 s and killed 30 s after
+		       it ends. */
+	INIT_WATCH, /* events to this connection from now on; unacknowledged ones are told again */
+	INIT_ACK,   /* arg0: event number: forget it */
+	INIT_SHUTDOWN, /* pandod only: kill all guests, exit */
+
+	INIT_EV_EXIT = 100, /* arg0: pid of a session leader or orphan that was reaped; arg1: wait
+			       status; arg2: event number */
+	INIT_EV_STORED, /* payload: key that somebody else stored (how a new pandod finds the guest
+			   kernel) */
+};
+
+enum init_role {
+	INIT_ROLE_POD = 1,
+	INIT_ROLE_KERNEL,
+};
+
+struct init_msg {
+	uint32_t op;    /* enum init_op; a reply carries the request's */
+	int32_t result; /* replies: 0 or more, or -errno */
+	uint64_t arg[3];
+	char key[INIT_KEY_MAX];
+	/* the payload follows, up to INIT_MSG_MAX in all */
+};
+
+enum {
+	INIT_SPAWN_TTY = 1, /* a new pty of the tenant's devpts as stdin, stdout, stderr and
+			       controlling terminal */
+};
+
+/* Payload of INIT_SPAWN: this, then argc + envc strings and the working directory, each with its
+ * NUL. */
+struct init_spawn {
+	uint32_t flags;
+	uint32_t uid; /* inside the tenant; the group is the same */
+	uint32_t argc;
+	uint32_t envc;
+	uint16_t rows;
+	uint16_t cols;
+};
+
+/*
+ * Request slots, in the memfd that the store keeps under INIT_KEY_SLOTS; the
+ * guest kernel maps it. A notification is received *into* a slot, so that it is
+ * known before anybody could die: a slot whose id is not 0 and whose state is
+ * not SENT is unfinished, and the successor redoes it or answers it. The id is
+ * the idempotency key of whatever it causes on other nodes.
+ */
+#define INIT_KEY_SLOTS "slots"
+#define INIT_KEY_LISTENER                                                                          \
+	"listener"         /* the seccomp listener of all guests of this tenant on this node */
+#define INIT_KEY_POD "pod" /* rpc connection to a new pandod, put there by it */
+#define INIT_SLOTS   1024
+
+enum init_slot_state {
+	INIT_SLOT_TAKEN = 0, /* received, or free while id is 0 */
+	INIT_SLOT_DONE = 1,  /* its effect is done, result holds the answer */
+	INIT_SLOT_SENT = 2,  /* answered; may be used again */
+};
+
+struct init_slot {
+	uint32_t state;
+	int32_t error;    /* the answer: negative errno, or 0 */
+	int64_t val;      /* the answer: return value */
+	uint32_t flags;   /* the answer: SECCOMP_USER_NOTIF_FLAG_CONTINUE or 0 */
+	uint32_t step;    /* free for the handler: how far a call of several steps has come */
+	uint64_t note[4]; /* free for the handler: what its next step needs */
+	uint8_t notif[80]
+		__attribute__((aligned(8))); /* struct seccomp_notif; its id comes first */
+};
+
+#endif

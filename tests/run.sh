@@ -1,0 +1,118 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Runs the tests, layer by layer, and prints one line each. Called by `make test`.
+#
+#	tests/run.sh [LAYER...]      unit sim guest int fuzz tidy san; all of them without an argument
+#	ONLY=pattern tests/run.sh    only tests whose name matches the shell pattern
+#
+# A test is an executable: exit 0 passed, 77 skipped (its last line says why), anything else failed.
+# A skip counts as a failure unless its name stands in tests/skips. Each test has a directory of its own
+# as $PANDO_TEST_DIR (names and ports are derived from it), a time limit, and must leave nothing behind.
+set -u
+cd "$(dirname "$0")/.." || exit 2
+B=${B:-$PWD/build/gcc}
+export B BIN=$B/bin
+layers=${*:-tidy unit sim guest fuzz int san}
+passed=0 failed=0 skipped=0 count=0
+# Abstract enough not to collide with another run on this machine, short enough for a unix socket path.
+work=$(mktemp -d /tmp/ptXXXXXX) || exit 2
+trap 'rm -rf "$work" "$work"-*' EXIT
+
+# What a test in directory $1 left behind: its processes, mounts, namespaces and cgroups carry that name.
+leftovers() {
+	local pid name
+	name=$(basename "$1")
+	for pid in /proc/[0-9]*; do
+		if tr '\0' '\n' 2>/dev/null <"$pid/environ" | grep -qF "PANDO_TEST_DIR=$1" ||
+			tr '\0' ' ' 2>/dev/null <"$pid/cmdline" | grep -qF "$1"; then
+			echo "process $(tr '\0' ' ' 2>/dev/null <"$pid/cmdline")"
+		fi
+	done
+	grep -F "$name" /proc/self/mountinfo | awk '{print "mount " $5}'
+	ip netns list 2>/dev/null | grep -F "$name" | awk '{print "netns " $1}'
+	find /sys/fs/cgroup -type d -name "*$name*" 2>/dev/null | sed 's/^/cgroup /'
+}
+
+report() { # name verdict seconds [detail]
+	printf '%-46s %-7s %6.2fs %s\n' "$1" "$2" "$3" "${4:-}"
+}
+
+run_one() { # layer name seconds command...
+	local layer=$1 name=$2 limit=$3 t0 t1 code dir log verdict=passed detail= left
+	shift 3
+	# shellcheck disable=SC2254
+	case "$name" in ${ONLY:-*}) ;; *) return ;; esac
+	count=$((count + 1))
+	dir=$work-$layer$count
+	log=$work/$layer$count.log
+	mkdir -p "$dir"
+	t0=$(date +%s%N)
+	PANDO_TEST_DIR=$dir timeout -k 10 "$limit" "$@" >"$log" 2>&1 </dev/null
+	code=$?
+	t1=$(date +%s%N)
+	left=$(leftovers "$dir")
+	if [ $code = 77 ]; then
+		detail=$(tail -n 1 "$log")
+		if grep -qxF "$layer/$name" tests/skips 2>/dev/null; then
+			verdict=skipped
+		else
+			verdict=failed
+			detail="skips without standing in tests/skips: $detail"
+		fi
+	elif [ $code = 124 ] || [ $code = 137 ]; then
+		verdict=failed
+		detail="took longer than $limit s"
+	elif [ $code != 0 ]; then
+		verdict=failed
+		detail="exit status $code"
+	fi
+	if [ "$verdict" = passed ] && [ -n "$left" ]; then
+		verdict=failed
+		detail="left behind: $(echo "$left" | head -5 | tr '\n' ';')"
+	fi
+	report "$layer/$name" "$verdict" "$(((t1 - t0) / 10000000))e-2" "$detail"
+	case $verdict in
+	passed) passed=$((passed + 1)) ;;
+	skipped) skipped=$((skipped + 1)) ;;
+	failed)
+		failed=$((failed + 1))
+		sed 's/^/    | /' "$log" | tail -n "${TAIL:-40}"
+		;;
+	esac
+	rm -rf "$dir"
+}
+
+run_layer() {
+	local t
+	case $1 in
+	tidy) run_one tidy tree 600 ./tests/tidy.sh ;;
+	unit) for t in "$B"/unit/*; do [ -x "$t" ] && run_one unit "$(basename "$t")" 60 "$t"; done ;;
+	sim) for t in tests/sim/*.sh; do [ -x "$t" ] && run_one sim "$(basename "$t" .sh)" 300 "$t"; done ;;
+	guest) [ -x tests/guest/run.sh ] && run_one guest natively 300 ./tests/guest/run.sh native ;;
+	fuzz) for t in "$B"/fuzz/*; do [ -x "$t" ] && run_one fuzz "$(basename "$t")" 120 "$t"; done ;;
+	int) for t in tests/int/*.sh; do [ -x "$t" ] && run_one int "$(basename "$t" .sh)" 300 "$t"; done ;;
+	san)
+		# The unit tests and fuzzers once more under the address and undefined-behaviour sanitizers.
+		if ! make -s -j"$(nproc)" SAN=1 build-tests >"$work/san.log" 2>&1; then
+			report san/build failed 0
+			tail -20 "$work/san.log"
+			failed=$((failed + 1))
+			return
+		fi
+		for t in build/gcc-san/unit/* build/gcc-san/fuzz/*; do
+			[ -x "$t" ] && [ -f "$t" ] && run_one san "$(basename "$t")" 240 "$t"
+		done
+		;;
+	*)
+		echo "run.sh: no layer '$1'; try: tests/run.sh unit sim guest int fuzz tidy san" >&2
+		exit 2
+		;;
+	esac
+}
+
+for layer in $layers; do
+	run_layer "$layer"
+done
+echo
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed = 0 ] && [ $((passed + skipped)) -gt 0 ]
