@@ -38,7 +38,7 @@ enum {
 
 enum init_op {
 	INIT_HELLO = 1, /* arg0: enum init_role. First message of a connection. A new kernel
-			   supersedes the old. */
+			   supersedes the old. -> arg0: inode of the tenant's pid namespace */
 	INIT_PUT,       /* key + one fd: keep it. -EEXIST: the key is taken (the fd is refused). */
 	INIT_GET,       /* key -> one fd (a duplicate; the store keeps its own). -ENOENT. */
 	INIT_DROP,      /* key. -ENOENT. */
