@@ -281,6 +281,7 @@ static int loop_init(struct loop *l, const struct loop_backend_ops *ops)
 	l->now_ns = clock_mono_ns();
 	list_init(&l->posts);
 	list_init(&l->ops_live);
+	list_init(&l->hooks);
 	CHECK(pthread_mutex_init(&l->post_lock, NULL) == 0);
 	l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (l->wake_fd < 0)
@@ -346,17 +347,32 @@ void loop_stop(struct loop *l)
 	l->stop = true;
 }
 
-void loop_on_turn_end(struct loop *l, void (*cb)(void *arg), void *arg)
+void loop_hook_add(struct loop *l, struct loop_hook *h, void (*cb)(struct loop_hook *h))
 {
-	l->turn_end = cb;
-	l->turn_end_arg = arg;
+	h->cb = cb;
+	list_add_tail(&l->hooks, &h->link);
+}
+
+void loop_hook_del(struct loop *l, struct loop_hook *h)
+{
+	list_del(&h->link);
+}
+
+static void run_hooks(struct loop *l)
+{
+	struct loop_hook *h, *next;
+
+	list_for_each_safe (h, next, &l->hooks, link)
+		h->cb(h);
 }
 
 int loop_turn(struct loop *l, uint64_t timeout_ns)
 {
-	uint64_t now = clock_mono_ns();
+	uint64_t now;
 	int r;
 
+	run_hooks(l);
+	now = clock_mono_ns();
 	if (l->heap_len > 0) {
 		uint64_t due = l->heap[1]->due_ns;
 
@@ -366,8 +382,7 @@ int loop_turn(struct loop *l, uint64_t timeout_ns)
 	if (r < 0)
 		return r;
 	run_timers(l);
-	if (l->turn_end)
-		l->turn_end(l->turn_end_arg);
+	run_hooks(l);
 	return 0;
 }
 

@@ -45,8 +45,17 @@ must_check int loop_turn(struct loop *l, uint64_t timeout_ns);
 /* Time at the start of this turn, ns. */
 uint64_t loop_now_ns(const struct loop *l);
 
-/* Called after the callbacks of each turn, before waiting: where a turn's work is batched. */
-void loop_on_turn_end(struct loop *l, void (*cb)(void *arg), void *arg);
+/*
+ * Called before the loop waits and once more when a turn's callbacks are done: where a turn's work
+ * is batched (one write for many messages, one log record for many commands). Work that was queued
+ * outside of callbacks is thus seen too. A hook may delete itself, not others.
+ */
+struct loop_hook {
+	struct list link;
+	void (*cb)(struct loop_hook *h);
+};
+void loop_hook_add(struct loop *l, struct loop_hook *h, void (*cb)(struct loop_hook *h));
+void loop_hook_del(struct loop *l, struct loop_hook *h);
 
 /* ---- descriptors, level-triggered ---- */
 struct loop_fd {

@@ -63,8 +63,7 @@ struct loop {
 	size_t heap_len;
 	size_t heap_cap;
 
-	void (*turn_end)(void *arg);
-	void *turn_end_arg;
+	struct list hooks;
 
 	int wake_fd; /* eventfd: a post is pending */
 	struct loop_fd wake_watch;

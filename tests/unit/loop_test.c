@@ -226,6 +226,35 @@ static void a_durable_write_can_be_read_back(void **state)
 	close(fd);
 }
 
+static void count_hook(struct loop_hook *h)
+{
+	calls++;
+}
+
+static void leave_hook(struct loop_hook *h)
+{
+	calls++;
+	loop_hook_del(l, h);
+}
+
+static void hooks_run_every_turn_until_they_leave(void **state)
+{
+	struct loop_hook stays, leaves;
+	int before;
+
+	loop_hook_add(l, &leaves, leave_hook);
+	loop_hook_add(l, &stays, count_hook);
+	assert_int_equal(loop_turn(l, 0), 0);
+	assert_true(calls >= 2);
+	before = calls;
+	assert_int_equal(loop_turn(l, 0), 0);
+	assert_true(calls > before);
+	loop_hook_del(l, &stays);
+	before = calls;
+	assert_int_equal(loop_turn(l, 0), 0);
+	assert_int_equal(calls, before);
+}
+
 #define BOTH(f)                                                                                    \
 	{ #f " (io_uring)", f, with_uring, stop, NULL },                                           \
 	{                                                                                          \
@@ -241,6 +270,7 @@ int main(void)
 		BOTH(the_end_of_a_child_is_reported_and_reaped),
 		BOTH(posts_from_another_thread_all_arrive),
 		BOTH(a_durable_write_can_be_read_back),
+		BOTH(hooks_run_every_turn_until_they_leave),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
