@@ -3,14 +3,15 @@
 #
 # Sources are found by wildcard: a new .c file in a room needs no line here. Every room goes into one
 # archive, of which each program links what it uses. Variants: SAN=1 (address and undefined-behaviour
-# sanitizers), CC=clang, O=-O0; each has a build directory of its own.
+# sanitizers), MUTANTS=1 (broken variants of cores, base/mutant.h), CC=clang, O=-O0; each has a build
+# directory of its own.
 
 CC ?= gcc
 ifeq ($(origin CC),default)
 CC := gcc
 endif
 O ?= -O2
-variant := $(notdir $(CC))$(if $(SAN),-san)$(filter-out -O2,$(O))
+variant := $(notdir $(CC))$(if $(SAN),-san)$(if $(MUTANTS),-mutants)$(filter-out -O2,$(O))
 B := build/$(variant)
 BIN := $(B)/bin
 
@@ -22,6 +23,9 @@ WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointe
 CFLAGS_ALL := -std=gnu11 $(O) -g -D_GNU_SOURCE -I. -I$(B)/gen $(WARN) -fno-strict-aliasing \
 	-ffile-prefix-map=$(CURDIR)/= -pthread $(CFLAGS)
 LDFLAGS_ALL := -pthread -Wl,--as-needed $(LDFLAGS)
+ifdef MUTANTS
+CFLAGS_ALL += -DPANDO_MUTANTS
+endif
 ifdef SAN
 CFLAGS_ALL += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 LDFLAGS_ALL += -fsanitize=address,undefined
