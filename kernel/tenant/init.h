@@ -11,8 +11,9 @@
  * to upgrade), so the structs go over as they are; lengths are checked all the
  * same, and a wrong message is answered with -EPROTO and counted, never obeyed.
  *
- * Requests of one connection are answered in order. Events (INIT_EV_*) come in
- * between on connections that said INIT_WATCH.
+ * Requests of one connection are answered in order, but INIT_SPAWN. Events
+ * (INIT_EV_*) come in between on connections that said INIT_WATCH. A connection
+ * that does not read what it is sent is closed; it may come back and WATCH again.
  */
 #ifndef KERNEL_TENANT_INIT_H
 #define KERNEL_TENANT_INIT_H
@@ -25,40 +26,49 @@
 
 /* Descriptors that pando-init and pando-kernel find open when they are exec'd. */
 enum {
-	INIT_FD_CONTROL = 3, /* pando-init: the connection of pandod */
-	INIT_FD_LISTEN = 4,  /* pando-init: listening socket for later pandods */
-	INIT_FD_FILTER =
-		5, /* pando-init: memfd with the guests' seccomp program (struct sock_filter[]) */
+	INIT_FD_CONTROL = 3, /* pando-init: the connection of pandod, role POD from the start */
+	INIT_FD_LISTEN = 4,  /* pando-init: listening socket for later connections */
+	INIT_FD_FILTER = 5,  /* pando-init: memfd with the guests' struct sock_filter[] */
+	INIT_FD_MORE = 6,    /* pando-init: what its arguments "NAME=FD" tell */
 
 	KERNEL_FD_POD = 3,  /* pando-kernel: rpc connection to pandod (socketpair) */
-	KERNEL_FD_INIT = 4, /* pando-kernel: connection to pando-init */
-	KERNEL_FD_PROC =
-		5, /* pando-kernel: a directory descriptor of the node's procfs (hidepid) */
+	KERNEL_FD_INIT = 4, /* pando-kernel: connection to pando-init, HELLO is said already */
+	KERNEL_FD_PROC = 5, /* pando-kernel: procfs of the node's pid namespace, only its own
+			     * tenant's processes visible: openat(KERNEL_FD_PROC, "4711/maps") */
+	KERNEL_FD_UFFD = 6, /* pando-kernel: /dev/userfaultfd; closed where the host has none */
 };
 
 enum init_op {
-	INIT_HELLO = 1, /* arg0: enum init_role. First message of a connection. A new kernel
-			   supersedes the old. -> arg0: inode of the tenant's pid namespace */
-	INIT_PUT,       /* key + one fd: keep it. -EEXIST: the key is taken (the fd is refused). */
+	INIT_HELLO = 1, /* arg0: enum init_role -> arg0: inode of the tenant's pid namespace, fd:
+			 * pidfd of pando-init. First message of a connection; the role is for good
+			 * (another one: -EPERM; the same again: the same answer). A new kernel's
+			 * connection supersedes the old one's, which is closed. */
+	INIT_PUT,       /* key + one fd: keep it. -EEXIST: the key is taken. -ENOSPC: full. */
 	INIT_GET,       /* key -> one fd (a duplicate; the store keeps its own). -ENOENT. */
 	INIT_DROP,      /* key. -ENOENT. */
-	INIT_LIST,      /* payload: key prefix -> payload: matching keys, each with its NUL */
+	INIT_LIST,      /* key: a prefix -> payload: matching keys, each with its NUL */
 	INIT_SPAWN,     /* payload: struct init_spawn; fds: stdin, stdout, stderr (none with a tty).
-			 * -> arg0: pid in the tenant; fds: pidfd[, pty master]. Or -errno of the failed
-			 * step. */
-	INIT_BLOCK,  /* arg0: first pid, arg1: count: steer pids into this block, until the next one
-			is given */
-	INIT_CURSOR, /* -> arg0: last pid given out natively, arg1: free pids left in the block */
-	INIT_LEASE, /* arg0: milliseconds. pandod only. Guests are frozen 10 s and killed 30 s after
-		       it ends. */
+			 * -> arg0: pid in the tenant, fds: pidfd[, pty master], once its exec has
+			 * succeeded. Or -errno, arg0: enum init_step that failed. Not answered
+			 * while no guest kernel runs; others overtake it, see tag. The master of
+			 * a tty is in the store as well ("pty.PID") until the exit is acknowledged.
+			 * -ENOSPC: no pid block yet. -EBUSY: too many at once. */
+	INIT_BLOCK,     /* arg0: first pid, arg1: count: steer pids into this block too. Fine if it
+			 * is known already. -EINVAL, -ENOSPC. */
+	INIT_UNBLOCK,   /* arg0: first pid: give out no more of this block. -ENOENT. */
+	INIT_CURSOR,    /* -> arg0: last pid given out natively; arg1: pids in all blocks;
+			 * arg2: pids found outside every block since the start (should stay 0) */
+	INIT_LEASE, /* POD only. arg0: milliseconds from now. Guests are frozen arg1 ms after its
+		     * end (0: 10,000), and killed arg2 ms after it (0: 30,000); pando-init then
+		     * exits. No limit until the first one. Renewal thaws. */
 	INIT_WATCH, /* events to this connection from now on; unacknowledged ones are told again */
-	INIT_ACK,   /* arg0: event number: forget it */
-	INIT_SHUTDOWN, /* pandod only: kill all guests, exit */
+	INIT_ACK,   /* POD only. arg0: event number: forget it */
+	INIT_SHUTDOWN, /* POD only: pando-init exits, which kills all guests. No answer. */
 
-	INIT_EV_EXIT = 100, /* arg0: pid of a session leader or orphan that was reaped; arg1: wait
-			       status; arg2: event number */
-	INIT_EV_STORED, /* payload: key that somebody else stored (how a new pandod finds the guest
-			   kernel) */
+	INIT_EV_EXIT = 100, /* arg0: pid of a session leader (INIT_SPAWN) that was reaped; arg1:
+			     * its wait status; arg2: event number */
+	INIT_EV_STORED,     /* key: what another connection stored (how a new pandod finds the guest
+			     * kernel) */
 };
 
 enum init_role {
@@ -66,9 +76,22 @@ enum init_role {
 	INIT_ROLE_KERNEL,
 };
 
+/* Where a SPAWN failed. */
+enum init_step {
+	INIT_STEP_REQUEST = 1, /* refused before anything was started */
+	INIT_STEP_CLONE,
+	INIT_STEP_TTY,
+	INIT_STEP_CGROUP,
+	INIT_STEP_IDS,
+	INIT_STEP_CHDIR,
+	INIT_STEP_EXEC,
+};
+
 struct init_msg {
 	uint32_t op;    /* enum init_op; a reply carries the request's */
 	int32_t result; /* replies: 0 or more, or -errno */
+	uint32_t tag;   /* chosen by the requester; a reply carries the request's */
+	uint32_t reserved;
 	uint64_t arg[3];
 	char key[INIT_KEY_MAX];
 	/* the payload follows, up to INIT_MSG_MAX in all */
@@ -79,11 +102,14 @@ enum {
 			       controlling terminal */
 };
 
-/* Payload of INIT_SPAWN: this, then argc + envc strings and the working directory, each with its
- * NUL. */
+/*
+ * Payload of INIT_SPAWN: this, then argc + envc strings and the working directory, each with its
+ * NUL. argv[0] is the program, an absolute path; a leading '-' in front of it is left out for
+ * the exec ("-/bin/bash" is a login shell).
+ */
 struct init_spawn {
 	uint32_t flags;
-	uint32_t uid; /* inside the tenant; the group is the same */
+	uint32_t uid; /* inside the tenant, not 0; the group is the same */
 	uint32_t argc;
 	uint32_t envc;
 	uint16_t rows;
@@ -98,10 +124,17 @@ struct init_spawn {
  * the idempotency key of whatever it causes on other nodes.
  */
 #define INIT_KEY_SLOTS "slots"
-#define INIT_KEY_LISTENER                                                                          \
-	"listener"         /* the seccomp listener of all guests of this tenant on this node */
-#define INIT_KEY_POD "pod" /* rpc connection to a new pandod, put there by it */
-#define INIT_SLOTS   1024
+/* The seccomp listener of all guests of this tenant on this node. */
+#define INIT_KEY_LISTENER "listener"
+/* The rpc connection to a new pandod, put there by it. */
+#define INIT_KEY_POD "pod"
+/* A pidfd of pando-init: setns(fd, CLONE_NEWPID) joins the tenant's pids. */
+#define INIT_KEY_INIT "init"
+/* v2 directories, writable by the guest kernel: where guests run, and where it makes a group for
+ * each guest on the move. */
+#define INIT_KEY_RUN    "cgroup.run"
+#define INIT_KEY_FROZEN "cgroup.frozen"
+#define INIT_SLOTS      1024
 
 enum init_slot_state {
 	INIT_SLOT_TAKEN = 0, /* received, or free while id is 0 */
