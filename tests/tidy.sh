@@ -23,7 +23,7 @@ floor() {
 	case $1 in
 	base/*) echo 0 ;;
 	*/core/* | kernel/sched/*) echo 1 ;;
-	rpc/* | naming/* | dsm/* | quota/* | migrate/* | kernel/host/* | kernel/stub/*) echo 2 ;;
+	rpc/* | naming/* | dsm/* | quota/* | migrate/* | ctl/* | kernel/host/* | kernel/stub/*) echo 2 ;;
 	kernel/*) echo 3 ;;
 	cmd/pando/*) echo 5 ;;
 	cmd/* | sim/*) echo 4 ;;

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * ctl.h - the control API's transport: HTTP/1.1 with JSON bodies over a unix socket.
+ *
+ * A server lives on an event loop and gives each request to one handler, which answers now or
+ * later. A connection carries one request at a time; a second one waits in the socket. A reply may
+ * carry descriptors (SCM_RIGHTS, with its first byte) and may be a stream of JSON lines (chunked),
+ * for what takes long. Requests never carry descriptors: what rides along is dropped by the kernel.
+ *
+ * A refusal is application/problem+json (RFC 9457): {title, status, detail, try}; detail completes
+ * "cannot X: ", try is a command that helps.
+ *
+ * The client is blocking and belongs to one thread.
+ *
+ * Ownership: json_t given to a reply is taken, also on failure; descriptors are taken too.
+ */
+#ifndef CTL_CTL_H
+#define CTL_CTL_H
+
+#include <jansson.h>
+
+#include "base/attr.h"
+#include "base/loop.h"
+#include "base/types.h"
+#include "ctl/core/http.h"
+
+#define CTL_FDS_MAX 4
+
+struct ctl_server;
+struct ctl_req;
+
+typedef void (*ctl_handler_fn)(void *arg, struct ctl_req *req);
+
+/* ---- server ---- */
+/* Errors: -ENOMEM. */
+must_check int ctl_server_new(struct ctl_server **out, struct loop *l, ctl_handler_fn fn,
+			      void *arg);
+void ctl_server_free(struct ctl_server *s);
+
+struct ctl_listener;
+/*
+ * Serves @fd, a listening unix stream socket, taken when it succeeds. @tenant is on whose behalf
+ * requests of this socket act; TENANT_NONE: the operator's, who must be root by SO_PEERCRED.
+ * Errors: -ENOMEM.
+ */
+must_check int ctl_server_listen(struct ctl_server *s, int fd, tenant_id tenant,
+				 struct ctl_listener **out);
+/* Closes the socket and its connections. */
+void ctl_listener_close(struct ctl_listener *li);
+
+/* Makes the listening socket at @path (an old one is replaced), mode 0600. -errno. */
+must_check int ctl_socket_listen(const char *path);
+
+/* ---- a request: valid until it is answered to its end, or on_gone was called ---- */
+const struct http_head *ctl_req_head(const struct ctl_req *r);
+const json_t *ctl_req_body(const struct ctl_req *r); /* an object, empty without a body */
+tenant_id ctl_req_tenant(const struct ctl_req *r);
+/* Called when the caller hangs up first; the request is gone after it. */
+void ctl_req_on_gone(struct ctl_req *r, void (*cb)(void *arg), void *arg);
+
+void ctl_reply(struct ctl_req *r, int status, json_t *body);
+/* 200 and descriptors, which are taken. Then lines until ctl_stream_end(). */
+void ctl_stream_begin(struct ctl_req *r, json_t *first_line, const int *fds, unsigned n);
+void ctl_stream_line(struct ctl_req *r, json_t *line);
+void ctl_stream_end(struct ctl_req *r);
+/* @try_next may be NULL. */
+void ctl_problem(struct ctl_req *r, int status, const char *try_next, const char *fmt, ...)
+	printf_like(4, 5);
+/* The HTTP status that stands for -errno. */
+int ctl_status_of(int err);
+
+/* ---- client ---- */
+struct ctl_client;
+
+/* Errors: -errno of socket and connect. */
+must_check int ctl_client_new(struct ctl_client **out, const char *path);
+void ctl_client_free(struct ctl_client *c);
+int ctl_client_fd(const struct ctl_client *c); /* for poll; readable: ctl_client_line() is due */
+
+struct ctl_answer {
+	int status;
+	json_t *body; /* NULL: none, or a stream: read lines */
+	bool stream;
+	int fds[CTL_FDS_MAX];
+	unsigned fd_count;
+};
+
+/* @body is borrowed and may be NULL. Errors: -errno of the socket, -EPROTO. */
+must_check int ctl_client_call(struct ctl_client *c, const char *method, const char *path,
+			       const json_t *body, struct ctl_answer *out);
+/* The next line of a stream. Returns 1 and @line, 0 at its end, -errno, -EPROTO. */
+must_check int ctl_client_line(struct ctl_client *c, json_t **line);
+void ctl_answer_fini(struct ctl_answer *a);
+
+#endif

@@ -1,0 +1,533 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ctl/ctl.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "base/buf.h"
+#include "base/check.h"
+#include "base/log.h"
+
+enum { CONNS_MAX = 64 }; /* per listener */
+
+struct ctl_server {
+	struct loop *loop;
+	ctl_handler_fn fn;
+	void *arg;
+	struct list listeners;
+};
+
+struct ctl_listener {
+	struct ctl_server *server;
+	struct list link;
+	struct loop_fd watch;
+	struct list conns;
+	unsigned count;
+	tenant_id tenant;
+};
+
+enum req_state {
+	REQ_NONE = 0, /* reading the next one */
+	REQ_OPEN,     /* with the handler */
+	REQ_STREAM,   /* lines are going out */
+};
+
+/* A connection and its one request. */
+struct ctl_req {
+	struct ctl_listener *li;
+	struct list link;
+	struct loop_fd watch;
+	struct loop_timer reap; /* frees a dead connection from the loop, never inside a reply */
+	enum req_state state;
+	bool reading; /* in conn_process(): a reply must not recurse */
+	bool dead;
+	struct buf in, out;
+	struct http_head head;
+	json_t *body;
+	int fds[CTL_FDS_MAX];
+	unsigned fd_count; /* go with the next byte out */
+	void (*gone)(void *arg);
+	void *gone_arg;
+};
+
+static void conn_process(struct ctl_req *r);
+
+static void drop_fds(struct ctl_req *r)
+{
+	for (unsigned i = 0; i < r->fd_count; i++)
+		(void)close(r->fds[i]);
+	r->fd_count = 0;
+}
+
+static void conn_free(struct ctl_req *r)
+{
+	struct loop *l = r->li->server->loop;
+
+	loop_fd_del(l, &r->watch);
+	loop_timer_clear(l, &r->reap);
+	(void)close(r->watch.fd);
+	drop_fds(r);
+	json_decref(r->body);
+	buf_fini(&r->in);
+	buf_fini(&r->out);
+	list_del(&r->link);
+	r->li->count--;
+	free(r);
+}
+
+static void conn_reap(struct loop_timer *t)
+{
+	struct ctl_req *r = container_of(t, struct ctl_req, reap);
+	void (*gone)(void *arg) = r->gone;
+
+	if (r->state != REQ_NONE && gone != NULL) {
+		r->gone = NULL;
+		gone(r->gone_arg);
+	}
+	/* A request without on_gone is freed by its answer. */
+	if (r->state == REQ_NONE || gone != NULL)
+		conn_free(r);
+}
+
+/* No more bytes from or to this connection; it is freed when no handler has its request. */
+static void conn_kill(struct ctl_req *r)
+{
+	struct loop *l = r->li->server->loop;
+
+	r->dead = true;
+	if (loop_fd_mod(l, &r->watch, 0) < 0)
+		loop_fd_del(l, &r->watch);
+	if (loop_timer_set(l, &r->reap, 0, conn_reap) < 0)
+		log_error("control: no memory to drop a connection");
+}
+
+static ssize_t send_some(struct ctl_req *r)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int) * CTL_FDS_MAX)];
+	} control = { 0 };
+	struct iovec iov = { r->out.data, r->out.len };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (r->fd_count > 0) {
+		struct cmsghdr *c;
+
+		m.msg_control = control.bytes;
+		m.msg_controllen = CMSG_SPACE(sizeof(int) * r->fd_count);
+		c = CMSG_FIRSTHDR(&m);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int) * r->fd_count);
+		memcpy(CMSG_DATA(c), r->fds, sizeof(int) * r->fd_count);
+	}
+	return sendmsg(r->watch.fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static void conn_flush(struct ctl_req *r)
+{
+	while (!r->dead && r->out.len > 0) {
+		ssize_t n = send_some(r);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			break;
+		if (n < 0) {
+			conn_kill(r);
+			return;
+		}
+		drop_fds(r);
+		buf_consume(&r->out, (size_t)n);
+	}
+	if (!r->dead && loop_fd_mod(r->li->server->loop, &r->watch,
+				    r->out.len > 0 ? POLLIN | POLLOUT : POLLIN) < 0)
+		conn_kill(r);
+}
+
+/* The request is answered: the next one may be read. */
+static void req_end(struct ctl_req *r)
+{
+	json_decref(r->body);
+	r->body = NULL;
+	r->gone = NULL;
+	r->state = REQ_NONE;
+	if (r->dead) {
+		conn_kill(r);
+		return;
+	}
+	if (!r->reading)
+		conn_process(r);
+}
+
+static const char *reason_of(int status)
+{
+	static const struct {
+		int status;
+		const char *reason;
+	} reasons[] = {
+		{ 200, "OK" },
+		{ 201, "Created" },
+		{ 400, "Bad Request" },
+		{ 403, "Forbidden" },
+		{ 404, "Not Found" },
+		{ 405, "Method Not Allowed" },
+		{ 409, "Conflict" },
+		{ 413, "Content Too Large" },
+		{ 429, "Too Many Requests" },
+		{ 500, "Internal Server Error" },
+		{ 501, "Not Implemented" },
+		{ 503, "Service Unavailable" },
+		{ 504, "Gateway Timeout" },
+		{ 507, "Insufficient Storage" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(reasons); i++)
+		if (reasons[i].status == status)
+			return reasons[i].reason;
+	return "Error";
+}
+
+static void reply_text(struct ctl_req *r, int status, const char *type, const char *text)
+{
+	if (!r->dead &&
+	    buf_addf(&r->out,
+		     "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n%s\r\n%s\n",
+		     status, reason_of(status), type, strlen(text) + 1,
+		     r->head.close ? "Connection: close\r\n" : "", text) < 0)
+		conn_kill(r);
+	conn_flush(r);
+	req_end(r);
+}
+
+static void reply_json(struct ctl_req *r, int status, const char *type, json_t *body)
+{
+	char *text = body ? json_dumps(body, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+
+	CHECK(r->state == REQ_OPEN);
+	json_decref(body);
+	if (text == NULL)
+		reply_text(r, 500, "application/problem+json",
+			   "{\"title\":\"Internal Server Error\",\"status\":500,"
+			   "\"detail\":\"the node is out of memory\"}");
+	else
+		reply_text(r, status, type, text);
+	free(text);
+}
+
+void ctl_reply(struct ctl_req *r, int status, json_t *body)
+{
+	reply_json(r, status, "application/json", body ? body : json_object());
+}
+
+void ctl_problem(struct ctl_req *r, int status, const char *try_next, const char *fmt, ...)
+{
+	cleanup_buf struct buf detail = BUF_INIT;
+	const char *text;
+	json_t *body;
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = buf_vaddf(&detail, fmt, ap);
+	va_end(ap);
+	text = n < 0 ? NULL : buf_str(&detail);
+	body = json_pack("{s:s, s:i, s:s}", "title", reason_of(status), "status", status, "detail",
+			 text ? text : "no memory to say why");
+	if (body != NULL && try_next != NULL)
+		(void)json_object_set_new(body, "try", json_string(try_next));
+	reply_json(r, status, "application/problem+json", body);
+}
+
+static void add_chunk(struct ctl_req *r, json_t *line)
+{
+	char *text = line ? json_dumps(line, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+
+	json_decref(line);
+	if (r->dead || text == NULL ||
+	    buf_addf(&r->out, "%zx\r\n%s\n\r\n", strlen(text) + 1, text) < 0)
+		conn_kill(r);
+	free(text);
+	conn_flush(r);
+}
+
+void ctl_stream_begin(struct ctl_req *r, json_t *first_line, const int *fds, unsigned n)
+{
+	CHECK(r->state == REQ_OPEN && n <= CTL_FDS_MAX);
+	r->state = REQ_STREAM;
+	memcpy(r->fds, fds, sizeof(int) * n);
+	r->fd_count = n;
+	if (!r->dead && buf_addf(&r->out, "HTTP/1.1 200 OK\r\nContent-Type: application/jsonl\r\n"
+					  "Transfer-Encoding: chunked\r\n\r\n") < 0)
+		conn_kill(r);
+	add_chunk(r, first_line);
+}
+
+void ctl_stream_line(struct ctl_req *r, json_t *line)
+{
+	CHECK(r->state == REQ_STREAM);
+	add_chunk(r, line);
+}
+
+void ctl_stream_end(struct ctl_req *r)
+{
+	CHECK(r->state == REQ_STREAM);
+	if (!r->dead && buf_add(&r->out, "0\r\n\r\n", 5) < 0)
+		conn_kill(r);
+	conn_flush(r);
+	req_end(r);
+}
+
+int ctl_status_of(int err)
+{
+	switch (-err) {
+	case 0:
+		return 200;
+	case EINVAL:
+	case EPROTO:
+	case ENAMETOOLONG:
+		return 400;
+	case EPERM:
+	case EACCES:
+		return 403;
+	case ENOENT:
+	case ESRCH:
+		return 404;
+	case EEXIST:
+	case EBUSY:
+	case EALREADY:
+		return 409;
+	case EDQUOT:
+	case ENOSPC:
+	case EAGAIN:
+		return 429;
+	case EHOSTDOWN:
+	case EHOSTUNREACH:
+	case ENOTCONN:
+	case ECONNRESET:
+	case ECONNREFUSED:
+		return 503;
+	case ETIMEDOUT:
+		return 504;
+	default:
+		return 500;
+	}
+}
+
+const struct http_head *ctl_req_head(const struct ctl_req *r)
+{
+	return &r->head;
+}
+
+const json_t *ctl_req_body(const struct ctl_req *r)
+{
+	return r->body;
+}
+
+tenant_id ctl_req_tenant(const struct ctl_req *r)
+{
+	return r->li->tenant;
+}
+
+void ctl_req_on_gone(struct ctl_req *r, void (*cb)(void *arg), void *arg)
+{
+	r->gone = cb;
+	r->gone_arg = arg;
+}
+
+/* The bytes cannot be told apart into requests any more: say so and hang up after it. */
+static void refuse_bytes(struct ctl_req *r, int err)
+{
+	int status = err == -E2BIG ? 413 : err == -EOPNOTSUPP ? 501 : 400;
+
+	memset(&r->head, 0, sizeof(r->head));
+	r->head.close = true;
+	r->state = REQ_OPEN;
+	ctl_problem(r, status, NULL, "the request is %s",
+		    err == -E2BIG        ? "too long"
+		    : err == -EOPNOTSUPP ? "of a kind that is not spoken here"
+					 : "malformed");
+	conn_kill(r);
+}
+
+/* Cuts the next request off the bytes that are in. 1: it is there; 0: more bytes; -errno. */
+static int request_take(struct ctl_req *r)
+{
+	int n = http_request_head(r->in.data, r->in.len, &r->head);
+	json_error_t why;
+
+	if (n <= 0)
+		return n;
+	if (r->in.len - (size_t)n < r->head.length)
+		return 0;
+	r->body = r->head.length == 0 ? json_object()
+				      : json_loadb((const char *)r->in.data + n, r->head.length,
+						   JSON_REJECT_DUPLICATES, &why);
+	buf_consume(&r->in, (size_t)n + r->head.length);
+	return 1;
+}
+
+/* Hands out requests until one is with the handler or bytes are missing. */
+static void conn_process(struct ctl_req *r)
+{
+	r->reading = true;
+	while (!r->dead && r->state == REQ_NONE && r->in.len > 0) {
+		int n = request_take(r);
+
+		if (n < 0)
+			refuse_bytes(r, n);
+		if (n <= 0)
+			break;
+		r->state = REQ_OPEN;
+		if (!json_is_object(r->body))
+			ctl_problem(r, 400, NULL, "the body is not a JSON object");
+		else
+			r->li->server->fn(r->li->server->arg, r);
+		if (r->state == REQ_NONE && r->head.close && r->out.len == 0)
+			conn_kill(r);
+	}
+	r->reading = false;
+}
+
+static void conn_ready(struct loop_fd *w, short revents)
+{
+	struct ctl_req *r = container_of(w, struct ctl_req, watch);
+	ssize_t n;
+
+	if (revents & POLLOUT)
+		conn_flush(r);
+	if (r->dead || !(revents & (POLLIN | POLLHUP | POLLERR)))
+		return;
+	if (r->in.len > HTTP_HEAD_MAX + HTTP_BODY_MAX || buf_reserve(&r->in, 16384) < 0) {
+		conn_kill(r);
+		return;
+	}
+	n = recv(w->fd, r->in.data + r->in.len, r->in.cap - r->in.len, MSG_DONTWAIT);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		conn_kill(r);
+		return;
+	}
+	r->in.len += (size_t)n;
+	if (!r->reading)
+		conn_process(r);
+}
+
+/* The operator's socket is for root only, whatever the file's mode became. */
+static bool caller_allowed(const struct ctl_listener *li, int fd)
+{
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+
+	return li->tenant != TENANT_NONE ||
+	       (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && cred.uid == 0);
+}
+
+static void conn_accept(struct loop_fd *w, short revents)
+{
+	struct ctl_listener *li = container_of(w, struct ctl_listener, watch);
+	int fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct ctl_req *r;
+
+	if (fd < 0)
+		return;
+	r = li->count < CONNS_MAX && caller_allowed(li, fd) ? calloc(1, sizeof(*r)) : NULL;
+	if (r == NULL || loop_fd_add(li->server->loop, &r->watch, fd, POLLIN, conn_ready) < 0) {
+		free(r);
+		(void)close(fd);
+		return;
+	}
+	r->li = li;
+	li->count++;
+	list_add(&li->conns, &r->link);
+}
+
+int ctl_server_new(struct ctl_server **out, struct loop *l, ctl_handler_fn fn, void *arg)
+{
+	struct ctl_server *s = calloc(1, sizeof(*s));
+
+	if (s == NULL)
+		return -ENOMEM;
+	s->loop = l;
+	s->fn = fn;
+	s->arg = arg;
+	list_init(&s->listeners);
+	*out = s;
+	return 0;
+}
+
+int ctl_server_listen(struct ctl_server *s, int fd, tenant_id tenant, struct ctl_listener **out)
+{
+	struct ctl_listener *li = calloc(1, sizeof(*li));
+	int n;
+
+	if (li == NULL)
+		return -ENOMEM;
+	n = loop_fd_add(s->loop, &li->watch, fd, POLLIN, conn_accept);
+	if (n < 0) {
+		free(li);
+		return n;
+	}
+	li->server = s;
+	li->tenant = tenant;
+	list_init(&li->conns);
+	list_add(&s->listeners, &li->link);
+	if (out != NULL)
+		*out = li;
+	return 0;
+}
+
+void ctl_listener_close(struct ctl_listener *li)
+{
+	struct ctl_req *r, *next;
+
+	loop_fd_del(li->server->loop, &li->watch);
+	(void)close(li->watch.fd);
+	list_for_each_safe (r, next, &li->conns, link) {
+		if (r->state != REQ_NONE && r->gone != NULL)
+			r->gone(r->gone_arg);
+		conn_free(r);
+	}
+	list_del(&li->link);
+	free(li);
+}
+
+void ctl_server_free(struct ctl_server *s)
+{
+	struct ctl_listener *li, *next;
+
+	if (s == NULL)
+		return;
+	list_for_each_safe (li, next, &s->listeners, link)
+		ctl_listener_close(li);
+	free(s);
+}
+
+int ctl_socket_listen(const char *path)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	cleanup_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	mode_t old;
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	if (strlen(path) >= sizeof(a.sun_path))
+		return -ENAMETOOLONG;
+	(void)snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
+	if (unlink(path) < 0 && errno != ENOENT)
+		return -errno;
+	old = umask(0177);
+	r = bind(fd, (struct sockaddr *)&a, sizeof(a));
+	(void)umask(old);
+	if (r < 0 || listen(fd, 32) < 0)
+		return -errno;
+	return take_fd(&fd);
+}
