@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * down - end a local cluster, or this host's node. Processes, mounts, namespaces, links and control
+ * groups go; data stays unless --purge says otherwise.
+ */
+#include <errno.h>
+#include <ftw.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "cmd/pando/launch.h"
+#include "quota/cgroup/cgroup.h"
+
+enum { PATIENCE_MS = 20000 };
+
+static bool purge;
+
+static const struct opt opts[] = {
+	{ "purge", 0, NULL, "remove all data too: tenants, files, keys", NULL, &purge },
+	{ 0 },
+};
+
+static void wait_gone(int pidfd)
+{
+	struct pollfd p = { pidfd, POLLIN, 0 };
+
+	if (poll(&p, 1, PATIENCE_MS) == 0) {
+		/* A guard that does not end is the first process of its namespace: all goes with
+		 * it. */
+		(void)pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
+		(void)poll(&p, 1, PATIENCE_MS);
+	}
+	(void)close(pidfd);
+}
+
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	return remove(path) == 0 || errno == ENOENT ? 0 : errno;
+}
+
+static int remove_tree(struct ctx *c, const char *path)
+{
+	int r = nftw(path, remove_entry, 32, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+
+	if (r == 0 || (r < 0 && errno == ENOENT))
+		return 0;
+	return fail(c, CODE_REFUSED, NULL, "cannot remove %s: %s", path,
+		    strerror(r > 0 ? r : errno));
+}
+
+/* Groups empty a moment after their last process is reaped. */
+static int remove_groups(struct ctx *c)
+{
+	uint64_t until = clock_mono_ns() + 5 * NS_PER_S;
+	struct cgroup_host *h;
+	char top[CGROUP_PATH_MAX];
+	int r = cgroup_cluster_name(c->dir, top, sizeof(top));
+
+	if (r == 0)
+		r = cgroup_host_new(&h, NULL);
+	if (r < 0)
+		return fail(c, CODE_REFUSED, "pando doctor", "cannot find the control groups: %s",
+			    strerror(-r));
+	while ((r = cgroup_remove(h, top)) == -EBUSY && clock_mono_ns() < until) {
+		struct timespec pause = { 0, 5000000 };
+
+		(void)nanosleep(&pause, NULL);
+	}
+	cgroup_host_free(h);
+	if (r < 0)
+		return fail(c, CODE_REFUSED, NULL, "cannot remove control group %s: %s", top,
+			    strerror(-r));
+	return 0;
+}
+
+static int remove_files(struct ctx *c, char names[NODES_MAX][NODE_NAME_MAX], int n)
+{
+	char path[PATH_MAX];
+	int code = 0;
+
+	for (int i = 0; i < n && code == 0; i++) {
+		(void)snprintf(path, sizeof(path), "%s/%s%s", c->dir, names[i],
+			       purge ? "" : "/run");
+		code = remove_tree(c, path);
+	}
+	(void)snprintf(path, sizeof(path), "%s/switch.pid", c->dir);
+	if (unlink(path) < 0 && errno != ENOENT)
+		code = fail(c, CODE_REFUSED, NULL, "cannot remove %s: %s", path, strerror(errno));
+	if (code == 0 && purge) {
+		(void)snprintf(path, sizeof(path), "%s/vol", c->dir);
+		code = remove_tree(c, path);
+		/* The directory itself may be the user's and hold other things. */
+		if (code == 0 && rmdir(c->dir) < 0 && errno != ENOTEMPTY && errno != ENOENT)
+			code = fail(c, CODE_REFUSED, NULL, "cannot remove %s: %s", c->dir,
+				    strerror(errno));
+	}
+	return code;
+}
+
+static int down_run(struct ctx *c, int argc, char **argv)
+{
+	char names[NODES_MAX][NODE_NAME_MAX];
+	int guards[NODES_MAX], sw, n, running = 0;
+	int code = launch_dir(c, "take the cluster down", false);
+
+	if (code != 0)
+		return code;
+	n = launch_nodes(c->dir, names);
+	if (n < 0)
+		return fail(c, CODE_REFUSED, NULL, "cannot read %s: %s", c->dir, strerror(-n));
+	for (int i = 0; i < n; i++) {
+		guards[i] = launch_find_guard(c->dir, names[i], NULL);
+		if (guards[i] >= 0) {
+			running++;
+			(void)pidfd_send_signal(guards[i], SIGTERM, NULL, 0);
+		}
+	}
+	for (int i = 0; i < n; i++)
+		if (guards[i] >= 0)
+			wait_gone(guards[i]);
+	sw = launch_find_switch(c->dir, NULL);
+	if (sw >= 0) {
+		(void)pidfd_send_signal(sw, SIGTERM, NULL, 0);
+		wait_gone(sw);
+	}
+	code = remove_groups(c);
+	if (code == 0)
+		code = remove_files(c, names, n);
+	if (code == 0 && c->format == FORMAT_TABLE)
+		printf("%d node%s down%s\n", running, running == 1 ? "" : "s",
+		       purge ? ", all data removed" : "");
+	return code;
+}
+
+const struct cmd cmd_down = {
+	.name = "down",
+	.usage = "down [--purge]",
+	.help = "End the cluster; its data stays unless --purge.",
+	.more = "Ends all sessions and processes of all tenants. Data stays in DIR: `pando up` "
+		"brings\n"
+		"the same machine back. --purge removes it.",
+	.opts = opts,
+	.run = down_run,
+};

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* join - make this host a node of a machine that invited it. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd/pando/doctor.h"
+#include "cmd/pando/launch.h"
+
+static const char *name_text, *addr_text;
+
+static const struct opt opts[] = {
+	{ "name", 0, "NAME", "this node's name; the host's name without it", &name_text, NULL },
+	{ "addr", 0, "ADDR:PORT",
+	  "where other nodes reach it; without it the address by which it\n"
+	  "                               reaches the machine, port 7300",
+	  &addr_text, NULL },
+	{ 0 },
+};
+
+/* A host's name as a node's: the part before the dot, in small letters. */
+static void default_name(char out[NODE_NAME_MAX])
+{
+	char host[65] = "node";
+
+	(void)gethostname(host, sizeof(host) - 1);
+	host[strcspn(host, ".")] = '\0';
+	for (char *p = host; *p; p++)
+		if (*p >= 'A' && *p <= 'Z')
+			*p = (char)(*p - 'A' + 'a');
+	(void)snprintf(out, NODE_NAME_MAX, "%.31s", host);
+}
+
+static int join_run(struct ctx *c, int argc, char **argv)
+{
+	char name[NODE_NAME_MAX];
+	struct launch l = { 0 };
+	json_t *body;
+	int r, code = doctor_gate(c);
+
+	if (code == 0)
+		code = launch_dir(c, "join", true);
+	if (code != 0)
+		return code;
+	default_name(name);
+	if (c->node != NULL)
+		name_text = c->node;
+	if (name_text != NULL)
+		(void)snprintf(name, sizeof(name), "%.31s", name_text);
+	l.dir = c->dir;
+	l.node = name;
+	r = launch_guard(&l);
+	if (r < 0 && r != -EALREADY)
+		return fail(c, CODE_REFUSED, "pando doctor", "cannot join: cannot start pandod: %s",
+			    strerror(-r));
+	r = launch_wait(c, name, 10000);
+	if (r < 0)
+		return fail(c, CODE_UNREACHABLE, "pando doctor", "cannot join: pandod: %s",
+			    strerror(-r));
+	c->node = name;
+	body = json_pack("{s:s, s:s, s:s*}", "addr", argv[0], "token", argv[1], "listen",
+			 addr_text);
+	code = api_call(c, "join", "POST", body, NULL, "/v1/node/join");
+	if (code == 0 && c->format == FORMAT_TABLE)
+		printf("node %s is a member; try: pando nodes\n", name);
+	return code;
+}
+
+const struct cmd cmd_join = {
+	.name = "join",
+	.usage = "join ADDR TOKEN",
+	.help = "Make this host a node of the machine that invited it.",
+	.more = "ADDR and TOKEN are what `pando invite` on a member prints.",
+	.opts = opts,
+	.args_min = 2,
+	.args_max = 2,
+	.run = join_run,
+};

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/pando/launch.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+
+#define BRIDGE "pando0"
+
+int launch_dir(struct ctx *c, const char *what, bool make)
+{
+	char *full;
+
+	if (c->dir == NULL)
+		c->dir = "/var/lib/pando";
+	if (make && mkdir(c->dir, 0700) < 0 && errno != EEXIST)
+		return fail(c, errno == EACCES ? CODE_NOT_ALLOWED : CODE_REFUSED, NULL,
+			    "cannot %s: cannot make %s: %s", what, c->dir, strerror(errno));
+	full = realpath(c->dir, NULL);
+	if (full == NULL)
+		return fail(c, CODE_NOT_FOUND, "pando up --dir DIR", "cannot %s: %s: %s", what,
+			    c->dir, strerror(errno));
+	/* A control socket's path must fit into 108 bytes. */
+	if (strlen(full) > 60) {
+		free(full);
+		return fail(c, CODE_USAGE, "pando up --dir /tmp/p",
+			    "cannot %s: %s is too long (60)", what, c->dir);
+	}
+	if (make && chmod(full, 0700) < 0) {
+		free(full);
+		return fail(c, CODE_REFUSED, NULL, "cannot %s: chmod %s: %s", what, c->dir,
+			    strerror(errno));
+	}
+	c->dir = full; /* lives as long as the process */
+	return 0;
+}
+
+int launch_program(const char *name, char out[PATH_MAX])
+{
+	static const char *const beside[] = { "", "../lib/pando/" };
+	char self[PATH_MAX - 64];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	char *slash;
+
+	if (n < 0)
+		return -errno;
+	self[n] = '\0';
+	slash = strrchr(self, '/');
+	if (slash == NULL)
+		return -ENOENT;
+	slash[1] = '\0';
+	for (size_t i = 0; i < ARRAY_LEN(beside); i++) {
+		(void)snprintf(out, PATH_MAX, "%s%s%s", self, beside[i], name);
+		if (access(out, X_OK) == 0)
+			return 0;
+	}
+	return -ENOENT;
+}
+
+/* A pid that a file names and whose command line contains all of @words. Returns a pidfd. */
+static int find_process(const char *file, const char *const *words, int *pid)
+{
+	cleanup_close int fd = open(file, O_RDONLY | O_CLOEXEC), pidfd = -1, cmd = -1;
+	char text[16] = { 0 }, path[64], line[4096] = { 0 };
+	ssize_t n;
+	long v;
+
+	if (fd < 0)
+		return errno == ENOENT || errno == ENOTDIR ? -ESRCH : -errno;
+	if (read(fd, text, sizeof(text) - 1) <= 0 ||
+	    parse_count(strtok(text, "\n"), 1, 1 << 22, &v))
+		return -ESRCH;
+	/* The descriptor first: what is checked after it is this process or nobody. */
+	pidfd = pidfd_open((pid_t)v, 0);
+	if (pidfd < 0)
+		return -ESRCH;
+	(void)snprintf(path, sizeof(path), "/proc/%ld/cmdline", v);
+	cmd = open(path, O_RDONLY | O_CLOEXEC);
+	n = cmd < 0 ? -1 : read(cmd, line, sizeof(line) - 1);
+	if (n <= 0)
+		return -ESRCH;
+	for (ssize_t i = 0; i < n; i++)
+		if (line[i] == '\0')
+			line[i] = ' ';
+	for (; *words != NULL; words++)
+		if (strstr(line, *words) == NULL)
+			return -ESRCH;
+	if (pid != NULL)
+		*pid = (int)v;
+	return take_fd(&pidfd);
+}
+
+int launch_find_guard(const char *dir, const char *node, int *pid)
+{
+	char file[PATH_MAX], d[PATH_MAX], n[64];
+	const char *const words[] = { "guard", d, n, NULL };
+
+	(void)snprintf(file, sizeof(file), "%s/%s/run/guard.pid", dir, node);
+	(void)snprintf(d, sizeof(d), "--dir %s ", dir);
+	(void)snprintf(n, sizeof(n), "--node %s ", node);
+	return find_process(file, words, pid);
+}
+
+int launch_find_switch(const char *dir, int *pid)
+{
+	char file[PATH_MAX], d[PATH_MAX];
+	const char *const words[] = { "switch", d, NULL };
+
+	(void)snprintf(file, sizeof(file), "%s/switch.pid", dir);
+	(void)snprintf(d, sizeof(d), "--dir %s ", dir);
+	return find_process(file, words, pid);
+}
+
+/* Runs a program to its end with @input as standard input, in network namespace @netns if >= 0. */
+static int run_program(char *const argv[], const char *input, int netns)
+{
+	int in[2] = { -1, -1 }, status;
+	pid_t pid;
+
+	if (pipe2(in, O_CLOEXEC) < 0)
+		return -errno;
+	pid = fork();
+	if (pid == 0) {
+		if ((netns >= 0 && setns(netns, CLONE_NEWNET) < 0) || dup2(in[0], 0) < 0)
+			_exit(126);
+		execvp(argv[0], argv);
+		_exit(127);
+	}
+	(void)close(in[0]);
+	/* A batch is shorter than a pipe: this does not wait for the program. */
+	if (pid > 0 && input != NULL && write(in[1], input, strlen(input)) < 0) {
+		/* its status tells */
+	}
+	(void)close(in[1]);
+	if (pid < 0)
+		return -errno;
+	if (waitpid(pid, &status, 0) < 0)
+		return -errno;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
+		return -ENOENT;
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EIO;
+}
+
+static int ip_batch(int pid, const char *lines)
+{
+	char path[64];
+	char *const argv[] = { "ip", "-batch", "-", NULL };
+	cleanup_close int ns = -1;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/ns/net", pid);
+	ns = open(path, O_RDONLY | O_CLOEXEC);
+	return ns < 0 ? -errno : run_program(argv, lines, ns);
+}
+
+/* Starts one of our daemons: it puts itself into the background once its pid file is written. */
+static int start_daemon(char *const argv[])
+{
+	int r = run_program(argv, NULL, -1);
+
+	return r == -EIO ? -ECHILD : r;
+}
+
+int launch_guard(const struct launch *l)
+{
+	char program[PATH_MAX], cpus[16];
+	char *argv[12];
+	int n = 0, fd, pid, r = launch_program("pandod", program);
+
+	if (r < 0)
+		return r;
+	fd = launch_find_guard(l->dir, l->node, NULL);
+	if (fd >= 0) {
+		(void)close(fd);
+		return -EALREADY;
+	}
+	(void)snprintf(cpus, sizeof(cpus), "%ld", l->cpu_milli);
+	argv[n++] = program;
+	argv[n++] = "guard";
+	argv[n++] = "--dir";
+	argv[n++] = (char *)l->dir;
+	argv[n++] = "--node";
+	argv[n++] = (char *)l->node;
+	argv[n++] = "--cpu-milli";
+	argv[n++] = cpus;
+	if (l->local)
+		argv[n++] = "--local";
+	argv[n] = NULL;
+	r = start_daemon(argv);
+	if (r < 0)
+		return r;
+	fd = launch_find_guard(l->dir, l->node, &pid);
+	if (fd < 0)
+		return fd;
+	(void)close(fd);
+	return pid;
+}
+
+int launch_switch(const char *dir)
+{
+	char program[PATH_MAX];
+	char *argv[] = { program, "switch", "--dir", (char *)dir, "--", NULL };
+	int fd = launch_find_switch(dir, NULL), pid, r;
+
+	if (fd >= 0) {
+		(void)close(fd);
+		return -EALREADY;
+	}
+	r = launch_program("pandod", program);
+	if (r == 0)
+		r = start_daemon(argv);
+	if (r < 0)
+		return r;
+	fd = launch_find_switch(dir, &pid);
+	if (fd < 0)
+		return fd;
+	(void)close(fd);
+	r = ip_batch(pid, "link set lo up\n"
+			  "link add name " BRIDGE " type bridge\n"
+			  "link set " BRIDGE " up\n");
+	return r < 0 ? r : pid;
+}
+
+void launch_addr(unsigned k, char out[32])
+{
+	(void)snprintf(out, 32, "10.77.%u.%u", k / 250, k % 250 + 1);
+}
+
+int launch_plug(int switch_pid, int pid, unsigned k)
+{
+	char lines[512], addr[32];
+	int r;
+
+	(void)snprintf(lines, sizeof(lines),
+		       "link add name v%u type veth peer name eth0 netns %d\n"
+		       "link set v%u master " BRIDGE "\n"
+		       "link set v%u up\n",
+		       k, pid, k, k);
+	r = ip_batch(switch_pid, lines);
+	if (r < 0)
+		return r;
+	launch_addr(k, addr);
+	(void)snprintf(lines, sizeof(lines),
+		       "link set lo up\n"
+		       "addr add %s/16 dev eth0\n"
+		       "link set eth0 up\n",
+		       addr);
+	return ip_batch(pid, lines);
+}
+
+static int is_node(const struct dirent *e)
+{
+	long k;
+
+	return e->d_name[0] == 'n' && parse_count(e->d_name + 1, 1, NODES_MAX, &k) == 0;
+}
+
+int launch_nodes(const char *dir, char names[NODES_MAX][NODE_NAME_MAX])
+{
+	struct dirent **list;
+	int n = scandir(dir, &list, is_node, versionsort), count = 0;
+
+	if (n < 0)
+		return errno == ENOENT ? 0 : -errno;
+	for (int i = 0; i < n; i++) {
+		if (count < NODES_MAX)
+			(void)snprintf(names[count++], NODE_NAME_MAX, "%.31s", list[i]->d_name);
+		free(list[i]);
+	}
+	free(list);
+	return count;
+}
+
+int launch_wait(const struct ctx *c, const char *node, unsigned timeout_ms)
+{
+	uint64_t until = clock_mono_ns() + timeout_ms * NS_PER_MS;
+	cleanup_close int guard = launch_find_guard(c->dir, node, NULL);
+	struct ctl_client *cl;
+
+	/* The guard ends when its daemon cannot start at all; else its socket appears. */
+	while (clock_mono_ns() < until) {
+		struct pollfd p = { guard, POLLIN, 0 };
+
+		if (api_open_node(c, node, &cl) == 0) {
+			ctl_client_free(cl);
+			return 0;
+		}
+		if (guard < 0 || poll(&p, 1, 5) > 0)
+			return -ECHILD;
+	}
+	return -ETIMEDOUT;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * launch.h - starts and ends the daemons of this host: guards, and the switch of a local cluster.
+ *
+ * DIR/NODE/run/guard.pid and DIR/switch.pid hold pids; a pid is believed only while the process's
+ * command line says that it is what the file promises, and is signalled by pidfd.
+ * Errors: -errno.
+ */
+#ifndef CMD_PANDO_LAUNCH_H
+#define CMD_PANDO_LAUNCH_H
+
+#include <limits.h>
+
+#include "base/attr.h"
+#include "cmd/pando/cmd.h"
+
+enum { NODES_MAX = 64 }; /* of one local cluster */
+
+struct launch {
+	const char *dir;  /* absolute */
+	const char *node; /* "n1" */
+	bool local;       /* namespaces of its own, else this host is the node */
+	long cpu_milli;   /* 0: no limit */
+};
+
+/* Absolute path of c->dir (made, 0700, when @make), kept in the ctx. Prints and returns a code. */
+must_check int launch_dir(struct ctx *c, const char *what, bool make);
+/* Path of one of our programs. */
+must_check int launch_program(const char *name, char out[PATH_MAX]);
+
+/* Starts a node's guard. Returns its pid, or -EALREADY if it runs. */
+must_check int launch_guard(const struct launch *l);
+/* The running guard, as a pidfd (*pid if not NULL), or -ESRCH. */
+must_check int launch_find_guard(const char *dir, const char *node, int *pid);
+
+/* The switch: a network namespace with a bridge, and a process that holds it. Returns its pid. */
+must_check int launch_switch(const char *dir);
+must_check int launch_find_switch(const char *dir, int *pid);
+/* Plugs node number @k, whose guard is @pid, into the switch and gives it its address. */
+must_check int launch_plug(int switch_pid, int pid, unsigned k);
+void launch_addr(unsigned k, char out[32]);
+
+/* Names of the nodes under @dir, sorted by number; at most NODES_MAX. Returns their number. */
+must_check int launch_nodes(const char *dir, char names[NODES_MAX][NODE_NAME_MAX]);
+
+/* Waits until the node's control socket answers. -ETIMEDOUT, or -ECHILD: its guard is gone. */
+must_check int launch_wait(const struct ctx *c, const char *node, unsigned timeout_ms);
+
+#endif

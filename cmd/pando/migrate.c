@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* migrate, why - move a running process; say what forbids it. */
+#include <stdio.h>
+
+#include "cmd/pando/cmd.h"
+
+static const char *tenant_text;
+
+static const struct opt opts[] = {
+	{ "tenant", 't', "NAME", "whose process; needed when two tenants have this pid",
+	  &tenant_text, NULL },
+	{ 0 },
+};
+
+static int read_pid(struct ctx *c, const char *verb, const char *text, long *pid)
+{
+	if (parse_count(text, 1, 4194304, pid) == 0)
+		return 0;
+	return fail(c, CODE_USAGE, "pando ps", "cannot %s %s: it is no pid", verb, text);
+}
+
+static int migrate_run(struct ctx *c, int argc, char **argv)
+{
+	char what[96], bytes[32], freeze[32];
+	json_t *body, *out;
+	long pid;
+	int code = read_pid(c, "migrate", argv[0], &pid);
+
+	if (code != 0)
+		return code;
+	(void)snprintf(what, sizeof(what), "migrate %ld to %.32s", pid, argv[1]);
+	body = json_pack("{s:s, s:s*}", "node", argv[1], "tenant", tenant_text);
+	code = api_call(c, what, "POST", body, &out, "/v1/processes/%ld/migrate", pid);
+	if (code != 0)
+		return code;
+	text_bytes(bytes, (uint64_t)json_number(out, "bytes"));
+	text_ns(freeze, (uint64_t)json_number(out, "freeze_ns"));
+	if (c->format == FORMAT_JSON)
+		(void)print_json(out);
+	else
+		printf("%ld runs on %s; it stood still for %s, %s moved\n", pid, argv[1], freeze,
+		       bytes);
+	json_decref(out);
+	return CODE_DONE;
+}
+
+static int why_run(struct ctx *c, int argc, char **argv)
+{
+	char bytes[32], freeze[32];
+	json_t *out, *reasons, *reason;
+	long pid;
+	size_t i;
+	int code = read_pid(c, "explain", argv[0], &pid);
+
+	if (code != 0)
+		return code;
+	if (tenant_text != NULL)
+		code = api_call(c, "explain it", "GET", NULL, &out,
+				"/v1/processes/%ld/why?tenant=%s", pid, tenant_text);
+	else
+		code = api_call(c, "explain it", "GET", NULL, &out, "/v1/processes/%ld/why", pid);
+	if (code != 0)
+		return code;
+	if (c->format == FORMAT_JSON) {
+		code = print_json(out);
+		json_decref(out);
+		return code;
+	}
+	reasons = json_object_get(out, "reasons");
+	printf("%ld runs on %s\n", pid, json_text(out, "node"));
+	json_array_foreach(reasons, i, reason)
+		printf("it cannot move because %s\n", json_string_value(reason));
+	if (json_array_size(reasons) == 0) {
+		text_bytes(bytes, (uint64_t)json_number(out, "bytes"));
+		text_ns(freeze, (uint64_t)json_number(out, "freeze_ns"));
+		printf("it can move: about %s would be sent, and it would stand still for about "
+		       "%s\n",
+		       bytes, freeze);
+	}
+	json_decref(out);
+	return CODE_DONE;
+}
+
+const struct cmd cmd_migrate = {
+	.name = "migrate",
+	.usage = "migrate PID NODE",
+	.help = "Move a running process to another node.",
+	.opts = opts,
+	.args_min = 2,
+	.args_max = 2,
+	.run = migrate_run,
+};
+
+const struct cmd cmd_why = {
+	.name = "why",
+	.usage = "why PID",
+	.help = "Say where a process runs and what forbids moving it.",
+	.opts = opts,
+	.args_min = 1,
+	.args_max = 1,
+	.run = why_run,
+};

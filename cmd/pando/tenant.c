@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tenant - add, list and remove tenants. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd/pando/cmd.h"
+
+static const char *cpus_text, *memory_text, *procs_text, *storage_text;
+
+static const struct opt opts[] = {
+	{ "cpus", 'c', "N", "add: cores on the whole machine, 0.25 and up", &cpus_text, NULL },
+	{ "memory", 'm', "BYTES", "add: memory on the whole machine, 512M, 4G", &memory_text,
+	  NULL },
+	{ "procs", 'p', "N", "add: processes and threads", &procs_text, NULL },
+	{ "storage", 's', "BYTES", "add: bytes in volumes", &storage_text, NULL },
+	{ 0 },
+};
+
+static const struct col cols[] = {
+	{ "TENANT", "name", COL_TEXT },
+	{ "ID", "id", COL_NUMBER },
+	{ "HOSTIDS", "host_id", COL_NUMBER },
+	{ "CPUS", "cpus", COL_NUMBER },
+	{ "MEMORY", "memory_bytes", COL_BYTES },
+	{ "PROCS", "procs", COL_NUMBER },
+	{ "STORAGE", "storage_bytes", COL_BYTES },
+	{ "RUNNING", "running", COL_TEXT },
+};
+
+static int bad_value(struct ctx *c, const char *opt, const char *text)
+{
+	return fail(c, CODE_USAGE, "pando tenant --help",
+		    "cannot add tenant: --%s '%s' is no amount", opt, text);
+}
+
+static int add_limits(struct ctx *c, json_t *body)
+{
+	uint64_t bytes;
+	long n;
+
+	if (cpus_text != NULL) {
+		if (parse_milli(cpus_text, &n) < 0)
+			return bad_value(c, "cpus", cpus_text);
+		(void)json_object_set_new(body, "cpu_milli", json_integer(n));
+	}
+	if (memory_text != NULL) {
+		if (parse_bytes(memory_text, &bytes) < 0)
+			return bad_value(c, "memory", memory_text);
+		(void)json_object_set_new(body, "memory_bytes", json_integer((json_int_t)bytes));
+	}
+	if (storage_text != NULL) {
+		if (parse_bytes(storage_text, &bytes) < 0)
+			return bad_value(c, "storage", storage_text);
+		(void)json_object_set_new(body, "storage_bytes", json_integer((json_int_t)bytes));
+	}
+	if (procs_text != NULL) {
+		if (parse_count(procs_text, 1, 4000000, &n) < 0)
+			return bad_value(c, "procs", procs_text);
+		(void)json_object_set_new(body, "procs", json_integer(n));
+	}
+	return 0;
+}
+
+static int tenant_add(struct ctx *c, const char *name)
+{
+	json_t *body = json_pack("{s:s}", "name", name), *out;
+	char what[96];
+	int code = add_limits(c, body);
+
+	if (code != 0) {
+		json_decref(body);
+		return code;
+	}
+	(void)snprintf(what, sizeof(what), "add tenant %s", name);
+	code = api_call(c, what, "POST", body, &out, "/v1/tenants");
+	if (code != 0)
+		return code;
+	if (c->format == FORMAT_JSON)
+		(void)print_json(out);
+	else
+		printf("tenant %s added; try: pando login %s\n", name, name);
+	json_decref(out);
+	return CODE_DONE;
+}
+
+static int tenant_ls(struct ctx *c)
+{
+	json_t *body;
+	int code = api_call(c, "list tenants", "GET", NULL, &body, "/v1/tenants");
+
+	if (code != 0)
+		return code;
+	code = print_rows(c, json_object_get(body, "tenants"), cols, ARRAY_LEN(cols));
+	json_decref(body);
+	return code;
+}
+
+static int tenant_rm(struct ctx *c, const char *name)
+{
+	char what[96];
+
+	(void)snprintf(what, sizeof(what), "remove tenant %s", name);
+	return api_call(c, what, "DELETE", NULL, NULL, "/v1/tenants/%s", name);
+}
+
+static int tenant_run(struct ctx *c, int argc, char **argv)
+{
+	if (strcmp(argv[0], "ls") == 0 && argc == 1)
+		return tenant_ls(c);
+	if (strcmp(argv[0], "add") == 0 && argc == 2)
+		return tenant_add(c, argv[1]);
+	if (strcmp(argv[0], "rm") == 0 && argc == 2)
+		return tenant_rm(c, argv[1]);
+	return fail(c, CODE_USAGE, "pando tenant --help",
+		    "cannot tenant %s: usage is pando tenant add|rm NAME or pando tenant ls",
+		    argv[0]);
+}
+
+const struct cmd cmd_tenant = {
+	.name = "tenant",
+	.usage = "tenant add NAME | tenant ls | tenant rm NAME",
+	.help = "Add, list or remove tenants.",
+	.more = "A limit that is not given is no limit. rm ends all processes of the tenant on "
+		"all\n"
+		"nodes; its files stay.",
+	.opts = opts,
+	.args_min = 1,
+	.args_max = 2,
+	.run = tenant_run,
+};

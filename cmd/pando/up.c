@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * up - start a local cluster of N nodes, or this host's own node.
+ *
+ * A local node differs from a host in where its guard runs: in namespaces of its own behind a veth.
+ * All else is what a user of separate hosts does: the first node bootstraps a machine, the others
+ * join it by address and one-time token, over TCP.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "cmd/pando/doctor.h"
+#include "cmd/pando/launch.h"
+#include "quota/cgroup/cgroup.h"
+
+enum { PORT = 7300, START_MS = 10000 };
+
+static const char *count_text, *cpus_text, *addr_text, *name_text, *volumes_text;
+static bool foreground, host_mode;
+
+static const struct opt opts[] = {
+	{ "nodes", 'n', "N", "nodes of the local cluster, 1 without it", &count_text, NULL },
+	{ "cpus", 'c', "X", "cores of each local node, 0.25 and up; no limit without it",
+	  &cpus_text, NULL },
+	{ "fg", 'f', NULL, "stay, and take the cluster down at SIGINT or SIGTERM", NULL,
+	  &foreground },
+	{ "host", 0, NULL, "no local cluster: this host is the first node", NULL, &host_mode },
+	{ "addr", 0, "ADDR", "--host: where other nodes reach it", &addr_text, NULL },
+	{ "name", 0, "NAME", "--host: the node's name, n1 without it", &name_text, NULL },
+	{ "volumes", 0, "DIR", "--host: a directory that all nodes mount, for tenants' files",
+	  &volumes_text, NULL },
+	{ 0 },
+};
+
+struct up {
+	struct ctx *c;
+	long count;
+	long cpu_milli;
+	int switch_pid;
+	char volumes[PATH_MAX];
+};
+
+static int cannot(struct up *u, const char *node, const char *what, int r)
+{
+	char try_next[PATH_MAX + 32];
+
+	(void)snprintf(try_next, sizeof(try_next), "tail %s/%s/log/pandod.log", u->c->dir, node);
+	return fail(u->c, CODE_REFUSED, try_next, "cannot bring node %s up: %s: %s", node, what,
+		    strerror(-r));
+}
+
+static int start_node(struct up *u, const char *node, unsigned k)
+{
+	struct launch l = {
+		.dir = u->c->dir, .node = node, .local = true, .cpu_milli = u->cpu_milli
+	};
+	int pid = launch_guard(&l), r;
+
+	if (pid == -EALREADY)
+		return 0;
+	if (pid < 0)
+		return cannot(u, node, "start its guard", pid);
+	r = launch_plug(u->switch_pid, pid, k);
+	return r < 0 ? cannot(u, node, "plug it into the switch", r) : 0;
+}
+
+/* Asks one node; prints and returns a code. */
+static int ask_node(struct up *u, const char *node, const char *what, const char *method,
+		    json_t *body, json_t **out, const char *path)
+{
+	struct ctx of_node = *u->c;
+
+	of_node.node = node;
+	return api_call(&of_node, what, method, body, out, "%s", path);
+}
+
+static bool is_member(struct up *u, const char *node)
+{
+	json_t *s = NULL;
+	bool member = ask_node(u, node, "tell its state", "GET", NULL, &s, "/v1/node") == 0 &&
+		      json_is_true(json_object_get(s, "member"));
+
+	json_decref(s);
+	return member;
+}
+
+static int bootstrap(struct up *u, const char *node, const char *addr, const char *kind)
+{
+	const char *slash = strrchr(u->c->dir, '/');
+	char listen[64];
+	json_t *body;
+
+	if (is_member(u, node))
+		return 0;
+	(void)snprintf(listen, sizeof(listen), strchr(addr, ':') ? "%s" : "%s:%d", addr, PORT);
+	body = json_pack("{s:s, s:s, s:s, s:s}", "machine", slash && slash[1] ? slash + 1 : "pando",
+			 "addr", listen, "volumes", u->volumes, "volume_kind", kind);
+	return ask_node(u, node, "bootstrap the machine", "POST", body, NULL, "/v1/node/bootstrap");
+}
+
+static int join(struct up *u, const char *node, unsigned k)
+{
+	char addr[32], listen[64];
+	json_t *invite = NULL, *body;
+	int code;
+
+	if (is_member(u, node))
+		return 0;
+	code = ask_node(u, "n1", "invite a node", "POST",
+			json_pack("{s:i, s:i}", "ttl_s", 60, "uses", 1), &invite, "/v1/invites");
+	if (code != 0)
+		return code;
+	launch_addr(k, addr);
+	(void)snprintf(listen, sizeof(listen), "%s:%d", addr, PORT);
+	body = json_pack("{s:s, s:s, s:s}", "addr", json_text(invite, "addr"), "token",
+			 json_text(invite, "token"), "listen", listen);
+	json_decref(invite);
+	return ask_node(u, node, "join the machine", "POST", body, NULL, "/v1/node/join");
+}
+
+static int start_all(struct up *u)
+{
+	char name[NODE_NAME_MAX], addr[32];
+	int code = 0, r;
+
+	/* All guards first: they start while the network is being plugged. */
+	for (unsigned k = 1; k <= u->count && code == 0; k++) {
+		(void)snprintf(name, sizeof(name), "n%u", k);
+		code = start_node(u, name, k);
+	}
+	for (unsigned k = 1; k <= u->count && code == 0; k++) {
+		(void)snprintf(name, sizeof(name), "n%u", k);
+		r = launch_wait(u->c, name, START_MS);
+		if (r < 0)
+			return cannot(u, name, "wait for its daemon", r);
+		launch_addr(k, addr);
+		code = k == 1 ? bootstrap(u, name, addr, "dir") : join(u, name, k);
+	}
+	return code;
+}
+
+/* Waits until every node sees the machine and a leader: what a command wants next. */
+static int wait_ready(struct up *u)
+{
+	char name[NODE_NAME_MAX];
+	int code = 0;
+
+	for (unsigned k = 1; k <= u->count && code == 0; k++) {
+		json_t *s = NULL;
+
+		(void)snprintf(name, sizeof(name), "n%u", k);
+		code = ask_node(u, name, "become ready", "GET", NULL, &s, "/v1/node?ready=1");
+		json_decref(s);
+	}
+	return code;
+}
+
+static int stay(struct up *u)
+{
+	sigset_t set;
+	int signo;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	(void)sigprocmask(SIG_BLOCK, &set, NULL);
+	(void)sigwait(&set, &signo);
+	return cmd_down.run(u->c, 0, NULL);
+}
+
+static int make_volumes(struct up *u)
+{
+	if (volumes_text != NULL)
+		(void)snprintf(u->volumes, sizeof(u->volumes), "%s", volumes_text);
+	else
+		(void)snprintf(u->volumes, sizeof(u->volumes), "%s/vol", u->c->dir);
+	if (mkdir(u->volumes, 0700) < 0 && errno != EEXIST)
+		return fail(u->c, CODE_REFUSED, NULL, "cannot bring the cluster up: mkdir %s: %s",
+			    u->volumes, strerror(errno));
+	return 0;
+}
+
+static int up_local(struct up *u)
+{
+	uint64_t t0 = clock_mono_ns();
+	char took[32];
+	int code, fd;
+
+	u->switch_pid = launch_switch(u->c->dir);
+	if (u->switch_pid == -EALREADY) {
+		fd = launch_find_switch(u->c->dir, &u->switch_pid);
+		if (fd >= 0)
+			(void)close(fd);
+	}
+	if (u->switch_pid < 0)
+		return fail(u->c, CODE_REFUSED, "pando doctor",
+			    "cannot bring the cluster up: cannot make its switch: %s",
+			    strerror(-u->switch_pid));
+	code = start_all(u);
+	if (code == 0)
+		code = wait_ready(u);
+	if (code != 0)
+		return code;
+	text_ns(took, clock_mono_ns() - t0);
+	if (u->c->format == FORMAT_TABLE)
+		printf("%ld node%s up in %s; try: pando --help, pando tenant add NAME\n", u->count,
+		       u->count == 1 ? "" : "s", took);
+	(void)fflush(stdout);
+	return foreground ? stay(u) : CODE_DONE;
+}
+
+static int up_host(struct up *u)
+{
+	const char *node = name_text ? name_text : "n1";
+	struct launch l = { .dir = u->c->dir, .node = node, .cpu_milli = u->cpu_milli };
+	int r, code;
+
+	if (addr_text == NULL)
+		return fail(
+			u->c, CODE_USAGE, "pando up --host --addr ADDR",
+			"cannot bring this host up: --addr is missing: other nodes must reach it");
+	r = launch_guard(&l);
+	if (r < 0 && r != -EALREADY)
+		return cannot(u, node, "start its guard", r);
+	r = launch_wait(u->c, node, START_MS);
+	if (r < 0)
+		return cannot(u, node, "wait for its daemon", r);
+	code = bootstrap(u, node, addr_text, volumes_text ? "mount" : "dir");
+	if (code == 0 && u->c->format == FORMAT_TABLE)
+		printf("node %s is up; try: pando invite\n", node);
+	(void)fflush(stdout);
+	return code != 0 || !foreground ? code : stay(u);
+}
+
+static int up_run(struct ctx *c, int argc, char **argv)
+{
+	struct up u = { .c = c, .count = 1 };
+	int code;
+
+	c->node = NULL;
+	if (count_text != NULL && parse_count(count_text, 1, NODES_MAX, &u.count) < 0)
+		return fail(c, CODE_USAGE, "pando up -n 3",
+			    "cannot bring %s nodes up: 1 to %d may be", count_text, NODES_MAX);
+	if (cpus_text != NULL && parse_milli(cpus_text, &u.cpu_milli) < 0)
+		return fail(c, CODE_USAGE, "pando up --cpus 0.25",
+			    "cannot bring the cluster up: --cpus %s is no number of cores",
+			    cpus_text);
+	code = doctor_gate(c);
+	if (code == 0)
+		code = launch_dir(c, "bring the cluster up", true);
+	if (code == 0)
+		code = make_volumes(&u);
+	if (code != 0)
+		return code;
+	return host_mode ? up_host(&u) : up_local(&u);
+}
+
+const struct cmd cmd_up = {
+	.name = "up",
+	.usage = "up [-n N] [--cpus X] [--fg]",
+	.help = "Start a local cluster of N nodes on this host.",
+	.more = "Each node has mount, pid, net, ipc and uts namespaces, a data directory and an "
+		"address\n"
+		"of its own. A cluster that was taken down comes back with its tenants and files.\n"
+		"With --host this host itself becomes the first node of a machine; others join it "
+		"by\n"
+		"what `pando invite` prints.",
+	.opts = opts,
+	.run = up_run,
+};
