@@ -1,0 +1,707 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * apply.c - one function per command. Each checks first and changes then: an error
+ * leaves the tables as they were.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "naming/core/tables.h"
+
+struct apply {
+	struct naming_core *k;
+	const struct naming_cmd *cmd;
+	struct naming_result *r;
+	struct naming_change *c;
+};
+
+static void changed(struct apply *a, unsigned kind, uint32_t id)
+{
+	a->c->kinds |= naming_kind_bit(kind);
+	if (id != 0)
+		a->c->id = id;
+}
+
+static bool terminated(const char *s, size_t max)
+{
+	return memchr(s, '\0', max) != NULL;
+}
+
+static bool zero(const uint8_t *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (p[i] != 0)
+			return false;
+	return true;
+}
+
+static bool created(const struct naming_core *k)
+{
+	return !zero(k->machine.id, sizeof(k->machine.id));
+}
+
+/* A node that may be given something: it is there and not on its way out. */
+static int node_takes(struct naming_core *k, node_id id)
+{
+	const struct naming_node *n = naming_core_node(k, id);
+
+	if (n == NULL)
+		return -ENOENT;
+	return n->state == NAMING_NODE_JOINED ? 0 : -EINVAL;
+}
+
+static bool node_used(const struct naming_core *k, node_id id)
+{
+	const struct naming_block *b;
+	const struct naming_volume *v;
+
+	for (uint32_t i = 0; (b = naming_block_at(k, i)) != NULL; i++)
+		if (b->authority == id)
+			return true;
+	for (uint32_t i = 0; (v = naming_volume_at(k, i)) != NULL; i++)
+		if (v->node == id)
+			return true;
+	return false;
+}
+
+/* Room for one more node, if need be by dropping one that has left and left nothing. */
+static bool node_room(struct naming_core *k)
+{
+	struct naming_table *t = &k->table[NAMING_NODE];
+	struct naming_node *n;
+
+	if (t->count < t->max)
+		return true;
+	for (uint32_t i = 0; (n = table_at(t, i)) != NULL; i++) {
+		if (n->state == NAMING_NODE_LEFT && !node_used(k, n->id)) {
+			naming_table_del(t, n);
+			return true;
+		}
+	}
+	return false;
+}
+
+static int node_check(struct apply *a)
+{
+	const struct naming_cmd *cmd = a->cmd;
+
+	if (!naming_name_ok(cmd->name, sizeof(cmd->name), false) ||
+	    !terminated(cmd->addr, sizeof(cmd->addr)) || cmd->addr[0] == '\0' ||
+	    zero(cmd->key, sizeof(cmd->key)))
+		return -EINVAL;
+	if (naming_node_find_name(a->k, cmd->name) != NULL)
+		return -EEXIST;
+	if (a->k->next_node == UINT32_MAX)
+		return -ENOSPC;
+	return 0;
+}
+
+static void node_add(struct apply *a)
+{
+	struct naming_node *n = naming_table_add(&a->k->table[NAMING_NODE]);
+
+	CHECK(n != NULL);
+	n->id = a->k->next_node++;
+	memcpy(n->name, a->cmd->name, sizeof(n->name));
+	memcpy(n->addr, a->cmd->addr, sizeof(n->addr));
+	memcpy(n->key, a->cmd->key, sizeof(n->key));
+	n->epoch = 1;
+	n->state = NAMING_NODE_JOINED;
+	n->joined_ms = a->k->now_ms;
+	a->k->machine.epoch++;
+	a->r->id = n->id;
+	a->r->epoch = n->epoch;
+	changed(a, NAMING_MACHINE, 0);
+	changed(a, NAMING_NODE, n->id);
+}
+
+static int noop(struct apply *a)
+{
+	a->r->value = a->k->machine.epoch;
+	return 0;
+}
+
+static int create(struct apply *a)
+{
+	struct naming_machine *m = &a->k->machine;
+	const struct naming_cmd *cmd = a->cmd;
+	int r;
+
+	if (created(a->k))
+		return -EPERM;
+	if (zero(cmd->machine_id, sizeof(cmd->machine_id)) ||
+	    !naming_name_ok(cmd->text, sizeof(m->name), false))
+		return -EINVAL;
+	r = node_check(a);
+	if (r != 0)
+		return r;
+	if (!node_room(a->k))
+		return -ENOSPC;
+	memcpy(m->id, cmd->machine_id, sizeof(m->id));
+	memcpy(m->name, cmd->text, sizeof(m->name));
+	m->created_ms = a->k->now_ms;
+	node_add(a);
+	return 0;
+}
+
+static int token_add(struct apply *a)
+{
+	const struct naming_cmd *cmd = a->cmd;
+	struct naming_token *t;
+
+	if (zero(cmd->key, sizeof(cmd->key)) || cmd->number == 0 || cmd->ttl_ms == 0 ||
+	    cmd->ttl_ms > UINT64_MAX - a->k->now_ms)
+		return -EINVAL;
+	if (naming_token_find(a->k, cmd->key) != NULL)
+		return -EEXIST;
+	t = naming_table_add(&a->k->table[NAMING_TOKEN]);
+	/* Expired ones make room. */
+	for (uint32_t i = 0; t == NULL && i < a->k->table[NAMING_TOKEN].count; i++) {
+		struct naming_token *old = table_at(&a->k->table[NAMING_TOKEN], i);
+
+		if (old->expires_ms <= a->k->now_ms) {
+			naming_table_del(&a->k->table[NAMING_TOKEN], old);
+			t = naming_table_add(&a->k->table[NAMING_TOKEN]);
+		}
+	}
+	if (t == NULL)
+		return -ENOSPC;
+	memcpy(t->hash, cmd->key, sizeof(t->hash));
+	t->expires_ms = a->k->now_ms + cmd->ttl_ms;
+	t->uses_left = cmd->number;
+	changed(a, NAMING_TOKEN, 0);
+	return 0;
+}
+
+static int token_remove(struct apply *a)
+{
+	void *t = (void *)naming_token_find(a->k, a->cmd->key);
+
+	if (t == NULL)
+		return -ENOENT;
+	naming_table_del(&a->k->table[NAMING_TOKEN], t);
+	changed(a, NAMING_TOKEN, 0);
+	return 0;
+}
+
+static int node_join(struct apply *a)
+{
+	struct naming_token *t = (void *)naming_token_find(a->k, a->cmd->key2);
+	int r;
+
+	if (t == NULL || t->uses_left == 0 || t->expires_ms <= a->k->now_ms)
+		return -EACCES;
+	r = node_check(a);
+	if (r != 0)
+		return r;
+	if (!node_room(a->k))
+		return -ENOSPC;
+	t->uses_left--;
+	CHECK_INV(N6, t->uses_left < UINT32_MAX);
+	if (t->uses_left == 0)
+		naming_table_del(&a->k->table[NAMING_TOKEN], t);
+	changed(a, NAMING_TOKEN, 0);
+	node_add(a);
+	return 0;
+}
+
+static int node_epoch(struct apply *a)
+{
+	struct naming_node *n = naming_core_node(a->k, a->cmd->node);
+
+	if (n == NULL)
+		return -ENOENT;
+	if (n->state == NAMING_NODE_LEFT)
+		return -EINVAL;
+	if (n->epoch != a->cmd->epoch)
+		return -ESTALE;
+	a->r->epoch = ++n->epoch;
+	a->r->id = n->id;
+	a->k->machine.epoch++;
+	changed(a, NAMING_MACHINE, 0);
+	changed(a, NAMING_NODE, n->id);
+	return 0;
+}
+
+static int node_addr(struct apply *a)
+{
+	struct naming_node *n = naming_core_node(a->k, a->cmd->node);
+
+	if (n == NULL)
+		return -ENOENT;
+	if (!terminated(a->cmd->addr, sizeof(n->addr)) || a->cmd->addr[0] == '\0')
+		return -EINVAL;
+	memcpy(n->addr, a->cmd->addr, sizeof(n->addr));
+	changed(a, NAMING_NODE, n->id);
+	return 0;
+}
+
+static int node_leave(struct apply *a)
+{
+	struct naming_node *n = naming_core_node(a->k, a->cmd->node);
+
+	if (n == NULL)
+		return -ENOENT;
+	if (n->state != NAMING_NODE_JOINED)
+		return -EINVAL;
+	n->state = NAMING_NODE_LEAVING;
+	a->k->machine.epoch++;
+	changed(a, NAMING_MACHINE, 0);
+	changed(a, NAMING_NODE, n->id);
+	return 0;
+}
+
+static int node_left(struct apply *a)
+{
+	struct naming_node *n = naming_core_node(a->k, a->cmd->node);
+	struct naming_table *ports = &a->k->table[NAMING_PORT];
+	bool dead = (a->cmd->flags & 1) != 0;
+
+	if (n == NULL)
+		return -ENOENT;
+	if (n->state == NAMING_NODE_LEFT || (n->state == NAMING_NODE_JOINED && !dead))
+		return -EINVAL;
+	if (!dead && node_used(a->k, n->id))
+		return -EBUSY;
+	n->state = NAMING_NODE_LEFT;
+	for (uint32_t i = ports->count; i-- > 0;) {
+		struct naming_port *p = table_at(ports, i);
+
+		if (p->node == n->id) {
+			naming_table_del(ports, p);
+			changed(a, NAMING_PORT, 0);
+		}
+	}
+	a->k->machine.epoch++;
+	changed(a, NAMING_MACHINE, 0);
+	changed(a, NAMING_NODE, n->id);
+	return 0;
+}
+
+static int tenant_add(struct apply *a)
+{
+	struct naming_core *k = a->k;
+	struct naming_tenant *t;
+
+	if (!naming_name_ok(a->cmd->name, sizeof(t->name), true))
+		return -EINVAL;
+	if (naming_tenant_find_name(k, a->cmd->name) != NULL)
+		return -EEXIST;
+	if (k->next_host_id >= NAMING_HOST_ID_END || k->next_tenant == UINT32_MAX)
+		return -ENOSPC;
+	t = naming_table_add(&k->table[NAMING_TENANT]);
+	if (t == NULL)
+		return -ENOSPC;
+	t->id = k->next_tenant++;
+	memcpy(t->name, a->cmd->name, sizeof(t->name));
+	/* Never used again: files of a tenant that is gone must not become another's. */
+	t->host_id = k->next_host_id;
+	k->next_host_id += NAMING_HOST_IDS;
+	CHECK_INV(N1, t->host_id % NAMING_HOST_IDS == 0);
+	t->uid = NAMING_GUEST_UID;
+	t->limits = a->cmd->limits;
+	t->next_block = NAMING_BLOCK_FIRST;
+	t->created_ms = k->now_ms;
+	a->r->id = t->id;
+	a->r->value = t->host_id;
+	changed(a, NAMING_TENANT, t->id);
+	return 0;
+}
+
+static int tenant_limits(struct apply *a)
+{
+	struct naming_tenant *t = naming_core_tenant(a->k, a->cmd->tenant);
+
+	if (t == NULL)
+		return -ENOENT;
+	t->limits = a->cmd->limits;
+	changed(a, NAMING_TENANT, t->id);
+	return 0;
+}
+
+/* Takes out the rows of a tenant; each row type has its tenant where @offset says. */
+static void drop_rows(struct apply *a, unsigned kind, size_t offset, tenant_id tenant)
+{
+	struct naming_table *t = &a->k->table[kind];
+
+	for (uint32_t i = t->count; i-- > 0;) {
+		uint8_t *row = table_at(t, i);
+		tenant_id have;
+
+		memcpy(&have, row + offset, sizeof(have));
+		if (have == tenant) {
+			naming_table_del(t, row);
+			changed(a, kind, 0);
+		}
+	}
+}
+
+static int tenant_remove(struct apply *a)
+{
+	struct naming_tenant *t = naming_core_tenant(a->k, a->cmd->tenant);
+	const struct naming_block *b;
+	tenant_id id = a->cmd->tenant;
+
+	if (t == NULL)
+		return -ENOENT;
+	for (uint32_t i = 0; (b = naming_block_at(a->k, i)) != NULL; i++)
+		if (b->tenant == id)
+			return -EBUSY;
+	drop_rows(a, NAMING_KEY, offsetof(struct naming_key, tenant), id);
+	drop_rows(a, NAMING_PORT, offsetof(struct naming_port, tenant), id);
+	drop_rows(a, NAMING_VOLUME, offsetof(struct naming_volume, tenant), id);
+	naming_table_del(&a->k->table[NAMING_TENANT], t);
+	changed(a, NAMING_TENANT, id);
+	return 0;
+}
+
+static int key_add(struct apply *a)
+{
+	const struct naming_cmd *cmd = a->cmd;
+	struct naming_key *key;
+
+	if (naming_core_tenant(a->k, cmd->tenant) == NULL)
+		return -ENOENT;
+	if (zero(cmd->key, sizeof(cmd->key)) || !terminated(cmd->text, sizeof(cmd->text)) ||
+	    cmd->text[0] == '\0' || strchr(cmd->text, '\n') != NULL)
+		return -EINVAL;
+	/* One key logs in one tenant: the login's user name is not what decides. */
+	if (naming_key_find(a->k, cmd->key) != NULL)
+		return -EEXIST;
+	key = naming_table_add(&a->k->table[NAMING_KEY]);
+	if (key == NULL)
+		return -ENOSPC;
+	key->tenant = cmd->tenant;
+	memcpy(key->fingerprint, cmd->key, sizeof(key->fingerprint));
+	memcpy(key->line, cmd->text, strlen(cmd->text) + 1);
+	changed(a, NAMING_KEY, 0);
+	return 0;
+}
+
+static int key_remove(struct apply *a)
+{
+	struct naming_key *key = (void *)naming_key_find(a->k, a->cmd->key);
+
+	if (key == NULL || key->tenant != a->cmd->tenant)
+		return -ENOENT;
+	naming_table_del(&a->k->table[NAMING_KEY], key);
+	changed(a, NAMING_KEY, 0);
+	return 0;
+}
+
+/* The next number from @from on, around, that no row of @t has; 0: all are leased. */
+static uint32_t block_free_number(const struct naming_core *k, tenant_id t, uint32_t from)
+{
+	uint64_t used[(NAMING_BLOCK_END + 63) / 64] = { 0 };
+	const uint32_t span = NAMING_BLOCK_END - NAMING_BLOCK_FIRST;
+	const struct naming_block *b;
+
+	for (uint32_t i = 0; (b = naming_block_at(k, i)) != NULL; i++)
+		if (b->tenant == t)
+			used[b->number / 64] |= UINT64_C(1) << (b->number % 64);
+	for (uint32_t i = 0; i < span; i++) {
+		uint32_t n = NAMING_BLOCK_FIRST + (from - NAMING_BLOCK_FIRST + i) % span;
+
+		if ((used[n / 64] >> (n % 64) & 1) == 0)
+			return n;
+	}
+	return 0;
+}
+
+static int block_lease(struct apply *a)
+{
+	struct naming_tenant *t = naming_core_tenant(a->k, a->cmd->tenant);
+	struct naming_block *b;
+	uint32_t number;
+	int r;
+
+	if (t == NULL)
+		return -ENOENT;
+	r = node_takes(a->k, a->cmd->node);
+	if (r != 0)
+		return r;
+	number = block_free_number(a->k, t->id, t->next_block);
+	if (number == 0)
+		return -ENOSPC;
+	b = naming_table_add(&a->k->table[NAMING_BLOCK]);
+	if (b == NULL)
+		return -ENOSPC;
+	b->tenant = t->id;
+	b->number = number;
+	b->authority = a->cmd->node;
+	b->epoch = 1;
+	/* Onwards and around, so that a released pid stays unused as long as can be. */
+	t->next_block = number + 1 < NAMING_BLOCK_END ? number + 1 : NAMING_BLOCK_FIRST;
+	CHECK_INV(N5, naming_block_find(a->k, t->id, number) == b);
+	a->r->value = number;
+	a->r->epoch = b->epoch;
+	changed(a, NAMING_BLOCK, 0);
+	return 0;
+}
+
+/* The block a command means, if its node and epoch are the authority's. */
+static int block_held(struct apply *a, struct naming_block **out)
+{
+	*out = (void *)naming_block_find(a->k, a->cmd->tenant, a->cmd->number);
+	if (*out == NULL)
+		return -ENOENT;
+	if ((*out)->authority != a->cmd->node || (*out)->epoch != a->cmd->epoch)
+		return -ESTALE;
+	return 0;
+}
+
+static int block_release(struct apply *a)
+{
+	struct naming_block *b;
+	int r = block_held(a, &b);
+
+	if (r != 0)
+		return r;
+	naming_table_del(&a->k->table[NAMING_BLOCK], b);
+	changed(a, NAMING_BLOCK, 0);
+	return 0;
+}
+
+static int block_move(struct apply *a)
+{
+	struct naming_block *b;
+	int r = block_held(a, &b);
+
+	if (r != 0)
+		return r;
+	r = node_takes(a->k, a->cmd->to);
+	if (r != 0)
+		return r;
+	b->authority = a->cmd->to;
+	a->r->epoch = ++b->epoch;
+	a->r->value = b->number;
+	CHECK_INV(N2, naming_core_node(a->k, b->authority) != NULL);
+	changed(a, NAMING_BLOCK, 0);
+	return 0;
+}
+
+static int port_check(const struct naming_cmd *cmd)
+{
+	switch (cmd->subkind) {
+	case NAMING_PORT_TCP:
+	case NAMING_PORT_UDP:
+		return cmd->number > 0 && cmd->number < 65536 && cmd->name[0] == '\0' ? 0 : -EINVAL;
+	case NAMING_PORT_MESSAGE:
+		return cmd->number == 0 && naming_name_ok(cmd->name, sizeof(cmd->name), true)
+			       ? 0
+			       : -EINVAL;
+	default:
+		return -EINVAL;
+	}
+}
+
+static int port_bind(struct apply *a)
+{
+	const struct naming_cmd *cmd = a->cmd;
+	const struct naming_port *have;
+	struct naming_port *p;
+	int r = port_check(cmd);
+
+	if (r == 0 && naming_core_tenant(a->k, cmd->tenant) == NULL)
+		r = -ENOENT;
+	if (r == 0)
+		r = node_takes(a->k, cmd->node);
+	if (r != 0)
+		return r;
+	have = naming_port_find(a->k, cmd->tenant, cmd->subkind, cmd->number, cmd->name);
+	if (have != NULL) {
+		a->r->id = have->node;
+		return -EEXIST;
+	}
+	p = naming_table_add(&a->k->table[NAMING_PORT]);
+	if (p == NULL)
+		return -ENOSPC;
+	p->tenant = cmd->tenant;
+	p->kind = cmd->subkind;
+	p->number = cmd->number;
+	memcpy(p->name, cmd->name, sizeof(p->name));
+	p->node = cmd->node;
+	p->owner = cmd->pid;
+	changed(a, NAMING_PORT, 0);
+	return 0;
+}
+
+static int port_free(struct apply *a)
+{
+	const struct naming_cmd *cmd = a->cmd;
+	struct naming_port *p;
+	int r = port_check(cmd);
+
+	if (r != 0)
+		return r;
+	p = (void *)naming_port_find(a->k, cmd->tenant, cmd->subkind, cmd->number, cmd->name);
+	if (p == NULL)
+		return -ENOENT;
+	if (p->node != cmd->node)
+		return -ESTALE;
+	naming_table_del(&a->k->table[NAMING_PORT], p);
+	changed(a, NAMING_PORT, 0);
+	return 0;
+}
+
+static int volume_add(struct apply *a)
+{
+	const struct naming_cmd *cmd = a->cmd;
+	struct naming_volume *v;
+	int r;
+
+	if (!naming_name_ok(cmd->name, sizeof(cmd->name), true) || cmd->text[0] != '/' ||
+	    !terminated(cmd->text, sizeof(v->path)) || cmd->subkind < NAMING_VOLUME_DIR ||
+	    cmd->subkind > NAMING_VOLUME_MOUNT)
+		return -EINVAL;
+	if (cmd->tenant != TENANT_NONE && naming_core_tenant(a->k, cmd->tenant) == NULL)
+		return -ENOENT;
+	r = cmd->subkind == NAMING_VOLUME_SERVED ? node_takes(a->k, cmd->node) : 0;
+	if (r != 0)
+		return r;
+	if (naming_volume_find(a->k, cmd->tenant, cmd->name) != NULL)
+		return -EEXIST;
+	v = naming_table_add(&a->k->table[NAMING_VOLUME]);
+	if (v == NULL)
+		return -ENOSPC;
+	v->tenant = cmd->tenant;
+	memcpy(v->name, cmd->name, sizeof(v->name));
+	v->kind = cmd->subkind;
+	v->node = cmd->subkind == NAMING_VOLUME_SERVED ? cmd->node : NODE_NONE;
+	memcpy(v->path, cmd->text, strlen(cmd->text) + 1);
+	changed(a, NAMING_VOLUME, 0);
+	return 0;
+}
+
+static int volume_remove(struct apply *a)
+{
+	struct naming_volume *v = NULL;
+
+	if (terminated(a->cmd->name, sizeof(a->cmd->name)))
+		v = (void *)naming_volume_find(a->k, a->cmd->tenant, a->cmd->name);
+	if (v == NULL)
+		return -ENOENT;
+	naming_table_del(&a->k->table[NAMING_VOLUME], v);
+	changed(a, NAMING_VOLUME, 0);
+	return 0;
+}
+
+static int (*const handlers[NAMING_CMD_COUNT])(struct apply *a) = {
+	[NAMING_CMD_NOOP] = noop,
+	[NAMING_CMD_CREATE] = create,
+	[NAMING_CMD_TOKEN_ADD] = token_add,
+	[NAMING_CMD_TOKEN_REMOVE] = token_remove,
+	[NAMING_CMD_NODE_JOIN] = node_join,
+	[NAMING_CMD_NODE_EPOCH] = node_epoch,
+	[NAMING_CMD_NODE_ADDR] = node_addr,
+	[NAMING_CMD_NODE_LEAVE] = node_leave,
+	[NAMING_CMD_NODE_LEFT] = node_left,
+	[NAMING_CMD_TENANT_ADD] = tenant_add,
+	[NAMING_CMD_TENANT_LIMITS] = tenant_limits,
+	[NAMING_CMD_TENANT_REMOVE] = tenant_remove,
+	[NAMING_CMD_KEY_ADD] = key_add,
+	[NAMING_CMD_KEY_REMOVE] = key_remove,
+	[NAMING_CMD_BLOCK_LEASE] = block_lease,
+	[NAMING_CMD_BLOCK_RELEASE] = block_release,
+	[NAMING_CMD_BLOCK_MOVE] = block_move,
+	[NAMING_CMD_PORT_BIND] = port_bind,
+	[NAMING_CMD_PORT_FREE] = port_free,
+	[NAMING_CMD_VOLUME_ADD] = volume_add,
+	[NAMING_CMD_VOLUME_REMOVE] = volume_remove,
+};
+
+static void execute(struct apply *a)
+{
+	const struct naming_cmd *cmd = a->cmd;
+
+	if (cmd->kind <= 0 || cmd->kind >= NAMING_CMD_COUNT ||
+	    !terminated(cmd->name, sizeof(cmd->name)) || !terminated(cmd->text, sizeof(cmd->text)))
+		a->r->err = -EINVAL;
+	else if (!created(a->k) && cmd->kind != NAMING_CMD_CREATE && cmd->kind != NAMING_CMD_NOOP)
+		a->r->err = -EPERM;
+	else
+		a->r->err = handlers[cmd->kind](a);
+}
+
+/* ---- N7: a repeated command is answered, not executed ---- */
+
+static struct naming_client *client_find(struct naming_core *k, uint64_t id)
+{
+	struct naming_client *c;
+
+	for (uint32_t i = 0; (c = table_at(&k->table[TABLE_CLIENTS], i)) != NULL; i++)
+		if (c->id == id)
+			return c;
+	return NULL;
+}
+
+static struct naming_client *client_add(struct naming_core *k, uint64_t id)
+{
+	struct naming_table *t = &k->table[TABLE_CLIENTS];
+	struct naming_client *c = naming_table_add(t);
+	struct naming_client *old = NULL;
+
+	if (c == NULL) {
+		for (uint32_t i = 0; (c = table_at(t, i)) != NULL; i++)
+			if (old == NULL || c->used_ms < old->used_ms)
+				old = c;
+		if (old == NULL || k->now_ms - old->used_ms < NAMING_CLIENT_IDLE_MS)
+			return NULL;
+		naming_table_del(t, old);
+		c = naming_table_add(t);
+	}
+	c->id = id;
+	return c;
+}
+
+/* The place for this command's result; or NULL and @err. */
+static struct naming_slot *client_slot(struct naming_core *k, const struct naming_stamp *st,
+				       int32_t *err)
+{
+	struct naming_client *c = client_find(k, st->client);
+
+	/* A client that had answers and is unknown was forgotten: what it sends now may be a
+	 * repetition of what took effect. */
+	*err = st->acked != 0 ? -ECONNRESET : -EAGAIN;
+	if (c == NULL && st->acked == 0)
+		c = client_add(k, st->client);
+	if (c == NULL)
+		return NULL;
+	c->used_ms = k->now_ms;
+	if (st->acked > c->acked && st->acked < st->seq)
+		c->acked = st->acked;
+	*err = -EINVAL;
+	if (st->seq <= c->acked || st->seq - c->acked > NAMING_CLIENT_WINDOW)
+		return NULL;
+	return &c->slot[st->seq % NAMING_CLIENT_WINDOW];
+}
+
+void naming_core_apply(struct naming_core *k, uint64_t now_ms, const struct naming_stamp *st,
+		       const struct naming_cmd *cmd, struct naming_result *r,
+		       struct naming_change *c)
+{
+	struct apply a = { .k = k, .cmd = cmd, .r = r, .c = c };
+	struct naming_slot *slot;
+
+	memset(r, 0, sizeof(*r));
+	memset(c, 0, sizeof(*c));
+	if (now_ms > k->now_ms)
+		k->now_ms = now_ms;
+	if (st->client == 0) {
+		execute(&a);
+		return;
+	}
+	slot = client_slot(k, st, &r->err);
+	if (slot == NULL)
+		return;
+	r->err = 0;
+	if (slot->seq == st->seq) {
+		*r = slot->result;
+		return;
+	}
+	CHECK_INV(N7, slot->seq < st->seq);
+	execute(&a);
+	slot->seq = st->seq;
+	slot->result = *r;
+}
