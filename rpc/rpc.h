@@ -69,6 +69,7 @@ struct rpc_stats {
 	uint64_t bad_bytes;  /* malformed or tampered: the connection was dropped */
 	uint64_t duplicates; /* requests that were not executed a second time */
 	uint64_t refused_busy;
+	uint64_t unwanted; /* one-way messages that nobody serves, or not for this peer */
 	uint64_t redials;
 };
 void rpc_get_stats(const struct rpc *r, struct rpc_stats *out);
@@ -160,7 +161,9 @@ struct rpc_msg {
 	uint32_t method; /* room << 16 | number; each room numbers its own in its .proto */
 	const void *body;
 	size_t len;
-	int fds[RPC_FDS_MAX]; /* local connections only; -EINVAL elsewhere */
+	/* Local connections only, -EINVAL elsewhere and with a key; a reply that is given again
+	 * comes without. */
+	int fds[RPC_FDS_MAX];
 	unsigned fd_count;
 };
 
