@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "base/check.h"
+#include "base/mutant.h"
 
 /* A pid of a faulty peer may be anything: no CHECK. */
 static struct mig_rec *auth_rec(const struct mig_auth *a, gpid pid)
@@ -95,9 +96,9 @@ static void auth_on_claim(struct mig_auth *a, const struct mig_msg *m, struct mi
 	struct mig_rec *rec = auth_rec(a, m->pid);
 	bool granted = rec->site != NODE_NONE && rec->epoch == m->epoch;
 
-	if (a->broken & MIG_BREAK_NO_EPOCH)
+	if (MUTANT("migrate.commit.no_epoch"))
 		granted = rec->site != NODE_NONE && rec->move != m->move;
-	if (granted && (a->broken & MIG_BREAK_RECORD_REPLIED_FIRST)) {
+	if (granted && MUTANT("migrate.record.unremembered")) {
 		struct mig_auth_out dropped = { 0 };
 
 		auth_write(a, m->pid, m->from, m->move, &dropped);
@@ -160,7 +161,7 @@ static node_id auth_decide(const struct mig_auth *a, const struct mig_rec *rec)
 static void auth_rebuilt(struct mig_auth *a, struct mig_auth_out *out)
 {
 	for (uint32_t i = 0; i < a->asked_count; i++) {
-		if (!a->asked[i].answered && !(a->broken & MIG_BREAK_REBUILD_HASTY))
+		if (!a->asked[i].answered && !MUTANT("migrate.rebuild.hasty"))
 			return;
 	}
 	for (uint32_t i = 0; i < a->count; i++) {

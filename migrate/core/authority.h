@@ -62,7 +62,6 @@ struct mig_auth {
 	uint32_t count;
 	node_id self;
 	uint64_t aterm;
-	uint32_t broken;
 	uint32_t asked_count;
 	uint32_t asked_max;
 	uint64_t again_ns;       /* repetition of FENCE */

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "base/check.h"
+#include "base/mutant.h"
 
 enum {
 	MARK_NEEDED = 1,
@@ -297,8 +298,8 @@ static int plan_groups(struct plan *p)
 	return r;
 }
 
-int kin_plan_arrive(struct kin_task *t, uint32_t n, gpid pid, uint32_t broken,
-		    struct kin_step *steps, uint32_t max, gpid *bad)
+int kin_plan_arrive(struct kin_task *t, uint32_t n, gpid pid, struct kin_step *steps, uint32_t max,
+		    gpid *bad)
 {
 	struct plan p = { .t = t, .n = n, .steps = steps, .max = max, .bad = bad };
 	struct kin_task *me = kin_find(t, n, pid);
@@ -315,12 +316,12 @@ int kin_plan_arrive(struct kin_task *t, uint32_t n, gpid pid, uint32_t broken,
 	for (uint32_t i = 0; i < n; i++) {
 		bool make = (t[i].mark & MARK_NEEDED) && t[i].kind == KIN_ELSEWHERE;
 
-		if ((broken & KIN_BREAK_TURN_FIRST) && t[i].ppid == pid)
+		if (MUTANT("kin.turn.early") && t[i].ppid == pid)
 			make = false;
 		if (make)
 			t[i].mark |= MARK_MAKE;
 	}
-	if ((broken & KIN_BREAK_MAKE_BESIDE) && was == KIN_STUB) {
+	if (MUTANT("kin.make.beside") && was == KIN_STUB) {
 		r = plan_add(&p, KIN_MAKE, pid, me->ppid);
 		if (r < 0)
 			return r;
@@ -340,13 +341,12 @@ static bool drop_has_child(const struct kin_task *t, uint32_t n, gpid pid)
 	return false;
 }
 
-int kin_plan_drop(struct kin_task *t, uint32_t n, uint32_t broken, struct kin_step *steps,
-		  uint32_t max)
+int kin_plan_drop(struct kin_task *t, uint32_t n, struct kin_step *steps, uint32_t max)
 {
 	struct plan p = { .t = t, .n = n, .steps = steps, .max = max };
 	bool more = true;
 
-	if (broken & KIN_BREAK_NEVER_DROP)
+	if (MUTANT("kin.drop.never"))
 		return 0;
 	kin_mark_needed(t, n);
 	/* MARK_MADE here: its DROP is in the plan. */
@@ -358,7 +358,7 @@ int kin_plan_drop(struct kin_task *t, uint32_t n, uint32_t broken, struct kin_st
 
 			if (k->kind != KIN_STUB || (k->mark & MARK_MADE))
 				continue;
-			if (broken & KIN_BREAK_DROP_LINE) {
+			if (MUTANT("kin.drop.line")) {
 				const struct kin_task *parent = kin_find(t, n, k->ppid);
 
 				needed = parent && parent->kind == KIN_HERE;

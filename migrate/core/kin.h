@@ -55,14 +55,6 @@ struct kin_step {
 	gpid by;
 };
 
-/* Faults built in on purpose; set by the simulator alone. */
-enum kin_break {
-	KIN_BREAK_TURN_FIRST = 1u << 0,  /* the parent turns before its children have stubs */
-	KIN_BREAK_DROP_LINE = 1u << 1,   /* a stub is dropped though a line below needs it */
-	KIN_BREAK_MAKE_BESIDE = 1u << 2, /* a stub is made where there is one */
-	KIN_BREAK_NEVER_DROP = 1u << 3,  /* stubs are kept for ever */
-};
-
 /* Sorts by pid. Every other function wants a sorted table without doubles. */
 void kin_sort(struct kin_task *t, uint32_t n);
 struct kin_task *kin_find(struct kin_task *t, uint32_t n, gpid pid);
@@ -80,11 +72,10 @@ void kin_mark_needed(struct kin_task *t, uint32_t n);
  * session that cannot be rebuilt in this order (*bad is the pid); -ENOENT, @pid
  * is not in the table; -EINVAL, the table's kin go in a circle (a lying peer).
  */
-must_check int kin_plan_arrive(struct kin_task *t, uint32_t n, gpid pid, uint32_t broken,
-			       struct kin_step *steps, uint32_t max, gpid *bad);
+must_check int kin_plan_arrive(struct kin_task *t, uint32_t n, gpid pid, struct kin_step *steps,
+			       uint32_t max, gpid *bad);
 
 /* The stubs here that nothing needs, children first. Returns steps, or -ENOSPC. */
-must_check int kin_plan_drop(struct kin_task *t, uint32_t n, uint32_t broken,
-			     struct kin_step *steps, uint32_t max);
+must_check int kin_plan_drop(struct kin_task *t, uint32_t n, struct kin_step *steps, uint32_t max);
 
 #endif

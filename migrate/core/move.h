@@ -190,28 +190,11 @@ struct mig_ev {
 	int err;
 };
 
-/* Faults built into the cores on purpose; set by the simulator's --break alone. */
-enum mig_break {
-	MIG_BREAK_THAW_UNKNOWN = 1u << 0,         /* source thaws when the commit is unknown */
-	MIG_BREAK_NO_EPOCH = 1u << 1,             /* authority grants claims of any epoch */
-	MIG_BREAK_RESUME_UNASKED = 1u << 2,       /* target resumes when loaded, claims later */
-	MIG_BREAK_NOTE_LATE = 1u << 3,            /* source notes the hand-over after it */
-	MIG_BREAK_SIGNAL_LOST = 1u << 4,          /* source drops what arrived in the freeze */
-	MIG_BREAK_RELEASE_EARLY = 1u << 5,        /* source releases at RESUMED, pages missing */
-	MIG_BREAK_FENCE_IGNORED = 1u << 6,        /* RECORDs of older authorities are believed */
-	MIG_BREAK_FORGET_DROPPED = 1u << 7,       /* target never says FORGET */
-	MIG_BREAK_RECORD_REPLIED_FIRST = 1u << 8, /* authority answers, then remembers */
-	MIG_BREAK_REBUILD_HASTY = 1u << 9,        /* authority rebuilds without asking everyone */
-	MIG_BREAK_ADOPT_THAWS = 1u << 10,         /* a successor thaws whatever it finds */
-	MIG_BREAK_DROP_FORGOTTEN = 1u << 11,      /* target keeps what it built when it lost */
-};
-
 struct mig_conf {
 	uint64_t prepare_ns; /* patience for READ and PREPARE, each */
 	uint64_t ready_ns;   /* target: how long it keeps a built process without an image */
 	uint64_t commit_ns;  /* source: from image sent to claiming back */
 	uint64_t again_ns;   /* first repetition of an unanswered message; doubles up to x 32 */
-	uint32_t broken;     /* enum mig_break; 0 in every daemon */
 };
 
 /* 1 s, 2 s, 0.5 s, 50 ms. */

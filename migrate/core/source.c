@@ -13,6 +13,7 @@
  */
 #include "migrate/core/move.h"
 
+#include "base/mutant.h"
 #include "migrate/core/out.h"
 #include "migrate/core/sm.h"
 
@@ -101,7 +102,7 @@ static void source_claim(struct mig_source *s, uint64_t now_ns, struct mig_out *
 		sm_move(source_rows, &s->state, MIG_S_CLAIMING);
 		s->again_ns = s->conf->again_ns;
 	}
-	if (s->conf->broken & MIG_BREAK_THAW_UNKNOWN) {
+	if (MUTANT("migrate.thaw.unknown")) {
 		source_thaw(s, out, -ETIMEDOUT);
 		return;
 	}
@@ -121,7 +122,7 @@ static void source_lost(struct mig_source *s, struct mig_out *out)
 {
 	s->wake_ns = 0;
 	sm_move(source_rows, &s->state, MIG_S_DRAINING);
-	if (s->target_dead || (s->conf->broken & MIG_BREAK_RELEASE_EARLY))
+	if (s->target_dead || MUTANT("migrate.release.early"))
 		source_release(s, out);
 }
 
@@ -130,7 +131,7 @@ static int source_on_record(struct mig_source *s, const struct mig_msg *m, uint6
 {
 	if (m->epoch == 0 || (m->aterm == s->aterm && m->from != s->authority))
 		return -EPROTO;
-	if (m->aterm < s->aterm && !(s->conf->broken & MIG_BREAK_FENCE_IGNORED))
+	if (m->aterm < s->aterm && !MUTANT("migrate.fence.ignored"))
 		return -ESTALE;
 	switch (s->state) {
 	case MIG_S_ASKING:
@@ -279,7 +280,7 @@ static int source_on_frozen(struct mig_source *s, uint64_t now_ns, struct mig_ou
 		return -ESTALE;
 	sm_move(source_rows, &s->state, MIG_S_HANDED);
 	s->wake_ns = now_ns + s->conf->commit_ns;
-	if (s->conf->broken & MIG_BREAK_NOTE_LATE) {
+	if (MUTANT("migrate.handover.unnoted")) {
 		out_add(out, MIG_FX_IMAGE);
 		return 0;
 	}
@@ -367,7 +368,7 @@ static int source_on_released(struct mig_source *s, const struct mig_ev *ev, str
 		source_end(s, out, -EHOSTDOWN);
 		return 0;
 	}
-	s->sigs = s->conf->broken & MIG_BREAK_SIGNAL_LOST ? 0 : ev->sigs;
+	s->sigs = MUTANT("migrate.signal.lost") ? 0 : ev->sigs;
 	sm_move(source_rows, &s->state, MIG_S_RELEASED);
 	source_note(s, out, MIG_PHASE_RELEASED);
 	source_send(s, out, MIG_RELEASED, s->target);
@@ -452,7 +453,7 @@ int migrate_source_adopt(struct mig_source *s, const struct mig_conf *conf, node
 	s->again_ns = conf->again_ns;
 	switch (note->phase) {
 	case MIG_PHASE_HANDED:
-		if (!(conf->broken & MIG_BREAK_ADOPT_THAWS)) {
+		if (!MUTANT("migrate.adopt.thaws")) {
 			s->state = MIG_S_HANDED;
 			source_claim(s, now_ns, out);
 			return 0;

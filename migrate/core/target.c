@@ -10,6 +10,7 @@
  */
 #include "migrate/core/move.h"
 
+#include "base/mutant.h"
 #include "migrate/core/out.h"
 #include "migrate/core/sm.h"
 
@@ -69,7 +70,7 @@ static void target_end(struct mig_target *t, struct mig_out *out, int err)
 
 static void target_drop(struct mig_target *t, struct mig_out *out, int err)
 {
-	if (!(t->conf->broken & MIG_BREAK_DROP_FORGOTTEN))
+	if (!MUTANT("migrate.drop.forgotten"))
 		out_add(out, MIG_FX_DROP);
 	if (t->state == MIG_T_CLAIMING)
 		out_add(out, MIG_FX_UNNOTE);
@@ -104,7 +105,7 @@ static int target_on_record(struct mig_target *t, const struct mig_msg *m, struc
 {
 	if (m->aterm == t->aterm && m->from != t->authority)
 		return -EPROTO;
-	if (m->aterm < t->aterm && !(t->conf->broken & MIG_BREAK_FENCE_IGNORED))
+	if (m->aterm < t->aterm && !MUTANT("migrate.fence.ignored"))
 		return -ESTALE;
 	if (t->state != MIG_T_CLAIMING || m->epoch <= t->epoch)
 		return -ESTALE;
@@ -134,7 +135,7 @@ static int target_on_source(struct mig_target *t, const struct mig_msg *m, struc
 		if (m->sigs != 0 && !t->ended)
 			out_add(out, MIG_FX_RAISE)->sigs = m->sigs;
 		out_add(out, MIG_FX_UNNOTE);
-		if (!(t->conf->broken & MIG_BREAK_FORGET_DROPPED))
+		if (!MUTANT("migrate.forget.dropped"))
 			target_send(t, out, MIG_FORGET, t->source, 0);
 		target_end(t, out, 0);
 		return 0;
@@ -187,7 +188,7 @@ static int target_on_loaded(struct mig_target *t, uint64_t now_ns, struct mig_ou
 	sm_move(target_rows, &t->state, MIG_T_CLAIMING);
 	t->again_ns = t->conf->again_ns;
 	target_note(t, out, MIG_PHASE_LOADED);
-	if (t->conf->broken & MIG_BREAK_RESUME_UNASKED)
+	if (MUTANT("migrate.resume.unasked"))
 		out_add(out, MIG_FX_RESUME);
 	target_claim(t, now_ns, out);
 	return 0;

@@ -14,7 +14,7 @@ static gpid bad;
 static int arrive(struct kin_task *t, uint32_t n, gpid pid)
 {
 	kin_sort(t, n);
-	return kin_plan_arrive(t, n, pid, 0, steps, 64, &bad);
+	return kin_plan_arrive(t, n, pid, steps, 64, &bad);
 }
 
 /* The steps as a line of text: "make 20<10 setsid 20 join 21>20 turn 30". */
@@ -129,7 +129,7 @@ static void a_long_line_needs_room(void **state)
 {
 	struct kin_task t[] = { { 10, 1, 10, 10, KIN_ELSEWHERE, 0 } };
 
-	assert_int_equal(kin_plan_arrive(t, 1, 10, 0, steps, 1, &bad), -ENOSPC);
+	assert_int_equal(kin_plan_arrive(t, 1, 10, steps, 1, &bad), -ENOSPC);
 }
 
 static void stubs_go_children_first_when_nothing_below_needs_them(void **state)
@@ -139,9 +139,9 @@ static void stubs_go_children_first_when_nothing_below_needs_them(void **state)
 				{ 30, 20, 20, 10, KIN_STUB, 0 } };
 
 	kin_sort(t, 3);
-	assert_string_equal(text(kin_plan_drop(t, 3, 0, steps, 64)), "drop 30 drop 20 drop 10 ");
+	assert_string_equal(text(kin_plan_drop(t, 3, steps, 64)), "drop 30 drop 20 drop 10 ");
 	t[2].kind = KIN_HERE;
-	assert_int_equal(kin_plan_drop(t, 3, 0, steps, 64), 0);
+	assert_int_equal(kin_plan_drop(t, 3, steps, 64), 0);
 }
 
 static void a_child_of_a_local_task_keeps_its_stub(void **state)
@@ -151,7 +151,7 @@ static void a_child_of_a_local_task_keeps_its_stub(void **state)
 				{ 30, 20, 20, 10, KIN_STUB, 0 } };
 
 	kin_sort(t, 3);
-	assert_string_equal(text(kin_plan_drop(t, 3, 0, steps, 64)), "drop 30 ");
+	assert_string_equal(text(kin_plan_drop(t, 3, steps, 64)), "drop 30 ");
 }
 
 int main(void)
