@@ -27,7 +27,7 @@ struct fault_point {
 	unsigned passed;
 	unsigned fire_at; /* fires when passed reaches this; 0: not armed */
 	enum fault_action action;
-};
+} __attribute__((aligned(32))); /* a compiler aligns objects as it likes up to this: no gaps */
 
 extern unsigned fault_armed_count;
 
