@@ -22,6 +22,7 @@ files() { git ls-files --cached --others --exclude-standard -- "$@" | sort -u | 
 floor() {
 	case $1 in
 	base/*) echo 0 ;;
+	kernel/tenant/init.h) echo 1 ;; # a contract of structs and numbers: the slots are in it
 	*/core/* | kernel/sched/*) echo 1 ;;
 	rpc/* | naming/* | dsm/* | quota/* | migrate/* | ctl/* | kernel/host/* | kernel/stub/*) echo 2 ;;
 	kernel/*) echo 3 ;;

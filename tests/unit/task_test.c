@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* task_test.c - what is read from a node's procfs, and from the memory of another process. */
+#include "tests/unit/unit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#include "kernel/host/mem.h"
+#include "kernel/host/task.h"
+
+static void a_name_with_brackets_is_no_trap(void **state)
+{
+	struct task_info t;
+
+	assert_int_equal(
+		task_parse_stat(&t,
+				"42 (a) R 1 (b) S 7 40 39 34820 38 4194304 1 0 0 0 150 50 0 0 20 0 "
+				"3 0 12345 99999 25 18446744073709551615 1 1 0"),
+		0);
+	assert_string_equal(t.comm, "a) R 1 (b");
+	assert_int_equal(t.state, 'S');
+	assert_int_equal(t.node_ppid, 7);
+	assert_int_equal(t.node_pgid, 40);
+	assert_int_equal(t.node_tpgid, 38);
+	assert_int_equal(t.tty, 4);
+	assert_int_equal(t.threads, 3);
+	assert_true(t.cpu_ns == 2 * NS_PER_S);
+	assert_true(t.start_ns == 123450 * (NS_PER_S / 1000));
+	assert_int_equal(t.rss_bytes, 25 * 4096);
+}
+
+static void ids_are_those_of_the_innermost_namespace(void **state)
+{
+	struct task_info t;
+
+	assert_int_equal(task_parse_status(&t, "Name:\tx\nUid:\t1000\t1001\t0\t0\nTracerPid:\t0\n"
+					       "NStgid:\t70\t4097\nNSpid:\t70\t4097\n"
+					       "NSpgid:\t60\t4096\nNSsid:\t1\t0\n"
+					       "NoNewPrivs:\t1\nSeccomp_filters:\t2\n"),
+			 0);
+	assert_int_equal(t.gpid, 4097);
+	assert_int_equal(t.pgid, 4096);
+	assert_int_equal(t.sid, 0);
+	assert_int_equal(t.depth, 2);
+	assert_int_equal(t.uid, 1001);
+	assert_true(t.no_new_privs);
+	assert_false(t.traced);
+	assert_int_equal(t.filters, 2);
+}
+
+static void other_bytes_are_refused(void **state)
+{
+	static const char *const stats[] = { "", "1", "1 (", "1 )(", "x (y) R", "1 (y) R 2 3" };
+	static const char *const statuses[] = { "", "NSpid:", "NStgid:\t1\nNSpgid:\t1\n",
+						"Uid:\n" };
+	struct task_info t;
+
+	for (size_t i = 0; i < ARRAY_LEN(stats); i++)
+		assert_int_equal(task_parse_stat(&t, stats[i]), -EINVAL);
+	for (size_t i = 0; i < ARRAY_LEN(statuses); i++)
+		assert_int_equal(task_parse_status(&t, statuses[i]), -EINVAL);
+}
+
+static void we_read_ourselves(void **state)
+{
+	int procfs = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC), pidfd = task_pidfd(getpid());
+	struct task_info t;
+	char args[256];
+
+	assert_int_equal(prctl(PR_SET_NAME, "a\nUid: 7 (x)"), 0);
+	assert_int_equal(task_read(&t, procfs, getpid()), 0);
+	assert_int_equal(t.gpid, getpid());
+	assert_int_equal(t.node_ppid, getppid());
+	assert_int_equal(t.uid, geteuid());
+	assert_string_equal(t.comm, "a\nUid: 7 (x)");
+	assert_true(task_pid_namespace(procfs, getpid()) != 0);
+	assert_true(task_args(procfs, getpid(), args, sizeof(args)) > 0);
+	assert_non_null(strstr(args, "task_test"));
+	assert_int_equal(task_pidfd_pid(procfs, pidfd), getpid());
+	assert_int_equal(task_read(&t, procfs, 0x7ffffff0), -ESRCH);
+	close(pidfd);
+	close(procfs);
+}
+
+static void strings_stop_at_their_end_and_at_bad_pages(void **state)
+{
+	char *two = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char buf[64];
+	uint64_t end = (uint64_t)(uintptr_t)two + 4096;
+
+	assert_int_equal(munmap(two + 4096, 4096), 0);
+	memcpy(two + 4092, "abc", 4);
+	assert_int_equal(mem_read_string(getpid(), end - 4, buf, sizeof(buf)), 3);
+	assert_string_equal(buf, "abc");
+	memcpy(two + 4092, "abcd", 4);
+	assert_int_equal(mem_read_string(getpid(), end - 4, buf, sizeof(buf)), -EFAULT);
+	assert_int_equal(mem_read_string(getpid(), end - 4, buf, 3), -ENAMETOOLONG);
+	assert_int_equal(mem_read_string(getpid(), UINT64_MAX - 2, buf, sizeof(buf)), -EFAULT);
+	assert_int_equal(mem_write(getpid(), end - 4, "wxyz", 4), 0);
+	assert_memory_equal(two + 4092, "wxyz", 4);
+	assert_int_equal(mem_write(getpid(), end - 2, "wxyz", 4), -EFAULT);
+	munmap(two, 4096);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_name_with_brackets_is_no_trap),
+		cmocka_unit_test(ids_are_those_of_the_innermost_namespace),
+		cmocka_unit_test(other_bytes_are_refused),
+		cmocka_unit_test(we_read_ourselves),
+		cmocka_unit_test(strings_stop_at_their_end_and_at_bad_pages),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
