@@ -141,6 +141,12 @@ $(BIN)/$(1): $(patsubst %.c,$(B)/%.o,$(wildcard cmd/$(1)/*.c cmd/$(1)/*/*.c)) $(
 endef
 $(foreach p,$(progs),$(eval $(call program_rule,$(p))))
 
+# Pid 1 of a tenant links nothing but libc, and that statically: its root may be any image.
+$(BIN)/pando-init: LIBS :=
+ifndef SAN
+$(BIN)/pando-init: LDFLAGS_ALL += -static
+endif
+
 STUB_FLAGS := -std=gnu11 -Os -g -D_GNU_SOURCE -I. $(WARN) -ffreestanding -fno-stack-protector -fno-builtin \
 	-fno-asynchronous-unwind-tables -fno-pic -no-pie -mgeneral-regs-only -mno-red-zone -nostdlib -static \
 	-Wl,--build-id=none -Wl,-z,noexecstack -Wl,-z,norelro

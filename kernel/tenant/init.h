@@ -62,13 +62,15 @@ enum init_op {
 		     * end (0: 10,000), and killed arg2 ms after it (0: 30,000); pando-init then
 		     * exits. No limit until the first one. Renewal thaws. */
 	INIT_WATCH, /* events to this connection from now on; unacknowledged ones are told again */
-	INIT_ACK,   /* POD only. arg0: event number: forget it */
+	INIT_ACK,   /* arg0: event number: forget it. -ENOENT. */
 	INIT_SHUTDOWN, /* POD only: pando-init exits, which kills all guests. No answer. */
 
 	INIT_EV_EXIT = 100, /* arg0: pid of a session leader (INIT_SPAWN) that was reaped; arg1:
 			     * its wait status; arg2: event number */
 	INIT_EV_STORED,     /* key: what another connection stored (how a new pandod finds the guest
 			     * kernel) */
+	INIT_EV_PIDS, /* the blocks are more than half in use: arg0: ids that are still free in
+		       * the best one */
 };
 
 enum init_role {

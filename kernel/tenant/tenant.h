@@ -10,7 +10,7 @@
  *	CGROUP/init            pando-init and the spawner of sessions: no limits
  *	CGROUP/kernel          pando-kernel: no limits, charged to the tenant
  *	CGROUP/guests          the limits; holds
- *	CGROUP/guests/run      guests (v2; in v1 hierarchies they are in guests)
+ *	CGROUP/guests/run      where guests run
  *	CGROUP/guests/frozen   one group per guest that is being moved, made by the guest kernel
  *
  * Everything of it but RUN_DIR/init.sock ends with pando-init.

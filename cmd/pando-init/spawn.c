@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * spawn.c - has the spawner (kernel/tenant/session.h) start session leaders, and
+ * tells of their end. With no guest kernel a leader's clone and exec wait in their
+ * notification; the loop here goes on.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "cmd/pando-init/world.h"
+#include "kernel/tenant/session.h"
+
+#define STRINGS_MAX 8192
+
+enum state { FREE = 0, STARTING, RUNNING, EXITED };
+
+static struct leader {
+	enum state state;
+	pid_t pid;
+	int pipe;      /* STARTING: its words */
+	int pidfd;     /* from its first word to the reply */
+	int master;    /* its terminal, until the reply; then in the store, or -1 */
+	uint32_t conn; /* serial of who asked */
+	uint32_t tag;
+	bool ended; /* reaped while it was STARTING */
+	struct session_word failed;
+	int status;
+	uint64_t event;
+} leaders[LEADERS_MAX];
+
+static pid_t spawner;
+static int spawner_sock = -1;
+static uint64_t events;
+
+void spawn_begin(const struct given *g)
+{
+	int sp[2], number = -1, pidfd, listener;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sp) < 0)
+		die("socketpair", errno);
+	spawner = fork();
+	if (spawner < 0)
+		die("fork the spawner", errno);
+	if (spawner == 0)
+		session_spawner_main(&(struct session_spawner){ sp[1], g->filter, g->entrances,
+								g->entrance_count });
+	(void)close(sp[1]);
+	if (read(sp[0], &number, sizeof(number)) != sizeof(number))
+		die("start the spawner", ECHILD);
+	if (number < 0)
+		die("install the filter", -number);
+	pidfd = (int)syscall(SYS_pidfd_open, spawner, 0);
+	listener = (int)syscall(SYS_pidfd_getfd, pidfd, number, 0);
+	if (listener < 0)
+		die("take the listener", errno);
+	if (store_put(INIT_KEY_LISTENER, listener) < 0)
+		die("store the listener", ENOSPC);
+	(void)close(pidfd);
+	if (write(sp[0], "", 1) != 1)
+		die("start the spawner", errno);
+	(void)fcntl(sp[0], F_SETFL, O_NONBLOCK);
+	spawner_sock = sp[0];
+}
+
+/* A free entry, unless too many are starting. */
+static struct leader *leader_new(void)
+{
+	struct leader *l = NULL;
+	size_t starting = 0;
+
+	for (size_t i = 0; i < LEADERS_MAX; i++) {
+		starting += leaders[i].state == STARTING;
+		if (l == NULL && leaders[i].state == FREE)
+			l = &leaders[i];
+	}
+	return starting < STARTS_MAX ? l : NULL;
+}
+
+static int hand_over(struct leader *l, const struct init_in *in, const struct init_spawn *h)
+{
+	int fds[4], p[2], slave = -1, r;
+
+	if (pipe2(p, O_CLOEXEC | O_NONBLOCK) < 0)
+		return -errno;
+	if ((h->flags & INIT_SPAWN_TTY) != 0) {
+		slave = session_tty_open(h, &l->master);
+		r = slave < 0 ? slave : 0;
+		fds[0] = fds[1] = fds[2] = slave;
+	} else {
+		r = in->nfds == 3 ? 0 : -EINVAL;
+		memcpy(fds, in->fds, 3 * sizeof(int));
+	}
+	fds[3] = p[1];
+	if (r == 0)
+		r = init_send(spawner_sock, &in->msg, in->payload, in->len, fds, 4);
+	(void)close(p[1]);
+	if (slave >= 0)
+		(void)close(slave);
+	if (r < 0)
+		(void)close(p[0]);
+	else
+		l->pipe = p[0];
+	return r == -EAGAIN ? -EBUSY : r;
+}
+
+int spawn_request(struct conn *c, const struct init_in *in)
+{
+	static char *argv[STRINGS_MAX], *envp[STRINGS_MAX];
+	struct leader *l;
+	struct init_spawn h;
+	char *cwd;
+	int r = init_spawn_unpack(in->payload, in->len, &h, argv, envp, STRINGS_MAX, &cwd);
+
+	if (r < 0)
+		return r;
+	if (steer.count == 0)
+		return -ENOSPC;
+	l = leader_new();
+	if (l == NULL)
+		return -EBUSY;
+	*l = (struct leader){
+		.conn = c->serial, .tag = in->msg.tag, .pipe = -1, .pidfd = -1, .master = -1
+	};
+	r = hand_over(l, in, &h);
+	if (r == 0)
+		l->state = STARTING;
+	else if (l->master >= 0)
+		(void)close(l->master);
+	return r;
+}
+
+size_t spawn_poll(struct pollfd *p)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < LEADERS_MAX && n < STARTS_MAX; i++) {
+		if (leaders[i].state == STARTING)
+			p[n++] = (struct pollfd){ .fd = leaders[i].pipe, .events = POLLIN };
+	}
+	return n;
+}
+
+static void exit_event(const struct leader *l, struct init_msg *m)
+{
+	*m = (struct init_msg){ .op = INIT_EV_EXIT,
+				.arg = { (uint64_t)l->pid, (uint64_t)l->status, l->event } };
+}
+
+static void exited(struct leader *l, int status)
+{
+	struct init_msg m;
+
+	l->state = EXITED;
+	l->status = status;
+	l->event = ++events;
+	exit_event(l, &m);
+	conn_tell(&m, 0);
+}
+
+/* Its pipe has ended: it runs, or it has failed. */
+static void started(struct leader *l)
+{
+	struct init_msg reply = { .op = INIT_SPAWN, .tag = l->tag, .arg = { (uint64_t)l->pid } };
+	struct conn *c = conn_find(l->conn);
+	int fds[2] = { l->pidfd, l->master };
+	bool ok = l->failed.step == 0 && l->pidfd >= 0;
+	char key[INIT_KEY_MAX];
+
+	(void)close(l->pipe);
+	if (!ok) {
+		reply.result = l->failed.error > 0 ? -l->failed.error : -ECHILD;
+		reply.arg[0] = (uint64_t)(l->failed.step > 0 ? l->failed.step : INIT_STEP_CLONE);
+	}
+	if (c != NULL)
+		conn_send(c, &reply, NULL, 0, fds, !ok ? 0 : l->master >= 0 ? 2 : 1);
+	else if (ok) /* nobody waits for it */
+		(void)syscall(SYS_pidfd_send_signal, l->pidfd, SIGKILL, NULL, 0);
+	if (l->pidfd >= 0)
+		(void)close(l->pidfd);
+	(void)snprintf(key, sizeof(key), "pty.%d", (int)l->pid);
+	if (l->master >= 0 && (!ok || store_put(key, l->master) < 0))
+		(void)close(l->master);
+	l->state = ok ? RUNNING : FREE;
+	if (ok && l->ended)
+		exited(l, l->status);
+}
+
+static void listen_to(struct leader *l)
+{
+	struct session_word w;
+	ssize_t n;
+
+	while ((n = read(l->pipe, &w, sizeof(w))) == sizeof(w)) {
+		if (w.step != 0) {
+			l->failed = w;
+		} else if (l->pidfd < 0) {
+			/* It is our child and not yet reaped: the number is still its own. */
+			l->pid = w.pid;
+			l->pidfd = (int)syscall(SYS_pidfd_open, w.pid, 0);
+		}
+	}
+	if (n == 0)
+		started(l);
+}
+
+void spawn_ready(int fd)
+{
+	for (size_t i = 0; i < LEADERS_MAX; i++) {
+		if (leaders[i].state == STARTING && leaders[i].pipe == fd)
+			listen_to(&leaders[i]);
+	}
+}
+
+/* A leader whose first word is not read yet must not be reaped as a stranger. */
+static void reaped(pid_t pid, int status)
+{
+	for (size_t i = 0; i < LEADERS_MAX; i++) {
+		struct leader *l = &leaders[i];
+
+		if (l->pid != pid || (l->state != STARTING && l->state != RUNNING))
+			continue;
+		if (l->state == RUNNING) {
+			exited(l, status);
+		} else {
+			l->ended = true;
+			l->status = status;
+		}
+		return;
+	}
+}
+
+void spawn_reap(void)
+{
+	int status;
+	siginfo_t si;
+
+	for (;;) {
+		si.si_pid = 0;
+		if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0 ||
+		    si.si_pid == 0)
+			return;
+		for (size_t i = 0; i < LEADERS_MAX; i++) {
+			if (leaders[i].state == STARTING)
+				listen_to(&leaders[i]);
+		}
+		if (waitpid(si.si_pid, &status, __WALL) != si.si_pid)
+			continue;
+		if (si.si_pid == spawner)
+			die("go on without the spawner", ECHILD);
+		reaped(si.si_pid, status);
+	}
+}
+
+void spawn_replay(struct conn *c)
+{
+	for (size_t i = 0; i < LEADERS_MAX && c->fd >= 0; i++) {
+		struct init_msg m;
+
+		if (leaders[i].state != EXITED)
+			continue;
+		exit_event(&leaders[i], &m);
+		conn_send(c, &m, NULL, 0, NULL, 0);
+	}
+}
+
+int spawn_ack(uint64_t event)
+{
+	for (size_t i = 0; i < LEADERS_MAX; i++) {
+		struct leader *l = &leaders[i];
+		char key[INIT_KEY_MAX];
+
+		if (l->state != EXITED || l->event != event)
+			continue;
+		(void)snprintf(key, sizeof(key), "pty.%d", (int)l->pid);
+		(void)store_drop(key); /* most have no terminal */
+		l->state = FREE;
+		return 0;
+	}
+	return -ENOENT;
+}

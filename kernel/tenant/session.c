@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* session.c - see session.h. */
+#include "kernel/tenant/session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <termios.h>
+
+#include "kernel/tenant/client.h"
+#include "kernel/tenant/filter.h"
+
+#define STRINGS_MAX     8192
+#define TTY_GID         5
+#define KEPT_CAPABILITY 40 /* cap_checkpoint_restore: the stub's file capability must count */
+
+static void say(int pipe_fd, int step, int error)
+{
+	struct session_word w = { (int32_t)getpid(), step, error };
+
+	if (write(pipe_fd, &w, sizeof(w)) != sizeof(w) || step != 0)
+		_exit(127);
+}
+
+static void drop_rights(int pipe_fd, uint32_t uid)
+{
+	gid_t gid = uid;
+
+	for (int cap = 0; cap < 64; cap++) {
+		if (cap != KEPT_CAPABILITY && prctl(PR_CAPBSET_READ, cap) == 1 &&
+		    prctl(PR_CAPBSET_DROP, cap) < 0)
+			say(pipe_fd, INIT_STEP_IDS, errno);
+	}
+	/* Leaving uid 0 clears every other set. */
+	if (setgroups(1, &gid) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
+		say(pipe_fd, INIT_STEP_IDS, errno);
+}
+
+static void limits_of_a_guest(int pipe_fd)
+{
+	struct rlimit files, none = { 0, 0 };
+
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+		say(pipe_fd, INIT_STEP_IDS, errno);
+	files.rlim_cur = files.rlim_max < 1024 ? files.rlim_max : 1024;
+	if (setrlimit(RLIMIT_NOFILE, &files) < 0 || setrlimit(RLIMIT_CORE, &none) < 0 ||
+	    setpriority(PRIO_PROCESS, 0, 0) < 0)
+		say(pipe_fd, INIT_STEP_IDS, errno);
+	(void)umask(022);
+}
+
+/* argv[0] "-/bin/sh" means: run /bin/sh and call it "-sh". */
+static void exec_guest(char **argv, char **envp)
+{
+	static char path[4096];
+	char *base;
+
+	if (strlen(argv[0]) >= sizeof(path)) {
+		errno = ENAMETOOLONG;
+		return;
+	}
+	strcpy(path, argv[0] + (argv[0][0] == '-'));
+	if (argv[0][0] == '-') {
+		base = strrchr(argv[0], '/');
+		*base = '-';
+		argv[0] = base;
+	}
+	(void)execve(path, argv, envp);
+}
+
+/* The child: becomes a session leader of the tenant's user. @in->fds: 0, 1, 2, the pipe. */
+static void become(struct init_in *in, const struct session_spawner *s, int adj)
+{
+	static char *argv[STRINGS_MAX], *envp[STRINGS_MAX];
+	int pipe_fd = in->fds[3];
+	struct init_spawn head;
+	char *cwd;
+	sigset_t none;
+
+	say(pipe_fd, 0, 0);
+	if (init_spawn_unpack(in->payload, in->len, &head, argv, envp, STRINGS_MAX, &cwd) < 0)
+		say(pipe_fd, INIT_STEP_REQUEST, EPROTO);
+	for (int i = 0; i < s->entrance_count; i++) {
+		if (write(s->entrances[i], "0", 1) < 0)
+			say(pipe_fd, INIT_STEP_CGROUP, errno);
+	}
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	if (setsid() < 0 ||
+	    ((head.flags & INIT_SPAWN_TTY) != 0 && ioctl(in->fds[0], TIOCSCTTY, 0) < 0))
+		say(pipe_fd, INIT_STEP_TTY, errno);
+	for (int i = 0; i < 3; i++) {
+		if (dup2(in->fds[i], i) < 0)
+			say(pipe_fd, INIT_STEP_TTY, errno);
+	}
+	/* What pandod made unkillable is not its guests' to inherit. */
+	if (adj >= 0 && write(adj, "0", 1) < 0)
+		say(pipe_fd, INIT_STEP_IDS, errno);
+	limits_of_a_guest(pipe_fd);
+	drop_rights(pipe_fd, head.uid);
+	if (chdir(cwd) < 0)
+		say(pipe_fd, INIT_STEP_CHDIR, errno);
+	exec_guest(argv, envp);
+	say(pipe_fd, INIT_STEP_EXEC, errno);
+}
+
+/* All but what it works with: a guest-to-be holds nothing of pando-init's. */
+static void close_rest(const struct session_spawner *s)
+{
+	int max = (int)sysconf(_SC_OPEN_MAX);
+
+	for (int fd = 3; fd < max; fd++) {
+		bool kept = fd == s->sock || fd == s->filter;
+
+		for (int i = 0; i < s->entrance_count; i++)
+			kept |= fd == s->entrances[i];
+		if (!kept)
+			(void)close(fd);
+	}
+}
+
+void session_spawner_main(const struct session_spawner *s)
+{
+	static struct init_in in;
+	int listener, proc;
+	char ok;
+
+	close_rest(s);
+	(void)prctl(PR_SET_NAME, "pando-spawn");
+	proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	listener = tenant_filter_install(s->filter);
+	if (write(s->sock, &listener, sizeof(listener)) != sizeof(listener) || listener < 0 ||
+	    read(s->sock, &ok, 1) != 1)
+		_exit(1);
+	(void)close(listener);
+	while (init_recv(s->sock, &in) == 1) {
+		long pid = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
+
+		if (pid == 0)
+			become(&in, s, openat(proc, "self/oom_score_adj", O_WRONLY | O_CLOEXEC));
+		if (pid < 0) {
+			struct session_word w = { 0, INIT_STEP_CLONE, errno };
+
+			(void)!write(in.fds[3], &w, sizeof(w));
+		}
+		init_in_close(&in);
+	}
+	_exit(0);
+}
+
+static int tty_prepare(int slave, const struct init_spawn *h)
+{
+	struct winsize ws = { .ws_row = h->rows, .ws_col = h->cols };
+
+	if (ioctl(slave, TIOCSWINSZ, &ws) < 0 || fchown(slave, h->uid, TTY_GID) < 0)
+		return -errno;
+	return 0;
+}
+
+int session_tty_open(const struct init_spawn *h, int *master)
+{
+	int m = open("/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+	int zero = 0, slave, r;
+
+	*master = m;
+	if (m < 0 || ioctl(m, TIOCSPTLCK, &zero) < 0)
+		return -errno;
+	slave = ioctl(m, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (slave < 0)
+		return -errno;
+	r = tty_prepare(slave, h);
+	if (r < 0)
+		(void)close(slave);
+	return r < 0 ? r : slave;
+}

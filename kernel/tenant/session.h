@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * session.h - the spawner: the process under the guests' filter that all guests
+ * descend from. Forked by pando-init before anything else; libc only.
+ *
+ * A session leader is cloned with CLONE_PARENT and so is pando-init's own child.
+ * Its words come through a pipe: its pid, then the step that failed; the pipe's
+ * end without one says that its exec has worked.
+ */
+#ifndef KERNEL_TENANT_SESSION_H
+#define KERNEL_TENANT_SESSION_H
+
+#include "base/attr.h"
+#include "kernel/tenant/init.h"
+
+struct session_word {
+	int32_t pid;   /* in the tenant; 0: it was not even cloned */
+	int32_t step;  /* enum init_step that failed, or 0 */
+	int32_t error; /* errno of it */
+};
+
+/* What the spawner needs of what pando-init was given. */
+struct session_spawner {
+	int sock;   /* SEQPACKET pair with pando-init */
+	int filter; /* memfd with struct sock_filter[] */
+	const int *entrances;
+	int entrance_count;
+};
+
+/*
+ * Never returns. Closes every other descriptor; installs the filter; writes the
+ * listener's number (or -errno) to the socket and waits for a byte, so that
+ * pando-init can fetch it by pidfd_getfd: only read and write, which no filter
+ * notifies, as nobody could answer yet. Then takes messages of init.h with INIT_SPAWN,
+ * each with descriptors 0, 1, 2 and the pipe, until the socket ends.
+ */
+noreturn_fn void session_spawner_main(const struct session_spawner *s);
+
+/*
+ * A new terminal of the tenant's devpts, owned by @h's user: returns the slave and
+ * sets *master (-1, or to be closed also on error). For pando-init.
+ */
+must_check int session_tty_open(const struct init_spawn *h, int *master);
+
+#endif

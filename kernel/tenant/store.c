@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* store.c - see store.h. */
+#include "kernel/tenant/store.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "kernel/tenant/init.h"
+
+static struct item {
+	char key[INIT_KEY_MAX]; /* "": free */
+	int fd;
+} items[STORE_MAX];
+
+static struct item *find(const char *key)
+{
+	for (size_t i = 0; i < STORE_MAX; i++) {
+		if (strcmp(items[i].key, key) == 0)
+			return &items[i];
+	}
+	return NULL;
+}
+
+int store_put(const char *key, int fd)
+{
+	struct item *it;
+
+	if (key[0] == 0)
+		return -EINVAL;
+	if (find(key) != NULL)
+		return -EEXIST;
+	it = find("");
+	if (it == NULL)
+		return -ENOSPC;
+	memcpy(it->key, key, strlen(key) + 1);
+	it->fd = fd;
+	return 0;
+}
+
+int store_get(const char *key)
+{
+	struct item *it = key[0] == 0 ? NULL : find(key);
+
+	return it == NULL ? -ENOENT : it->fd;
+}
+
+int store_drop(const char *key)
+{
+	struct item *it = key[0] == 0 ? NULL : find(key);
+
+	if (it == NULL)
+		return -ENOENT;
+	(void)close(it->fd);
+	memset(it, 0, sizeof(*it));
+	return 0;
+}
+
+size_t store_list(const char *prefix, char *out, size_t size)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < STORE_MAX; i++) {
+		size_t n = strlen(items[i].key) + 1;
+
+		if (n == 1 || strncmp(items[i].key, prefix, strlen(prefix)) != 0 || n > size - at)
+			continue;
+		memcpy(out + at, items[i].key, n);
+		at += n;
+	}
+	return at;
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * store.h - descriptors that must outlive whoever uses them, by name; pando-init's.
+ *
+ * One store per process, of a fixed size; libc only; one thread.
+ */
+#ifndef KERNEL_TENANT_STORE_H
+#define KERNEL_TENANT_STORE_H
+
+#include "base/attr.h"
+
+#define STORE_MAX 4096
+
+/* Takes @fd if it returns 0. Errors: -EINVAL empty key; -EEXIST; -ENOSPC. */
+must_check int store_put(const char *key, int fd);
+
+/* The descriptor, still the store's; or -ENOENT. */
+must_check int store_get(const char *key);
+
+/* Closes it. -ENOENT. */
+int store_drop(const char *key);
+
+/* Keys that begin with @prefix, each with its NUL, as far as they fit. Returns the bytes used. */
+size_t store_list(const char *prefix, char *out, size_t size);
+
+#endif
