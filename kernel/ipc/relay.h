@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * relay.h - a pipe whose reader and writers are on different nodes.
+ *
+ * A real pipe stands on each side, so that guests' reads and writes stay the
+ * host's own. The near side (where the writers are) is a relay_out on the read
+ * end of their pipe; the far side (where the reader is) a relay_in on the write
+ * end of his. Between them go four kinds of messages, in order, over any
+ * connection that may break and come back.
+ *
+ *   R1  every byte arrives once and in order, whichever daemon dies when
+ *   R2  a byte leaves the writers' pipe only when the reader has taken it from his
+ *       (one writer's pipe then holds 65,536 bytes, as on one host), or, where
+ *       several pipes end in one (relay_in.shared), when it lies in his
+ *   R3  what was found in the writers' pipe at one look is delivered in one piece
+ *
+ * How R1 holds without a log: bytes are looked at with tee(2), which leaves them
+ * in the pipe, and thrown away by splice(2) into a pipe of ours that survives us
+ * (the store keeps it); what that holds after a death tells how far its owner
+ * had come. The receiver stages bytes in such a pipe too, before it splices them
+ * into the reader's. The record says which of these steps was under way.
+ *
+ * Ownership: descriptors are borrowed; the caller keeps them, and duplicates in
+ * the store, until the relay is done. Records live in memory that survives the
+ * daemon (a memfd of the store). One thread. Errors: -errno.
+ */
+#ifndef KERNEL_IPC_RELAY_H
+#define KERNEL_IPC_RELAY_H
+
+#include "base/attr.h"
+#include "base/list.h"
+#include "base/loop.h"
+
+#define RELAY_CHUNK_MAX 65536 /* bytes of one DATA: what a pipe holds */
+
+enum relay_kind {
+	RELAY_DATA = 1, /* to the reader: @len bytes at @offset of the stream */
+	RELAY_EOF,      /* to the reader: the stream ends at @offset, no writer is left */
+	RELAY_TAKEN,    /* to the writers: the reader has taken everything before @offset */
+	RELAY_BROKEN,   /* to the writers: no reader is left */
+	RELAY_HAVE, /* to the writers: everything before @offset lies in the reader's pipe, go on */
+};
+
+/* Outlives the daemon. All zero is a relay that has moved nothing. */
+struct relay_record {
+	uint32_t state; /* private */
+	uint32_t len;
+	uint64_t offset;
+	uint64_t next; /* private: what offset will be after the step under way */
+};
+
+struct relay_ops {
+	/* Sends one message. -EAGAIN: the connection is down; relay_*_resume() will follow. */
+	int (*send)(void *arg, enum relay_kind kind, uint64_t offset, const void *bytes,
+		    size_t len);
+	/* out: EOF or BROKEN is settled on both sides; in: EOF was passed on, or BROKEN was sent.
+	 * The caller closes its ends (that is what tells the guests) and frees the relay. */
+	void (*done)(void *arg);
+};
+
+/* What the relays of a daemon share: one edge-triggered epoll beside the loop. */
+struct relays;
+must_check int relays_new(struct relays **out, struct loop *l);
+void relays_free(struct relays *rs);
+
+/* ---- where the writers are ---- */
+struct relay_out {
+	struct relays *rs;
+	struct relay_record *rec; /* offset: thrown away so far, so the next byte in the pipe */
+	int pipe;                 /* read end of the writers' pipe */
+	int tomb[2];              /* our own pipe; survives us */
+	uint64_t sent;            /* offset of the first byte not sent over this connection */
+	uint64_t have;            /* by the far side; DATA is sent only when this is `sent` */
+	uint64_t taken;           /* by the reader */
+	bool up;
+	bool eof_sent;
+	bool finished;
+	const struct relay_ops *ops;
+	void *arg;
+	struct list link;
+};
+
+/*
+ * Starts, or goes on after a predecessor: throws away what it had begun to. Nothing is sent before
+ * the far side says HAVE. @tomb: a pipe of 65,536 bytes that only this relay uses.
+ */
+must_check int relay_out_init(struct relay_out *o, struct relays *rs, struct relay_record *rec,
+			      int pipe, const int tomb[2], const struct relay_ops *ops, void *arg);
+void relay_out_fini(struct relay_out *o);
+/* The connection is gone: nothing is sent until HAVE comes over the next one. */
+void relay_out_pause(struct relay_out *o);
+/* HAVE, TAKEN or BROKEN came. Errors: -EPROTO: an offset that cannot be. */
+must_check int relay_out_msg(struct relay_out *o, enum relay_kind kind, uint64_t offset);
+
+/* ---- where the reader is ---- */
+struct relay_in {
+	struct relays *rs;
+	struct relay_record *rec; /* offset: everything before it lies in the reader's pipe */
+	int pipe;                 /* write end of the reader's pipe, O_NONBLOCK */
+	int stage[2];             /* our own pipe; survives us */
+	uint64_t told;            /* last TAKEN */
+	uint64_t have_told;       /* last HAVE; UINT64_MAX: none over this connection */
+	uint64_t eof_at;          /* UINT64_MAX: not known */
+	bool up;
+	bool shared; /* other writers use the reader's pipe too */
+	bool finished;
+	uint64_t look_ns; /* pause before the next look at an unmoving pipe */
+	struct loop_timer look;
+	const struct relay_ops *ops;
+	void *arg;
+	struct list link;
+};
+
+/* As relay_out_init(). @shared: see R2. */
+must_check int relay_in_init(struct relay_in *i, struct relays *rs, struct relay_record *rec,
+			     int pipe, const int stage[2], bool shared, const struct relay_ops *ops,
+			     void *arg);
+void relay_in_fini(struct relay_in *i);
+/*
+ * A connection is there: says HAVE as soon as nothing is staged. A far side that does not know the
+ * relay (any more) answers BROKEN or EOF in its place; that is for the caller to arrange.
+ */
+void relay_in_resume(struct relay_in *i);
+void relay_in_pause(struct relay_in *i);
+/*
+ * DATA or EOF came. What is known already is skipped.
+ * Errors: -EPROTO a gap, too much, or DATA before HAVE; -EPIPE the reader is gone.
+ */
+must_check int relay_in_msg(struct relay_in *i, enum relay_kind kind, uint64_t offset,
+			    const void *bytes, size_t len);
+
+#endif

@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * relay_test.c - a pipe over two relays: order, capacity, ends, and the death of
+ * the daemon between any two of its steps.
+ *
+ * Both ends run in one process and talk through a queue; "the daemon" is a forked
+ * child that is killed at a fault point and started again on the same pipes and
+ * records, as a successor finds them in the store.
+ */
+#include "tests/unit/unit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#include "base/fault.h"
+#include "base/loop.h"
+#include "base/rand.h"
+#include "base/types.h"
+#include "kernel/ipc/relay.h"
+
+static int p[2], q[2], tomb[2], stage[2];
+static struct relay_record *rec; /* [0] out, [1] in: shared with every successor */
+
+/* ---- one life of the daemon ---- */
+struct letter {
+	struct list link;
+	bool to_reader;
+	enum relay_kind kind;
+	uint64_t offset;
+	size_t len;
+	uint8_t bytes[];
+};
+
+static struct loop *l;
+static struct relays *rs;
+static struct relay_out out;
+static struct relay_in in;
+static struct list mail;
+static bool out_done, in_done;
+
+static int post(bool to_reader, enum relay_kind kind, uint64_t offset, const void *bytes,
+		size_t len)
+{
+	struct letter *m = malloc(sizeof(*m) + len);
+
+	assert_non_null(m);
+	m->to_reader = to_reader;
+	m->kind = kind;
+	m->offset = offset;
+	m->len = len;
+	if (len > 0)
+		memcpy(m->bytes, bytes, len);
+	list_add_tail(&mail, &m->link);
+	return 0;
+}
+
+static int send_to_reader(void *arg, enum relay_kind kind, uint64_t offset, const void *bytes,
+			  size_t len)
+{
+	return post(true, kind, offset, bytes, len);
+}
+
+static int send_to_writers(void *arg, enum relay_kind kind, uint64_t offset, const void *bytes,
+			   size_t len)
+{
+	return post(false, kind, offset, bytes, len);
+}
+
+static void on_out_done(void *arg)
+{
+	out_done = true;
+}
+
+static void on_in_done(void *arg)
+{
+	in_done = true;
+}
+
+static const struct relay_ops out_ops = { send_to_reader, on_out_done };
+static const struct relay_ops in_ops = { send_to_writers, on_in_done };
+
+static void start(void)
+{
+	list_init(&mail);
+	out_done = in_done = false;
+	assert_int_equal(loop_new(&l, LOOP_EPOLL), 0);
+	assert_int_equal(relays_new(&rs, l), 0);
+	assert_int_equal(relay_out_init(&out, rs, &rec[0], p[0], tomb, &out_ops, NULL), 0);
+	assert_int_equal(relay_in_init(&in, rs, &rec[1], q[1], stage, false, &in_ops, NULL), 0);
+	relay_in_resume(&in);
+}
+
+static void stop(void)
+{
+	relay_out_fini(&out);
+	relay_in_fini(&in);
+	while (!list_empty(&mail)) {
+		struct letter *m = list_front(&mail, struct letter, link);
+
+		list_del(&m->link);
+		free(m);
+	}
+	relays_free(rs);
+	loop_free(l);
+}
+
+static void turn(uint64_t wait_ns)
+{
+	while (!list_empty(&mail)) {
+		struct letter *m = list_front(&mail, struct letter, link);
+		int r;
+
+		list_del(&m->link);
+		r = m->to_reader ? relay_in_msg(&in, m->kind, m->offset, m->bytes, m->len)
+				 : relay_out_msg(&out, m->kind, m->offset);
+		assert_true(r == 0 || r == -EPIPE);
+		free(m);
+	}
+	assert_int_equal(loop_turn(l, wait_ns), 0);
+}
+
+static int pipes(void **state)
+{
+	assert_int_equal(pipe2(p, O_CLOEXEC), 0);
+	assert_int_equal(pipe2(q, O_CLOEXEC), 0);
+	assert_int_equal(pipe2(tomb, O_CLOEXEC), 0);
+	assert_int_equal(pipe2(stage, O_CLOEXEC), 0);
+	assert_int_equal(fcntl(q[1], F_SETFL, O_NONBLOCK), 0);
+	rec = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(rec, MAP_FAILED);
+	return 0;
+}
+
+static void shut(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+static int unpipe(void **state)
+{
+	int *all[] = { p, q, tomb, stage };
+
+	for (int i = 0; i < 4; i++) {
+		shut(&all[i][0]);
+		shut(&all[i][1]);
+	}
+	munmap(rec, 4096);
+	return 0;
+}
+
+static void bytes_and_the_end_arrive(void **state)
+{
+	char back[32] = "";
+
+	start();
+	assert_int_equal(write(p[1], "hello ", 6), 6);
+	turn(NS_PER_MS);
+	assert_int_equal(write(p[1], "world", 5), 5);
+	shut(&p[1]);
+	for (int i = 0; i < 50 && in.rec->offset < 11; i++)
+		turn(NS_PER_MS);
+	assert_int_equal(read(q[0], back, sizeof(back)), 11);
+	assert_string_equal(back, "hello world");
+	for (int i = 0; i < 500 && !(in_done && out_done); i++)
+		turn(NS_PER_MS);
+	assert_true(in_done && out_done);
+	stop();
+	shut(&q[1]);
+	assert_int_equal(read(q[0], back, sizeof(back)), 0);
+}
+
+static void a_pipe_over_nodes_holds_what_one_pipe_holds(void **state)
+{
+	char kib[1024] = "", all[65536];
+	int n = 0;
+
+	start();
+	assert_int_equal(fcntl(p[1], F_SETFL, O_NONBLOCK), 0);
+	for (int i = 0; i < 1000; i++) {
+		n += write(p[1], kib, sizeof(kib)) == (ssize_t)sizeof(kib);
+		turn(0);
+	}
+	assert_int_equal(n, 64);
+	assert_int_equal(write(p[1], "x", 1), -1);
+	assert_int_equal(errno, EAGAIN);
+	n = 0;
+	for (int i = 0; i < 100 && n < 65536; i++) {
+		ssize_t k = read(q[0], all, sizeof(all));
+
+		assert_true(k > 0);
+		n += (int)k;
+		for (int t = 0; t < 20; t++)
+			turn(NS_PER_MS);
+	}
+	assert_int_equal(n, 65536);
+	assert_int_equal(write(p[1], "x", 1), 1);
+	stop();
+}
+
+static void writers_learn_that_the_reader_is_gone(void **state)
+{
+	start();
+	assert_int_equal(write(p[1], "x", 1), 1);
+	shut(&q[0]);
+	for (int i = 0; i < 100 && !out_done; i++)
+		turn(NS_PER_MS);
+	assert_true(in_done && out_done);
+	stop();
+	shut(&p[0]);
+	assert_int_equal(write(p[1], "x", 1), -1);
+	assert_int_equal(errno, EPIPE);
+}
+
+static void impossible_offsets_are_refused(void **state)
+{
+	start();
+	turn(0);
+	assert_int_equal(relay_in_msg(&in, RELAY_DATA, 5, "x", 1), -EPROTO);
+	assert_int_equal(relay_in_msg(&in, RELAY_EOF, 5, NULL, 0), -EPROTO);
+	assert_int_equal(relay_out_msg(&out, RELAY_TAKEN, 100000), -EPROTO);
+	assert_int_equal(relay_out_msg(&out, RELAY_HAVE, 100000), -EPROTO);
+	assert_int_equal(relay_out_msg(&out, RELAY_DATA, 0), -EPROTO);
+	stop();
+}
+
+/* ---- the daemon dies ---- */
+#define TOTAL (16u << 20)
+
+static void stream_at(struct rand *r, uint8_t *bytes, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		bytes[i] = (uint8_t)rand_next(r);
+}
+
+static pid_t start_writer(uint64_t seed)
+{
+	pid_t pid = fork();
+	struct rand content, size;
+	static uint8_t bytes[40000];
+	size_t left = TOTAL;
+
+	if (pid != 0)
+		return pid;
+	close(q[0]);
+	close(q[1]);
+	rand_seed(&content, seed);
+	rand_seed(&size, seed + 1);
+	while (left > 0) {
+		size_t n = rand_chance(&size, 1, 2) ? 1 + rand_below(&size, 300)
+						    : 1 + rand_below(&size, sizeof(bytes));
+		n = MIN(n, left);
+		stream_at(&content, bytes, n);
+		for (size_t done = 0; done < n;) {
+			ssize_t k = write(p[1], bytes + done, n - done);
+
+			if (k <= 0)
+				_exit(1);
+			done += (size_t)k;
+		}
+		left -= n;
+	}
+	_exit(0);
+}
+
+static pid_t start_reader(uint64_t seed)
+{
+	pid_t pid = fork();
+	struct rand content, size;
+	static uint8_t bytes[70000], want[70000];
+	size_t got = 0;
+
+	if (pid != 0)
+		return pid;
+	close(p[0]);
+	close(p[1]);
+	close(q[1]);
+	rand_seed(&content, seed);
+	rand_seed(&size, seed + 2);
+	for (;;) {
+		ssize_t n = read(q[0], bytes, 1 + rand_below(&size, sizeof(bytes)));
+
+		if (n < 0)
+			_exit(2);
+		if (n == 0)
+			_exit(got == TOTAL ? 0 : 3);
+		stream_at(&content, want, (size_t)n);
+		if (memcmp(bytes, want, (size_t)n) != 0)
+			_exit(4);
+		got += (size_t)n;
+	}
+}
+
+static pid_t start_daemon(const char *point, unsigned nth)
+{
+	pid_t pid = fork();
+
+	if (pid != 0)
+		return pid;
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	close(p[1]);
+	close(q[0]);
+	(void)signal(SIGPIPE, SIG_IGN);
+	start();
+	if (point)
+		assert_int_equal(fault_arm(point, nth, FAULT_KILL), 0);
+	while (!in_done || !out_done)
+		turn(100 * NS_PER_MS);
+	_exit(0);
+}
+
+static void no_byte_is_lost_or_doubled_when_the_daemon_dies_anywhere(void **state)
+{
+	struct rand r;
+	size_t n, kills = 0;
+	struct fault_point *points = fault_points(&n);
+	pid_t writer, reader, daemon;
+	int status, k = 0;
+
+	assert_true(n >= 8);
+	rand_seed(&r, 42);
+	writer = start_writer(7);
+	reader = start_reader(7);
+	shut(&p[1]);
+	shut(&q[0]);
+	for (;; k++) {
+		/* All points in turn, a few passages on; in the end it may finish. */
+		bool kill = kills < 200;
+
+		daemon = start_daemon(kill ? points[(size_t)k % n].name : NULL,
+				      1 + (unsigned)rand_below(&r, 6));
+		assert_int_equal(waitpid(daemon, &status, 0), daemon);
+		if (WIFEXITED(status))
+			break;
+		assert_int_equal(WTERMSIG(status), SIGKILL);
+		kills++;
+	}
+	assert_int_equal(WEXITSTATUS(status), 0);
+	shut(&q[1]); /* the daemon closes it when it is done */
+	assert_int_equal(waitpid(writer, &status, 0), writer);
+	assert_int_equal(status, 0);
+	assert_int_equal(waitpid(reader, &status, 0), reader);
+	assert_int_equal(status, 0);
+	assert_true(kills >= 40);
+	print_message("killed %zu times at %zu points\n", kills, n);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, pipes, unpipe)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(bytes_and_the_end_arrive),
+		T(a_pipe_over_nodes_holds_what_one_pipe_holds),
+		T(writers_learn_that_the_reader_is_gone),
+		T(impossible_offsets_are_refused),
+		T(no_byte_is_lost_or_doubled_when_the_daemon_dies_anywhere),
+	};
+
+	(void)signal(SIGPIPE, SIG_IGN);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
