@@ -161,7 +161,8 @@ void rpc_conn_lost(struct rpc_conn *c, int err, const char *why)
 	if (c->dead || c->lost != 0)
 		return;
 	c->lost = err;
-	(void)snprintf(c->reason, sizeof(c->reason), "%s", why ? why : strerror(-err));
+	if (why != c->reason)
+		(void)snprintf(c->reason, sizeof(c->reason), "%s", why ? why : strerror(-err));
 	if (err == -EPROTO)
 		c->rpc->stats.bad_bytes++;
 	rpc_conn_dirty(c);
@@ -337,7 +338,7 @@ static int flush_sealed(struct rpc_conn *c)
 
 		if (c->wire_pos == c->wire.len) {
 			c->wire.len = c->wire_pos = 0;
-			if (c->out.len == 0)
+			if (c->out.len == c->out_pos)
 				return 1;
 			n = rpc_seal_records(c);
 			if (n <= 0)
@@ -385,6 +386,8 @@ static void after_flush(struct rpc_conn *c)
 
 void rpc_pipe_writable(struct rpc_conn *c)
 {
+	if (c->pipe && c->pipe->ops->writable)
+		c->pipe->ops->writable(c->pipe);
 	rpc_conn_flush(c);
 	if (!c->dead)
 		after_flush(c);
@@ -499,7 +502,7 @@ static int keep_fds(struct rpc_conn *c, const int *fds, unsigned n)
 	return 0;
 }
 
-void rpc_pipe_bytes(struct rpc_conn *c, const uint8_t *bytes, size_t len, const int *fds,
+void rpc_pipe_bytes(struct rpc_conn *c, uint8_t *bytes, size_t len, const int *fds,
 		    unsigned fd_count)
 {
 	int err = keep_fds(c, fds, fd_count);

@@ -7,7 +7,8 @@
  *	call.c    requests, replies, one-way messages
  *	stream.c  streams and bulk
  *	sock.c    a pipe over a socket;  fabric/ a pipe over a libfabric endpoint
- *	seal.c    records: what leaves this machine is sealed;  auth.c who may speak
+ *	delay.c   a pipe before a pipe, for emulated latency
+ *	handshake.c, seal.c, aead.c   who is there; what leaves this machine is sealed
  */
 #ifndef RPC_PRIV_H
 #define RPC_PRIV_H
@@ -31,6 +32,8 @@ struct rpc_pipe_ops {
 	ssize_t (*write)(struct rpc_pipe *p, const void *bytes, size_t len, const int *fds,
 			 unsigned fd_count);
 	void (*pause)(struct rpc_pipe *p, bool paused); /* stop or go on reading */
+	void (*writable)(
+		struct rpc_pipe *p); /* of a pipe before a pipe: the inner one is; or NULL */
 	void (*free)(struct rpc_pipe *p);
 };
 
@@ -82,6 +85,7 @@ struct rpc {
 	rpc_admit_fn admit;
 	void *admit_arg;
 	uint64_t delay_ns;
+	uint64_t rekey_records; /* AEAD_REKEY_RECORDS; tests make it small */
 	struct rpc_fabric *fabric;
 	struct rpc_stats stats;
 };
@@ -154,7 +158,7 @@ must_check int rpc_msg_check(const struct rpc_conn *c, const struct rpc_msg *m);
 must_check int rpc_conn_scope(struct rpc_conn *c);
 
 /* Upcalls of a pipe. */
-void rpc_pipe_bytes(struct rpc_conn *c, const uint8_t *bytes, size_t len, const int *fds,
+void rpc_pipe_bytes(struct rpc_conn *c, uint8_t *bytes, size_t len, const int *fds,
 		    unsigned fd_count);
 void rpc_pipe_writable(struct rpc_conn *c);
 
@@ -185,7 +189,12 @@ void rpc_seal_free(struct rpc_seal *s);
 /* Seals some of c->out into the empty c->wire. 1: some; 0: not before the handshake; -errno. */
 must_check int rpc_seal_records(struct rpc_conn *c);
 /* Bytes of a sealed connection came: handshake, or records. */
-must_check int rpc_seal_bytes(struct rpc_conn *c, const uint8_t *bytes, size_t len);
+must_check int rpc_seal_bytes(struct rpc_conn *c, uint8_t *bytes, size_t len);
+/* Starts the handshake of c->pipe, which comes next. -ENOKEY: no identity. */
+must_check int rpc_seal_new(struct rpc_conn *c, bool we_dial, const uint8_t *peer_key);
+
+/* Puts the emulated delay, if any, before c->pipe. */
+must_check int rpc_delay_wrap(struct rpc_conn *c);
 
 /* ---- fabric/ ---- */
 void rpc_fabric_free(struct rpc *r);

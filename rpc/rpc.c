@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "rpc/aead.h"
 #include "rpc/priv.h"
 
 #define SWEEP_NS (60 * NS_PER_S)
@@ -202,6 +203,7 @@ int rpc_new(struct rpc **out, struct loop *l, const struct rpc_limits *limits)
 	}
 	r->loop = l;
 	r->life = seed[0] | 1;
+	r->rekey_records = AEAD_REKEY_RECORDS;
 	rand_seed(&r->rnd, seed[1]);
 	set_limits(&r->lim, limits);
 	list_init(&r->conns);

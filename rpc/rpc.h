@@ -89,8 +89,8 @@ struct rpc_peer {
 	node_id node;               /* as the peer claims it: admit compares it with naming's key */
 	tenant_id tenant;           /* kernels only */
 	uint8_t key[RPC_KEY_BYTES]; /* ed25519 public key of the node, proven; joiners: their own */
-	uint64_t token_id;          /* joiners only: which token it shows */
-	epoch_t epoch;              /* kernels: of the certificate */
+	uint8_t token[RPC_KEY_BYTES]; /* joiners: rpc_token_hash() of the token they show */
+	epoch_t epoch;                /* kernels: of the certificate */
 };
 
 /* rpc/auth.h has keys, certificates and tokens. */

@@ -1,23 +1,131 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* seal.c - records: what leaves this machine is sealed. */
+#include "rpc/seal.h"
+
+#include <endian.h>
 #include <errno.h>
-#include "rpc/priv.h"
-void rpc_seal_free(struct rpc_seal *s)
+#include <string.h>
+
+#include "base/check.h"
+
+#define BATCH (16 * RECORD_MAX) /* sealed before the pipe is asked again */
+
+static __thread uint8_t plain_buf[RECORD_MAX];
+
+int seal_record(struct rpc_seal *s, const void *plain, size_t len)
 {
+	struct buf *w = &s->conn->wire;
+	uint32_t head = htole32((uint32_t)len);
+	int err = buf_reserve(w, LEN_BYTES + len + AEAD_TAG_BYTES);
+
+	CHECK(len <= RECORD_MAX);
+	if (err < 0)
+		return err;
+	memcpy(w->data + w->len, &head, LEN_BYTES);
+	aead_seal(&s->tx, w->data + w->len + LEN_BYTES, plain, len, &head, LEN_BYTES);
+	w->len += LEN_BYTES + len + AEAD_TAG_BYTES;
+	return 0;
 }
+
 int rpc_seal_records(struct rpc_conn *c)
 {
-	return -ENOSYS;
+	size_t batch = 0;
+
+	if (!c->seal || c->seal->state != SEAL_OPEN)
+		return 0;
+	while (c->out_pos < c->out.len && batch < BATCH) {
+		size_t n = MIN(c->out.len - c->out_pos, (size_t)RECORD_MAX);
+		int err = seal_record(c->seal, c->out.data + c->out_pos, n);
+
+		if (err < 0)
+			return err;
+		c->out_pos += n;
+		batch += n;
+	}
+	if (c->out_pos == c->out.len)
+		c->out.len = c->out_pos = 0;
+	return 1;
 }
-int rpc_seal_bytes(struct rpc_conn *c, const uint8_t *bytes, size_t len)
+
+/* ---- in ---- */
+
+/* How long the packet at @p is in all; 0: not known yet; -EPROTO. */
+static ssize_t packet_len(const struct rpc_seal *s, const uint8_t *p, size_t have)
 {
-	return -ENOSYS;
+	bool record = s->state == SEAL_OPEN || s->state == SEAL_WAIT_VERDICT;
+	uint32_t len;
+
+	if (have < LEN_BYTES)
+		return 0;
+	memcpy(&len, p, LEN_BYTES);
+	len = le32toh(len);
+	if (len == 0 || len > (record ? RECORD_MAX : HANDSHAKE_MAX))
+		return -EPROTO;
+	return (ssize_t)(LEN_BYTES + len + (record ? AEAD_TAG_BYTES : 0));
 }
-void rpc_fabric_free(struct rpc *r)
+
+/* @p: a whole packet. @out may be its own body: opened in place. */
+static int on_packet(struct rpc_seal *s, const uint8_t *p, size_t len, uint8_t *out)
 {
+	size_t n = len - LEN_BYTES;
+
+	if (s->state == SEAL_OPEN || s->state == SEAL_WAIT_VERDICT) {
+		n -= AEAD_TAG_BYTES;
+		if (aead_open(&s->rx, out, p + LEN_BYTES, n, p, LEN_BYTES) < 0)
+			return -EPROTO;
+		if (s->state == SEAL_OPEN)
+			return rpc_conn_plain(s->conn, out, n);
+		return handshake_packet(s, out, n);
+	}
+	return handshake_packet(s, p + LEN_BYTES, n);
 }
-void rpc_dialer_free(struct rpc_conn *c)
+
+/* More of the unfinished packet; returns the bytes used. */
+static ssize_t fill_packet(struct rpc_seal *s, const uint8_t *bytes, size_t len)
 {
+	size_t used = 0;
+
+	while (used < len) {
+		ssize_t whole = packet_len(s, s->packet, s->have);
+		size_t want = whole > 0 ? (size_t)whole : LEN_BYTES;
+		size_t n;
+
+		if (whole < 0)
+			return whole;
+		n = MIN(want - s->have, len - used);
+		memcpy(s->packet + s->have, bytes + used, n);
+		s->have += n;
+		used += n;
+		if (whole > 0 && s->have == want) {
+			int err;
+
+			s->have = 0;
+			err = on_packet(s, s->packet, want, plain_buf);
+			return err < 0 ? err : (ssize_t)used;
+		}
+	}
+	return (ssize_t)used;
 }
-void rpc_dialer_again(struct rpc_conn *c)
+
+int rpc_seal_bytes(struct rpc_conn *c, uint8_t *bytes, size_t len)
 {
+	/* A callback may close the connection; then c->seal is gone. */
+	while (len > 0 && !c->dead && c->lost == 0) {
+		struct rpc_seal *s = c->seal;
+		ssize_t n = s->have == 0 ? packet_len(s, bytes, len) : 0;
+
+		if (n > 0 && (size_t)n <= len) {
+			int err = on_packet(s, bytes, (size_t)n, bytes + LEN_BYTES);
+
+			if (err < 0)
+				return err;
+		} else if (n >= 0) {
+			n = fill_packet(s, bytes, len);
+		}
+		if (n < 0)
+			return (int)n;
+		bytes += n;
+		len -= (size_t)n;
+	}
+	return 0;
 }
