@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pando-kernel - the guest kernel of one tenant on one node. Started by pandod (kernel/kernel.h);
+ * may be killed at any instant.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "cmd/pando-kernel/world.h"
+#include "kernel/host/jail.h"
+#include "kernel/tenant/tenant.h"
+
+static struct world world;
+
+static void on_exited(void *arg, gpid pid, int status, uint64_t event)
+{
+	session_exited(arg, pid, status, event);
+}
+
+static void on_stored(void *arg, const char *key)
+{
+	if (strcmp(key, INIT_KEY_POD) == 0)
+		pod_replace(arg);
+	else if (strcmp(key, INIT_KEY_LISTENER) == 0)
+		calls_listen(arg);
+}
+
+static void on_pids_low(void *arg)
+{
+	pod_want_pids(arg);
+}
+
+/* The tenant's processes are gone with it, or are another guest kernel's. */
+static void on_gone(void *arg)
+{
+	struct world *w = arg;
+
+	log_info("pando-init has closed the connection");
+	loop_stop(w->loop);
+}
+
+static const struct pid1_ops pid1_ops = {
+	.exited = on_exited,
+	.stored = on_stored,
+	.pids_low = on_pids_low,
+	.gone = on_gone,
+};
+
+static bool number(const char *text, uint32_t *out)
+{
+	char *end;
+	unsigned long v = strtoul(text, &end, 10);
+
+	*out = (uint32_t)v;
+	return *text != 0 && *end == 0 && v > 0 && v <= UINT32_MAX;
+}
+
+static int parse_arguments(struct world *w, int argc, char **argv)
+{
+	if (argc != 5 || !number(argv[1], &w->tenant) || !number(argv[3], &w->node) ||
+	    strlen(argv[2]) >= sizeof(w->tenant_name) || strlen(argv[4]) >= sizeof(w->node_name))
+		return -EINVAL;
+	(void)snprintf(w->tenant_name, sizeof(w->tenant_name), "%s", argv[2]);
+	(void)snprintf(w->node_name, sizeof(w->node_name), "%s", argv[4]);
+	return 0;
+}
+
+static void name_log(const struct world *w)
+{
+	char text[sizeof(w->tenant_name) + sizeof(w->node_name) + 16];
+
+	(void)snprintf(text, sizeof(text), "kernel %s@%s", w->tenant_name, w->node_name);
+	log_init(text);
+}
+
+/* What exec'd us may have left open what a guest kernel must not have. */
+static int check_descriptors(void)
+{
+	static const int wanted[] = { KERNEL_FD_POD, KERNEL_FD_INIT, KERNEL_FD_PROC };
+
+	for (size_t i = 0; i < ARRAY_LEN(wanted); i++)
+		if (fcntl(wanted[i], F_SETFD, FD_CLOEXEC) != 0)
+			return -errno;
+	return close_range(KERNEL_FD_UFFD + 1, ~0u, 0) == 0 ? 0 : -errno;
+}
+
+static int start(struct world *w)
+{
+	int r = check_descriptors();
+
+	if (r == 0)
+		r = tenant_kernel_seal();
+	if (r == 0)
+		r = jail_enter();
+	/* Not io_uring: what it does passes by our own filter. */
+	if (r == 0)
+		r = loop_new(&w->loop, LOOP_EPOLL);
+	if (r == 0)
+		r = pid1_open(&w->pid1, w->loop, KERNEL_FD_INIT, &pid1_ops, w);
+	if (r != 0)
+		return r;
+	w->view.procfs = KERNEL_FD_PROC;
+	w->view.pidns = pid1_namespace(w->pid1);
+	/* First of all the guests go on; nobody needs pandod for that. */
+	r = calls_open(w);
+	if (r == 0)
+		r = session_adopt(w);
+	if (r == 0)
+		r = pod_open(w, KERNEL_FD_POD);
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	struct world *w = &world;
+	int r;
+
+	log_init("pando-kernel");
+	(void)signal(SIGPIPE, SIG_IGN);
+	if (parse_arguments(w, argc, argv) != 0) {
+		log_error("usage: pando-kernel TENANT_ID TENANT NODE_ID NODE (started by pandod)");
+		return 2;
+	}
+	name_log(w);
+	r = start(w);
+	if (r == 0)
+		r = loop_run(w->loop);
+	if (r != 0)
+		log_error("cannot go on: %s", strerror(-r));
+	return r == 0 ? 0 : 1;
+}

@@ -1,0 +1,478 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * session.c - session leaders: started for pandod, their exits told until it acknowledges.
+ *
+ * A session stands in pando-init's store under "session.ID.PID" (its leader's pidfd) from the
+ * moment we know its pid until its exit is acknowledged. A guest kernel that dies between the start
+ * and that entry leaves a leader that nobody asked for: its successor hangs up its terminal.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fault.h"
+#include "base/log.h"
+#include "cmd/pando-kernel/world.h"
+#include "kernel/kernel.h"
+#include "kernel/kernel.pb-c.h"
+
+#define KEY_PREFIX "session."
+#define WORDS_MAX  4096 /* arguments, and variables, of a session's start */
+
+struct session {
+	struct list link;
+	uint64_t id; /* pandod's; 0: a leader whose start nobody knows */
+	gpid pid;    /* 0: being started */
+	int pidfd;
+	struct rpc_call *call; /* waits for the start */
+	bool has_exited;
+	int status;
+	uint64_t event;
+	struct world *world;
+
+	/* a start that waits */
+	struct init_spawn head;
+	char **argv;
+	char **envp;
+	char *cwd;
+	int fds[3];
+	size_t nfds;
+};
+
+static void free_words(char **v)
+{
+	for (size_t i = 0; v && v[i]; i++)
+		free(v[i]);
+	free(v);
+}
+
+static void drop_request(struct session *s)
+{
+	free_words(s->argv);
+	free_words(s->envp);
+	free(s->cwd);
+	for (size_t i = 0; i < s->nfds; i++)
+		(void)close(s->fds[i]);
+	s->argv = NULL;
+	s->envp = NULL;
+	s->cwd = NULL;
+	s->nfds = 0;
+}
+
+static void session_free(struct session *s)
+{
+	list_del(&s->link);
+	drop_request(s);
+	if (s->pidfd >= 0)
+		(void)close(s->pidfd);
+	free(s);
+}
+
+static struct session *session_new(struct world *w, uint64_t id)
+{
+	struct session *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->id = id;
+	s->pidfd = -1;
+	s->world = w;
+	list_init(&s->link);
+	return s;
+}
+
+static void session_key(const struct session *s, char key[INIT_KEY_MAX])
+{
+	(void)snprintf(key, INIT_KEY_MAX, KEY_PREFIX "%" PRIu64 ".%d", s->id, s->pid);
+}
+
+static struct session *find_by_id(struct world *w, uint64_t id)
+{
+	struct session *s;
+
+	list_for_each (s, &w->sessions, link)
+		if (s->id == id)
+			return s;
+	list_for_each (s, &w->starts, link)
+		if (s->id == id)
+			return s;
+	return NULL;
+}
+
+static struct session *find_by_pid(struct world *w, gpid pid)
+{
+	struct session *s;
+
+	list_for_each (s, &w->sessions, link)
+		if (s->pid == pid)
+			return s;
+	return NULL;
+}
+
+/* ---- exits ---- */
+static void tell_exit(struct world *w, struct session *s)
+{
+	Kernel__SessionExit e = KERNEL__SESSION_EXIT__INIT;
+	uint8_t body[64];
+	struct rpc_msg m = { .method = KERNEL_SESSION_EXIT, .body = body };
+
+	/* The reply to the start goes first, so that pandod knows whose exit this is. */
+	if (!w->pod || s->call)
+		return;
+	e.session = s->id;
+	e.pid = s->pid;
+	e.status = s->status;
+	e.event = s->event;
+	m.len = kernel__session_exit__pack(&e, body);
+	/* Not sent: told again when pandod is back. */
+	if (rpc_send(w->pod, &m) != 0)
+		log_warn("cannot tell pandod that session %" PRIu64 " has ended", s->id);
+}
+
+void session_exited(struct world *w, gpid pid, int status, uint64_t event)
+{
+	struct session *s = find_by_pid(w, pid);
+
+	if (!s) {
+		s = session_new(w, 0);
+		if (!s)
+			return;
+		s->pid = pid;
+		list_add_tail(&w->sessions, &s->link);
+	}
+	s->has_exited = true;
+	s->status = status;
+	s->event = event;
+	/* Of a start that is not answered yet we know no pid: its answer finds this entry. */
+	if (s->id != 0 || list_empty(&w->starts))
+		tell_exit(w, s);
+}
+
+void session_tell_all(struct world *w)
+{
+	struct session *s;
+
+	list_for_each (s, &w->sessions, link)
+		if (s->has_exited)
+			tell_exit(w, s);
+}
+
+static void on_ack(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
+{
+	struct world *w = arg;
+	Kernel__SessionAck *a = kernel__session_ack__unpack(NULL, m->len, m->body);
+	struct session *s, *tmp;
+	char key[INIT_KEY_MAX];
+
+	list_for_each_safe (s, tmp, &w->sessions, link) {
+		if (!a || !s->has_exited || s->event != a->event)
+			continue;
+		/* In this order: what is told again for a session that we forgot is acknowledged
+		 * again. */
+		session_key(s, key);
+		(void)pid1_drop(w->pid1, key);
+		FAULT("kernel.session.before_ack");
+		(void)pid1_ack(w->pid1, s->event);
+		session_free(s);
+	}
+	if (a)
+		kernel__session_ack__free_unpacked(a, NULL);
+	answers_reply(call, 0, NULL);
+}
+
+/* ---- starts ---- */
+static void answer_start(struct session *s, int err, const int *fds, size_t nfds)
+{
+	Kernel__SessionStarted started = KERNEL__SESSION_STARTED__INIT;
+	uint8_t body[32];
+	struct rpc_msg m = { .body = body };
+	struct rpc_call *call = s->call;
+	int r;
+
+	s->call = NULL;
+	if (!call)
+		return;
+	started.pid = s->pid;
+	m.len = kernel__session_started__pack(&started, body);
+	for (size_t i = 0; i < nfds; i++)
+		m.fds[m.fd_count++] = fds[i];
+	r = rpc_reply(call, err, err == 0 ? &m : NULL);
+	if (r != 0) {
+		log_warn("cannot answer the start of session %" PRIu64 ": %s", s->id, strerror(-r));
+		for (size_t i = 0; i < nfds; i++)
+			(void)close(fds[i]);
+	}
+}
+
+/* The leader may have ended before its start was answered: two entries become one. */
+static void join_exit(struct world *w, struct session *s)
+{
+	struct session *e;
+
+	list_for_each (e, &w->sessions, link) {
+		if (e->id != 0 || e->pid != s->pid)
+			continue;
+		s->has_exited = true;
+		s->status = e->status;
+		s->event = e->event;
+		session_free(e);
+		break;
+	}
+}
+
+static void on_spawned(void *arg, int err, gpid pid, const int *fds, size_t nfds)
+{
+	struct session *s = arg;
+	struct world *w = s->world;
+	char key[INIT_KEY_MAX];
+	int out[2] = { -1, -1 };
+	int r;
+
+	FAULT("kernel.session.spawned");
+	if (err != 0) {
+		answer_start(s, err, NULL, 0);
+		session_free(s);
+		session_tell_all(w);
+		return;
+	}
+	s->pid = pid;
+	s->pidfd = fds[0];
+	for (size_t i = 2; i < nfds; i++)
+		(void)close(fds[i]);
+	session_key(s, key);
+	r = pid1_put(w->pid1, key, s->pidfd);
+	if (r < 0)
+		log_error("cannot keep session %" PRIu64 ": %s", s->id, strerror(-r));
+	FAULT("kernel.session.kept");
+	join_exit(w, s);
+	list_del(&s->link);
+	list_add_tail(&w->sessions, &s->link);
+	drop_request(s);
+	out[0] = dup(s->pidfd);
+	out[1] = nfds > 1 ? fds[1] : -1;
+	answer_start(s, 0, out, nfds > 1 ? 2 : 1);
+	session_tell_all(w);
+}
+
+static void spawn(struct session *s)
+{
+	struct world *w = s->world;
+	int r = pid1_spawn(w->pid1, &s->head, s->argv, s->envp, s->cwd, s->fds, s->nfds, on_spawned,
+			   s);
+
+	if (r == 0)
+		return;
+	answer_start(s, r, NULL, 0);
+	session_free(s);
+}
+
+void session_pids_came(struct world *w)
+{
+	struct session *s, *tmp;
+
+	/* Those with arguments have not been asked for yet. */
+	list_for_each_safe (s, tmp, &w->starts, link) {
+		if (!s->argv)
+			continue;
+		spawn(s);
+	}
+}
+
+/*
+ * A copy of @n strings behind @before. A program without a slash is looked for in PATH by a shell
+ * inside: we see no file of the tenant. Its exit status for "not found" is 127, as a shell's is.
+ */
+static char **copy_words(const char *const *before, char **words, size_t n)
+{
+	char **v;
+	size_t at = 0;
+
+	if (n > WORDS_MAX)
+		return NULL;
+	v = calloc(n + 4, sizeof(*v));
+	for (size_t i = 0; v && before && before[i]; i++)
+		v[at++] = strdup(before[i]);
+	for (size_t i = 0; v && i < n; i++)
+		v[at++] = strdup(words[i]);
+	for (size_t i = 0; v && i < at; i++) {
+		if (v[i])
+			continue;
+		while (at > 0)
+			free(v[--at]);
+		free(v);
+		return NULL;
+	}
+	return v;
+}
+
+static const char *const by_path[] = { "/bin/sh", "-c", "exec \"$0\" \"$@\"", NULL };
+
+static int fill_request(struct session *s, const Kernel__SessionStart *m)
+{
+	bool login = m->n_argv > 0 && m->argv[0][0] == '-';
+
+	s->head = (struct init_spawn){ .flags = m->tty ? INIT_SPAWN_TTY : 0,
+				       .uid = m->uid,
+				       .rows = (uint16_t)m->rows,
+				       .cols = (uint16_t)m->cols };
+	if (m->n_argv == 0 || m->uid == 0 || m->session == 0 || m->rows > UINT16_MAX ||
+	    m->cols > UINT16_MAX || (m->tty ? s->nfds != 0 : s->nfds != 3))
+		return -EINVAL;
+	s->argv = copy_words(m->argv[0][login] == '/' ? NULL : by_path, m->argv, m->n_argv);
+	s->envp = copy_words(NULL, m->env, m->n_env);
+	s->cwd = strdup(m->cwd[0] ? m->cwd : "/");
+	return s->argv && s->envp && s->cwd ? 0 : -ENOMEM;
+}
+
+/* Asked again with a session that we have: the same answer, with descriptors from the store. */
+static void answer_known(struct world *w, struct session *s, struct rpc_call *call)
+{
+	char key[INIT_KEY_MAX];
+	int fds[2], n = 1;
+
+	if (s->pid == 0) {
+		answers_reply(call, -EALREADY, NULL);
+		return;
+	}
+	(void)snprintf(key, sizeof(key), "pty.%d", s->pid);
+	fds[0] = dup(s->pidfd);
+	fds[1] = pid1_get(w->pid1, key);
+	if (fds[1] >= 0)
+		n = 2;
+	s->call = call;
+	answer_start(s, fds[0] >= 0 ? 0 : -errno, fds, fds[0] >= 0 ? (size_t)n : 0);
+}
+
+static void on_start(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
+{
+	struct world *w = arg;
+	Kernel__SessionStart *q = kernel__session_start__unpack(NULL, m->len, m->body);
+	struct session *s = q ? find_by_id(w, q->session) : NULL;
+	int r = -ENOMEM;
+
+	if (!call || !q || s) {
+		for (unsigned i = 0; i < m->fd_count; i++)
+			(void)close(m->fds[i]);
+		if (call && s)
+			answer_known(w, s, call);
+		else if (call)
+			answers_reply(call, -EPROTO, NULL);
+		goto out;
+	}
+	s = session_new(w, q->session);
+	for (unsigned i = 0; i < m->fd_count; i++) {
+		if (s && i < ARRAY_LEN(s->fds))
+			s->fds[s->nfds++] = m->fds[i];
+		else
+			(void)close(m->fds[i]);
+	}
+	if (s)
+		r = m->fd_count > ARRAY_LEN(s->fds) ? -EINVAL : fill_request(s, q);
+	if (r != 0) {
+		answers_reply(call, r, NULL);
+		if (s)
+			session_free(s);
+		goto out;
+	}
+	s->call = call;
+	list_add_tail(&w->starts, &s->link);
+	if (w->has_pids)
+		spawn(s);
+	else
+		pod_want_pids(w);
+out:
+	if (q)
+		kernel__session_start__free_unpacked(q, NULL);
+}
+
+static void on_list(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
+{
+	struct world *w = arg;
+	unsigned n = session_count(w), at = 0;
+	Kernel__SessionList list = KERNEL__SESSION_LIST__INIT;
+	Kernel__SessionInfo *info = calloc(n + 1, sizeof(*info));
+	Kernel__SessionInfo **ptr = calloc(n + 1, sizeof(*ptr));
+	struct rpc_msg reply = { 0 };
+	uint8_t *body = NULL;
+	struct session *s;
+
+	if (call && info && ptr) {
+		list_for_each (s, &w->sessions, link) {
+			if (s->has_exited)
+				continue;
+			kernel__session_info__init(&info[at]);
+			info[at].session = s->id;
+			info[at].pid = s->pid;
+			ptr[at] = &info[at];
+			at++;
+		}
+		list.n_sessions = at;
+		list.sessions = ptr;
+		body = malloc(kernel__session_list__get_packed_size(&list) + 1);
+	}
+	if (body) {
+		reply.len = kernel__session_list__pack(&list, body);
+		reply.body = body;
+	}
+	answers_reply(call, body ? 0 : -ENOMEM, body ? &reply : NULL);
+	free(body);
+	free(info);
+	free(ptr);
+}
+
+unsigned session_count(const struct world *w)
+{
+	const struct session *s;
+	unsigned n = 0;
+
+	list_for_each (s, &w->sessions, link)
+		n += !s->has_exited;
+	return n;
+}
+
+/* ---- after a predecessor's death ---- */
+static void adopt_one(void *arg, const char *key)
+{
+	struct world *w = arg;
+	struct session *s;
+	uint64_t id;
+	gpid pid;
+
+	if (sscanf(key, KEY_PREFIX "%" SCNu64 ".%d", &id, &pid) != 2)
+		return;
+	s = session_new(w, id);
+	if (!s)
+		return;
+	s->pid = pid;
+	s->pidfd = pid1_get(w->pid1, key);
+	list_add_tail(&w->sessions, &s->link);
+}
+
+static void hang_up_unknown(void *arg, const char *key)
+{
+	struct world *w = arg;
+	gpid pid;
+
+	if (sscanf(key, "pty.%d", &pid) != 1 || find_by_pid(w, pid))
+		return;
+	log_warn("pid %d leads a session that nobody has asked for: its terminal is hung up", pid);
+	(void)pid1_drop(w->pid1, key);
+}
+
+int session_adopt(struct world *w)
+{
+	int r = pid1_list(w->pid1, KEY_PREFIX, adopt_one, w);
+
+	if (r == 0)
+		r = pid1_list(w->pid1, "pty.", hang_up_unknown, w);
+	return r;
+}
+
+void session_serve(struct world *w)
+{
+	rpc_serve(w->pod_rpc, KERNEL_SESSION_START, on_start, w);
+	rpc_serve(w->pod_rpc, KERNEL_SESSION_LIST, on_list, w);
+	rpc_serve(w->pod_rpc, KERNEL_SESSION_ACK, on_ack, w);
+}

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kernel/proc/proc.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SIGNO_MAX 64
+
+static int list_add_task(struct proc_list *l, const struct task_info *t)
+{
+	if (l->n == l->cap) {
+		size_t cap = l->cap ? 2 * l->cap : 64;
+		struct proc *v = reallocarray(l->v, cap, sizeof(*v));
+
+		if (!v)
+			return -ENOMEM;
+		l->v = v;
+		l->cap = cap;
+	}
+	l->v[l->n++] = (struct proc){ .t = *t, .tpgid = -1 };
+	return 0;
+}
+
+/* Node numbers are translated by who has them; a parent outside the namespace is 0, as getppid
+ * says. */
+static void translate(struct proc_list *l)
+{
+	for (size_t i = 0; i < l->n; i++) {
+		struct proc *p = &l->v[i];
+
+		for (size_t j = 0; j < l->n; j++) {
+			const struct task_info *t = &l->v[j].t;
+
+			if (t->pid == p->t.node_ppid)
+				p->ppid = t->gpid;
+			if (p->t.node_tpgid > 0 && t->node_pgid == p->t.node_tpgid)
+				p->tpgid = t->pgid;
+		}
+	}
+}
+
+static void drop_ours(struct proc_list *l)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < l->n; i++)
+		if (l->v[i].t.uid != 0)
+			l->v[n++] = l->v[i];
+	l->n = n;
+}
+
+static int by_gpid(const void *a, const void *b)
+{
+	const struct proc *x = a, *y = b;
+
+	return (x->t.gpid > y->t.gpid) - (x->t.gpid < y->t.gpid);
+}
+
+static DIR *open_procfs(int procfs)
+{
+	int fd = openat(procfs, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+
+	if (!d && fd >= 0)
+		(void)close(fd);
+	return d;
+}
+
+/* The next process of the tenant, or 0 at the end. */
+static pid_t next_pid(DIR *d, const struct proc_view *view)
+{
+	struct dirent *e;
+
+	while ((e = readdir(d)) != NULL) {
+		char *end;
+		long pid = strtol(e->d_name, &end, 10);
+
+		if (pid > 0 && *end == 0 &&
+		    task_pid_namespace(view->procfs, (pid_t)pid) == view->pidns)
+			return (pid_t)pid;
+	}
+	return 0;
+}
+
+int proc_scan(struct proc_list *out, const struct proc_view *view)
+{
+	DIR *d = open_procfs(view->procfs);
+	struct task_info t;
+	pid_t pid;
+	int r = 0;
+
+	memset(out, 0, sizeof(*out));
+	if (!d)
+		return -errno;
+	while (r == 0 && (pid = next_pid(d, view)) != 0)
+		if (task_read(&t, view->procfs, pid) == 0)
+			r = list_add_task(out, &t);
+	(void)closedir(d);
+	if (r != 0) {
+		proc_list_fini(out);
+		return r;
+	}
+	translate(out);
+	drop_ours(out);
+	if (out->n > 0)
+		qsort(out->v, out->n, sizeof(*out->v), by_gpid);
+	return 0;
+}
+
+void proc_list_fini(struct proc_list *l)
+{
+	free(l->v);
+	memset(l, 0, sizeof(*l));
+}
+
+const struct proc *proc_list_find(const struct proc_list *l, gpid pid)
+{
+	struct proc key = { .t.gpid = pid };
+
+	return l->n ? bsearch(&key, l->v, l->n, sizeof(*l->v), by_gpid) : NULL;
+}
+
+/* A pidfd of node pid @pid, if that still is who @want was: both are looked at under the pidfd. */
+static int open_checked(const struct proc_view *view, const struct task_info *want,
+			struct task_info *now)
+{
+	int fd = task_pidfd(want->pid);
+
+	if (fd < 0)
+		return fd;
+	if (task_read(now, view->procfs, want->pid) != 0 || now->gpid != want->gpid ||
+	    now->start_ns != want->start_ns) {
+		(void)close(fd);
+		return -ESRCH;
+	}
+	return fd;
+}
+
+int proc_open(const struct proc_view *view, gpid pid, struct task_info *out)
+{
+	DIR *d = open_procfs(view->procfs);
+	struct task_info t;
+	pid_t node_pid;
+	int fd = -ESRCH;
+
+	if (!d)
+		return -errno;
+	while ((node_pid = next_pid(d, view)) != 0) {
+		if (task_read(&t, view->procfs, node_pid) != 0 || t.gpid != pid)
+			continue;
+		fd = open_checked(view, &t, out);
+		break;
+	}
+	(void)closedir(d);
+	return fd;
+}
+
+int proc_signal(const struct proc_view *view, gpid target, int signo)
+{
+	struct proc_list l;
+	int r, hit = 0;
+
+	if (signo < 0 || signo > SIGNO_MAX)
+		return -EINVAL;
+	r = proc_scan(&l, view);
+	if (r != 0)
+		return r;
+	for (size_t i = 0; i < l.n; i++) {
+		const struct task_info *t = &l.v[i].t;
+		struct task_info now;
+		int fd;
+
+		if (target > 0 ? t->gpid != target : target != -1 && t->pgid != -target)
+			continue;
+		fd = open_checked(view, t, &now);
+		if (fd < 0)
+			continue;
+		if (task_pidfd_signal(fd, signo) == 0)
+			hit++;
+		(void)close(fd);
+	}
+	proc_list_fini(&l);
+	return hit > 0 ? 0 : -ESRCH;
+}
