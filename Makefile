@@ -59,6 +59,9 @@ guest_src := $(wildcard tests/guest/*.c)
 guests := $(guest_src:tests/guest/%.c=$(B)/guest/%)
 bench_src := $(wildcard tests/bench/*.c)
 benches := $(bench_src:tests/bench/%.c=$(B)/bench/%)
+# Drivers of integration tests that call the rooms themselves; tests/int/NAME.sh runs them.
+int_src := $(wildcard tests/int/*.c)
+int_progs := $(int_src:tests/int/%.c=$(B)/int/%)
 # What several tests share (a cluster fixture, a fake clock): tests/lib/*.c
 testlib_src := $(call find_c,tests/lib)
 testlib_obj := $(testlib_src:%.c=$(B)/%.o)
@@ -110,7 +113,7 @@ install: all ## copy the programs to PREFIX (/usr/local)
 clean: ## remove what was built
 	rm -rf build
 
-build-tests: $(units) $(fuzzers) $(guests) $(benches)
+build-tests: $(units) $(fuzzers) $(guests) $(benches) $(int_progs)
 
 # ---- rules ----
 $(B)/%.o: %.c | $(gen_hdr)
@@ -159,6 +162,10 @@ $(B)/unit/%: $(B)/tests/unit/%.o $(B)/libsim.a $(B)/libtest.a $(B)/libpando.a
 	$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcmocka -lseccomp $(LIBS)
 
 $(B)/fuzz/%: $(B)/tests/fuzz/%.o $(B)/libtest.a $(B)/libpando.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+
+$(B)/int/%: $(B)/tests/int/%.o $(B)/libtest.a $(B)/libpando.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 

@@ -24,9 +24,9 @@
  * dies: a gate is also the lock under which a move is committed.
  *
  * While a thread is parked, calls that the filter routes to the guest kernel
- * are notified as always. The loop answers those of a task for which
- * gate_slot_find() finds a slot with CONTINUE, and the magic call as gate_magic
- * says. The thread that moves and the loop's thread share slots only.
+ * are notified as always. The loop's thread answers those of a task for which
+ * gate_slot_find() finds a slot with CONTINUE, and holds its magic call until
+ * somebody asks for it (struct gate_magic).
  *
  * One thread uses a gate: the one that seized the task (ptrace.h).
  */
@@ -41,7 +41,7 @@ struct gate_slot {
 	_Atomic int32_t tid; /* the node's; 0: free. Written last when a slot is filled */
 	int32_t pid;         /* thread group */
 	int32_t ns_tid;
-	int32_t sent_stop; /* a SIGSTOP to send on, or 0 */
+	int32_t reserved;
 	_Atomic uint32_t role;
 	uint32_t generation; /* of the move; the same in all slots of a process */
 	uint64_t gate;       /* address of the gate */
@@ -62,9 +62,30 @@ enum gate_role {
 
 #define GATE_SLOTS 4096
 
+struct gate_memory {
+	_Atomic uint32_t high; /* slots from here on are free */
+	struct gate_slot slot[GATE_SLOTS];
+};
+
+/*
+ * What the thread that receives notifications does for one that moves. With it
+ * a table runs at full speed; without it (no filter) each of its calls is made
+ * by gate_call. Called in the thread that moves.
+ */
+struct gate_magic {
+	/* Waits until the magic call of @tid is received and held. -ETIMEDOUT, -ESRCH. */
+	int (*await)(void *arg, pid_t tid, unsigned timeout_ms);
+	/* SECCOMP_IOCTL_NOTIF_ADDFD with SETFD on the held one. */
+	int (*addfd)(void *arg, pid_t tid, int fd, int guest_fd, bool cloexec);
+	/* Answers the held one with -ENOSYS, or else the next one as soon as it is received. */
+	void (*answer)(void *arg, pid_t tid);
+	void *arg;
+};
+
 struct gate_slots {
-	struct gate_slot *slot; /* GATE_SLOTS of them */
-	int fd;                 /* the memfd; keep it in the store */
+	struct gate_memory *mem;        /* the shared memory */
+	int fd;                         /* the memfd; keep it in the store */
+	const struct gate_magic *magic; /* NULL: there is no filter */
 };
 
 /* Maps the slots of @fd, or makes them when @fd is -1. Takes @fd. Errors: -ENOMEM, -EINVAL. */
@@ -79,24 +100,37 @@ struct gate {
 	pid_t pid;
 	struct gate_slots *slots;
 	struct gate_slot *slot;
-	uint64_t area; /* mapped by gate_area(), 0: none */
-	size_t area_len;
-	struct buf regs_after; /* private */
+	int proc;
+	pid_t born; /* task made by the last clone3, stopped and traced; 0: none */
 };
 
 /*
- * Parks the stopped @t. @vdso is the range of its vdso (0: looked up in maps).
+ * Parks the stopped @t of process @pid, whose registers and mask the slot keeps.
  * Errors: -ENOSPC no free slot; -ENOEXEC it has no vdso with room for a gate.
  */
 must_check int gate_park(struct gate *g, struct gate_slots *slots, int proc, pid_t pid,
 			 struct tracee *t, enum gate_role role);
 
-/* Gives registers, mask and a held SIGSTOP back and lets it run; frees the slot. */
+/* Like gate_park, for a thread that clone3 just bore in a gate: its slot's registers are 0. */
+must_check int gate_park_born(struct gate *g, struct gate_slots *slots, int proc, pid_t pid,
+			      struct tracee *t, enum gate_role role, uint64_t gate);
+
+/*
+ * Gives mask and registers of the slot back and frees it. It still stands,
+ * traced: tracee_release_all() lets it run.
+ */
 must_check int gate_unpark(struct gate *g);
 
-/* The same without a tracer's history: what a successor does. Seizes the task itself. */
+/*
+ * What a successor does first: takes over a task that it has just seized and
+ * whose slot it found. -ENOENT: the task is not in its gate (its tracer died
+ * before it was, or after it had left); the slot is freed, let it run.
+ */
 must_check int gate_recover(struct gate *g, struct gate_slots *slots, int proc,
 			    struct gate_slot *slot, struct tracee *t);
+
+/* Frees the slot of a task that is gone. */
+void gate_forget(struct gate *g);
 
 /*
  * One call by the parked thread. @ret is its result, or -errno of the call.
@@ -105,19 +139,29 @@ must_check int gate_recover(struct gate *g, struct gate_slots *slots, int proc,
 must_check int gate_call(struct gate *g, int64_t *ret, int64_t nr, const uint64_t arg[6]);
 #define GATE_CALL(g, ret, nr, ...) gate_call((g), (ret), (nr), (const uint64_t[6]){ __VA_ARGS__ })
 
-/* Maps @len bytes (code, table, scratch) in the guest for gate_table(); 0 @at: anywhere. */
+/*
+ * Maps @len bytes (code, then GATE_AREA_DATA: whatever the caller likes) in the
+ * guest at the free address @at. gate_hole() finds one.
+ */
+#define GATE_AREA_DATA 64
+must_check int gate_hole(int proc, pid_t pid, size_t len, uint64_t *at);
 must_check int gate_area(struct gate *g, uint64_t at, size_t len);
-/* Bytes of the area behind the code where tables and what they point to go. */
-uint64_t gate_area_data(const struct gate *g);
 must_check int gate_area_drop(struct gate *g);
 
-/* Makes @n calls in one run (1.4 us each); results are in @calls. @at: where in the area. */
+/* Makes @n calls in one run (1.4 us each); @at: where in the area they go. Results in @calls. */
 must_check int gate_table(struct gate *g, struct stub_call *calls, unsigned n, uint64_t at);
 
+/* Puts our descriptor @fd into the guest as @guest_fd. -ENOTSUP: without a filter. */
+must_check int gate_fd_install(struct gate *g, int fd, int guest_fd, bool cloexec);
+
+/* The gate moves to another vdso of the same process (a restored one). */
+must_check int gate_rehome(struct gate *g, uint64_t vdso_end);
+
 /*
- * The parked thread executes @path (the stub): all other threads of the set end
- * and are forgotten, pid and children stay. It stands behind its exec, stopped;
- * detach lets it run. Errors: -errno of execve, and then it is parked as before.
+ * The parked leader executes @path (the stub): all other threads of the set end
+ * and are forgotten, pid, children and pending signals stay. It stands behind its
+ * exec, stopped; its slot is free. Needs an area of at least 4096 bytes.
+ * Errors: -errno of execve, and then it is parked as before.
  */
 must_check int gate_exec(struct gate *g, struct tracee_set *set, const char *path);
 

@@ -55,6 +55,14 @@ struct tracee_set {
  */
 must_check int tracee_seize_all(struct tracee_set *set, int proc, pid_t pid, unsigned timeout_ms);
 
+/*
+ * The same, and @nudge is called for each thread once it has been told to stop:
+ * one whose held notification keeps it from stopping can be answered there.
+ */
+typedef void (*tracee_nudge_fn)(void *arg, pid_t tid);
+must_check int tracee_seize_nudged(struct tracee_set *set, int proc, pid_t pid, unsigned timeout_ms,
+				   tracee_nudge_fn nudge, void *arg);
+
 /* For a single-threaded process that this thread has seized and that is stopped (at its exec). */
 must_check int tracee_adopt(struct tracee_set *set, int proc, pid_t pid, int stop);
 
@@ -69,6 +77,11 @@ void tracee_set_fini(struct tracee_set *set);
  * Returns the wait status, or -ECHILD: it ended (status in t->stop), or -EBUSY.
  */
 must_check int tracee_run(struct tracee *t, int request, unsigned timeout_ms);
+
+/* Waits for the next stop of a running tracee. Returns as tracee_run, and every signal too. */
+must_check int tracee_wait(struct tracee *t, unsigned timeout_ms);
+/* Waits for any tracee of this thread; returns its tid. */
+must_check int tracee_wait_any(int *status, unsigned timeout_ms);
 
 must_check int tracee_get_regs(const struct tracee *t, struct user_regs_struct *r);
 must_check int tracee_set_regs(const struct tracee *t, const struct user_regs_struct *r);

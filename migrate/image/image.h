@@ -82,11 +82,6 @@ struct image_hooks {
 	int (*fd_take)(void *arg, pid_t pid, const struct image_fd *fd, struct buf *cookie);
 	/* Build: an open descriptor (of the caller's process) for what fd_take took there. */
 	int (*fd_make)(void *arg, const struct image_fd *fd, const void *cookie, size_t len);
-	/*
-	 * Build: put @fd into the guest as @guest_fd. The task @tid is about to make the magic
-	 * call: await its notification, SECCOMP_IOCTL_NOTIF_ADDFD (SETFD), answer it with -ENOSYS.
-	 */
-	int (*fd_install)(void *arg, pid_t tid, int fd, int guest_fd, bool cloexec);
 };
 
 struct image_env {
