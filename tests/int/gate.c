@@ -277,7 +277,7 @@ int main(int argc, char **argv)
 		DIE("usage: gate DIR STUB VICTIM [KILLS]");
 	log_init("gate");
 	(void)setvbuf(stdout, NULL, _IOLBF, 0);
-	kills = argc > 4 ? atoi(argv[4]) : 40;
+	kills = argc > 4 ? atoi(argv[4]) : 12;
 	(void)snprintf(dir, sizeof(dir), "%s/node", argv[1]);
 	r = guestnode_up(&n, dir, argv[2]);
 	if (r < 0)

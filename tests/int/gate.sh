@@ -5,4 +5,4 @@ set -eu
 B=${B:-build/gcc}
 cp "$B/guest/gatevictim" "$PANDO_TEST_DIR/victim"
 chmod 755 "$PANDO_TEST_DIR" "$PANDO_TEST_DIR/victim"
-exec "$B/int/gate" "$PANDO_TEST_DIR" "$B/bin/pando-stub" "$PANDO_TEST_DIR/victim" "${KILLS:-40}"
+exec "$B/int/gate" "$PANDO_TEST_DIR" "$B/bin/pando-stub" "$PANDO_TEST_DIR/victim" "${KILLS:-12}"
