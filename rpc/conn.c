@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/trace.h"
+#include "rpc/auth.h"
 #include "rpc/priv.h"
 #include "rpc/wire.h"
 
@@ -145,12 +146,13 @@ static void conn_lost_now(struct rpc_conn *c)
 	rpc_conn_take(c);
 	if (c->dead)
 		return;
-	if (!c->dialer || err == -EACCES || err == -ENOKEY) {
+	/* A token that was refused will be refused again; a node may become a member meanwhile. */
+	if (!c->dialer || (err == -EACCES && c->rpc->id->role == RPC_ROLE_JOINER)) {
 		end_for_good(c, err);
 		return;
 	}
 	c->lost = 0;
-	if (c->known)
+	if (c->cb)
 		c->cb(c->arg, c, -EAGAIN);
 	if (!c->dead)
 		rpc_dialer_again(c);
@@ -172,6 +174,7 @@ void rpc_conn_up(struct rpc_conn *c)
 {
 	c->tell_up = true;
 	c->reason[0] = '\0';
+	rpc_dialer_up(c);
 	rpc_core_up(c->core, loop_now_ns(c->rpc->loop));
 	rpc_conn_sends(c);
 }

@@ -197,8 +197,12 @@ must_check int rpc_seal_new(struct rpc_conn *c, bool we_dial, const uint8_t *pee
 must_check int rpc_delay_wrap(struct rpc_conn *c);
 
 /* ---- fabric/ ---- */
+/* Stops listening. */
 void rpc_fabric_free(struct rpc *r);
+/* After the last connection. */
+void rpc_fabric_gone(struct rpc *r);
 void rpc_dialer_free(struct rpc_conn *c);
+void rpc_dialer_up(struct rpc_conn *c);
 /* Dials again after a while. */
 void rpc_dialer_again(struct rpc_conn *c);
 

@@ -227,6 +227,7 @@ void rpc_free(struct rpc *r)
 		rpc_conn_destroy(list_front(&r->graves, struct rpc_conn, link));
 	while (!list_empty(&r->calls))
 		rpc_call_free(list_front(&r->calls, struct rpc_call, link));
+	rpc_fabric_gone(r);
 	while (!list_empty(&r->scopes))
 		scope_free(list_front(&r->scopes, struct rpc_scope_box, link));
 	loop_hook_del(r->loop, &r->hook);

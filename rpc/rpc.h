@@ -106,8 +106,10 @@ void rpc_set_identity(struct rpc *r, const struct rpc_identity *id, rpc_admit_fn
 
 /* ---- connections ---- */
 /*
- * @err 0: up. -EAGAIN (dialled ones only): lost, is being dialled again, requests with a key wait.
- * Any other -errno: gone, @c is freed after the call; -EACCES: refused, rpc_conn_reason() says why.
+ * @err 0: up. -EAGAIN (dialled ones only): lost, or could not be made; it is being dialled again
+ * and requests with a key wait. Any other -errno: gone, @c is freed after the call.
+ * rpc_conn_reason() says why. A node that is refused (-EACCES) dials again, for it may become a
+ * member; a joiner does not.
  */
 typedef void (*rpc_conn_fn)(void *arg, struct rpc_conn *c, int err);
 
