@@ -104,6 +104,8 @@ static int start(struct world *w)
 		r = pid1_open(&w->pid1, w->loop, KERNEL_FD_INIT, &pid1_ops, w);
 	if (r != 0)
 		return r;
+	list_init(&w->sessions);
+	list_init(&w->starts);
 	w->view.procfs = KERNEL_FD_PROC;
 	w->view.pidns = pid1_namespace(w->pid1);
 	/* First of all the guests go on; nobody needs pandod for that. */

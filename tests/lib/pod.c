@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/lib/pod.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "kernel/kernel.h"
+#include "kernel/tenant/client.h"
+
+static struct pod *pods[8];
+
+static void tear_down(struct pod *p)
+{
+	char why[TENANT_WHY_MAX];
+
+	if (p->tenant) {
+		if (tenant_stop(p->tenant, why) != 0)
+			fprintf(stderr, "pod: %s\n", why);
+		p->tenant = NULL;
+	}
+	if (p->kernel_pidfd >= 0) {
+		siginfo_t si;
+
+		(void)syscall(SYS_pidfd_send_signal, p->kernel_pidfd, SIGKILL, NULL, 0);
+		(void)waitid(P_PIDFD, (id_t)p->kernel_pidfd, &si, WEXITED);
+		(void)close(p->kernel_pidfd);
+		p->kernel_pidfd = -1;
+	}
+	if (p->cgroups) {
+		char *slash = strchr(p->cgroup, '/');
+
+		if (slash)
+			*slash = 0;
+		if (cgroup_remove(p->cgroups, p->cgroup) != 0)
+			fprintf(stderr, "pod: cannot remove group %s\n", p->cgroup);
+		cgroup_host_free(p->cgroups);
+		p->cgroups = NULL;
+	}
+}
+
+void pod_fail(struct pod *p, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	for (size_t i = 0; i < ARRAY_LEN(pods); i++)
+		if (pods[i])
+			tear_down(pods[i]);
+	exit(1);
+}
+
+/* ---- what the kernel asks and tells ---- */
+static void on_ready(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
+{
+	struct pod *p = arg;
+	Kernel__Ready *r = kernel__ready__unpack(NULL, m->len, m->body);
+
+	POD_CHECK(p, r != NULL);
+	p->ready++;
+	p->adopted += r->adopted;
+	kernel__ready__free_unpacked(r, NULL);
+}
+
+static void on_pids(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
+{
+	struct pod *p = arg;
+	Kernel__PidsGranted g = KERNEL__PIDS_GRANTED__INIT;
+	Kernel__PidBlock b = KERNEL__PID_BLOCK__INIT, *pb = &b;
+	uint8_t body[64];
+	struct rpc_msg out = { .body = body };
+
+	b.first = p->next_block;
+	b.count = 4096;
+	g.n_blocks = 1;
+	g.blocks = &pb;
+	out.len = kernel__pids_granted__pack(&g, body);
+	POD_CHECK(p, rpc_reply(call, 0, &out) == 0);
+}
+
+static void on_exit_told(void *arg, struct rpc_conn *c, struct rpc_call *call,
+			 const struct rpc_msg *m)
+{
+	struct pod *p = arg;
+	Kernel__SessionExit *e = kernel__session_exit__unpack(NULL, m->len, m->body);
+	Kernel__SessionAck ack = KERNEL__SESSION_ACK__INIT;
+	uint8_t body[16];
+	struct rpc_msg out = { .method = KERNEL_SESSION_ACK, .body = body };
+
+	POD_CHECK(p, e != NULL);
+	for (unsigned i = 0; i < p->session_count; i++) {
+		struct pod_session *s = &p->sessions[i];
+
+		if (s->id != e->session)
+			continue;
+		POD_CHECK(p, s->pid == e->pid);
+		s->ended = true;
+		s->status = e->status;
+	}
+	ack.event = e->event;
+	out.len = kernel__session_ack__pack(&ack, body);
+	(void)!rpc_send(c, &out);
+	kernel__session_exit__free_unpacked(e, NULL);
+}
+
+static void on_conn(void *arg, struct rpc_conn *c, int err)
+{
+	struct pod *p = arg;
+
+	if (err != 0 && p->conn == c)
+		p->conn = NULL;
+}
+
+static int new_conn(struct pod *p)
+{
+	int sv[2];
+
+	if (p->conn)
+		rpc_conn_close(p->conn);
+	p->conn = NULL;
+	POD_CHECK(p, socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) == 0);
+	POD_CHECK(p, rpc_conn_local(p->rpc, sv[0], on_conn, p, &p->conn) == 0);
+	return sv[1];
+}
+
+/* ---- the guest kernel's life ---- */
+static void on_kernel_end(struct loop_child *c, const siginfo_t *si)
+{
+	struct pod *p = container_of(c, struct pod, child);
+
+	(void)close(p->kernel_pidfd);
+	p->kernel_pidfd = -1;
+	if (si->si_code != CLD_KILLED || si->si_status != SIGKILL)
+		pod_fail(p, "pando-kernel ended by itself: code %d status %d", si->si_code,
+			 si->si_status);
+	if (p->restarts > 0)
+		pod_kernel_start(p);
+}
+
+void pod_kernel_start(struct pod *p)
+{
+	char program[256], node[16], why[TENANT_WHY_MAX];
+	char *argv[] = { program, (char[]){ "1" }, p->tenant->name, node, p->node_name, NULL };
+	int fd = new_conn(p), r;
+
+	(void)snprintf(program, sizeof(program), "%s/pando-kernel", getenv("BIN"));
+	(void)snprintf(node, sizeof(node), "%u", p->node);
+	r = tenant_kernel_start(p->tenant, argv, fd, 2, &p->kernel_pidfd, why);
+	(void)close(fd);
+	if (r != 0)
+		pod_fail(p, "%s: %s", why, strerror(-r));
+	p->kernels++;
+	POD_CHECK(p, loop_child_add(p->loop, &p->child, p->kernel_pidfd, on_kernel_end) == 0);
+}
+
+void pod_kernel_kill(struct pod *p)
+{
+	if (p->kernel_pidfd >= 0)
+		(void)syscall(SYS_pidfd_send_signal, p->kernel_pidfd, SIGKILL, NULL, 0);
+}
+
+void pod_reconnect(struct pod *p)
+{
+	struct init_msg m = { .op = INIT_PUT, .tag = 7 };
+	int fd = new_conn(p);
+
+	(void)snprintf(m.key, sizeof(m.key), "%s", INIT_KEY_POD);
+	POD_CHECK(p, init_call(p->tenant->control, &m, NULL, 0, &fd, 1, NULL, NULL, 5000) >= 0);
+	(void)close(fd);
+}
+
+/* ---- the world ---- */
+#ifdef HAVE_TABLE
+#else
+static const struct sock_filter test_filter[] = {
+#define NOTIFY(nr)                                                                                 \
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nr, 0, 1),                                             \
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF)
+	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+	NOTIFY(SYS_execve),
+	NOTIFY(SYS_execveat),
+	NOTIFY(SYS_kill),
+	NOTIFY(SYS_clone3),
+	NOTIFY(SYS_clone),
+	NOTIFY(SYS_fork),
+	NOTIFY(SYS_vfork),
+	NOTIFY(SYS_setpgid),
+	NOTIFY(SYS_setsid),
+	NOTIFY(SYS_getpgid),
+	NOTIFY(KERNEL_SYS_ON),
+	NOTIFY(0x5510),
+	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+};
+#endif
+
+void pod_start(struct pod *p, struct loop *l, node_id node, gpid blocks)
+{
+	const char *dir = getenv("PANDO_TEST_DIR"), *bin = getenv("BIN");
+	char home[160], init_path[256], stub_path[256], why[TENANT_WHY_MAX];
+	struct tenant_volume volume = { .host = home, .path = "/home/alice", .idmapped = true };
+	struct tenant_cfg cfg = { .name = "alice",
+				  .hostname = "pando",
+				  .id_base = TENANT_IDS * (64 + (uint32_t)getpid() % 16384),
+				  .run_dir = p->dir,
+				  .volumes = &volume,
+				  .volume_count = 1,
+				  .init_path = init_path,
+				  .stub_path = stub_path,
+				  .filter = test_filter,
+				  .filter_bytes = sizeof(test_filter) };
+	int r;
+
+	memset(p, 0, sizeof(*p));
+	for (size_t i = 0; i < ARRAY_LEN(pods); i++) {
+		if (pods[i])
+			continue;
+		pods[i] = p;
+		break;
+	}
+	p->kernel_pidfd = -1;
+	p->loop = l;
+	p->node = node;
+	p->next_block = blocks;
+	if (!dir || !bin)
+		pod_fail(p, "PANDO_TEST_DIR and BIN must be set");
+	(void)snprintf(p->node_name, sizeof(p->node_name), "n%u", node);
+	(void)snprintf(p->dir, sizeof(p->dir), "%s/%s", dir, p->node_name);
+	(void)snprintf(home, sizeof(home), "%s/home", dir);
+	(void)snprintf(init_path, sizeof(init_path), "%s/pando-init", bin);
+	(void)snprintf(stub_path, sizeof(stub_path), "%s/pando-stub", bin);
+	(void)snprintf(p->cgroup, sizeof(p->cgroup), "pando%s-%s/alice", strrchr(dir, '/') + 1,
+		       p->node_name);
+	cfg.cgroup = p->cgroup;
+	(void)chmod(dir, 0700);
+	(void)mkdir(p->dir, 0700);
+	(void)mkdir(home, 0755);
+	POD_CHECK(p, chown(home, 1000, 1000) == 0);
+	POD_CHECK(p, cgroup_host_new(&p->cgroups, NULL) == 0);
+	cfg.cgroups = p->cgroups;
+	r = tenant_start(&cfg, &p->tenant, why);
+	if (r != 0)
+		pod_fail(p, "%s: %s", why, strerror(-r));
+	POD_CHECK(p, rpc_new(&p->rpc, l, NULL) == 0);
+	rpc_serve(p->rpc, KERNEL_READY, on_ready, p);
+	rpc_serve(p->rpc, KERNEL_PIDS_WANTED, on_pids, p);
+	rpc_serve(p->rpc, KERNEL_SESSION_EXIT, on_exit_told, p);
+	p->restarts = 1;
+	pod_kernel_start(p);
+}
+
+void pod_stop(struct pod *p)
+{
+	p->restarts = 0;
+	if (p->kernel_pidfd >= 0)
+		loop_child_del(p->loop, &p->child);
+	tear_down(p);
+	rpc_free(p->rpc);
+	for (size_t i = 0; i < ARRAY_LEN(pods); i++)
+		if (pods[i] == p)
+			pods[i] = NULL;
+}
+
+void pod_turn(struct pod *p)
+{
+	POD_CHECK(p, loop_turn(p->loop, 10 * NS_PER_MS) == 0);
+}
+
+/* ---- sessions ---- */
+struct start {
+	struct pod *p;
+	unsigned index;
+};
+
+static void on_started(void *arg, int err, const struct rpc_msg *m)
+{
+	struct start *st = arg;
+	struct pod_session *s = &st->p->sessions[st->index];
+
+	s->start_err = err;
+	if (err == 0) {
+		Kernel__SessionStarted *r = kernel__session_started__unpack(NULL, m->len, m->body);
+
+		POD_CHECK(st->p, r && r->pid > 0 && m->fd_count >= 1);
+		s->pid = r->pid;
+		s->pidfd = m->fds[0];
+		s->pty = m->fd_count > 1 ? m->fds[1] : -1;
+		kernel__session_started__free_unpacked(r, NULL);
+	}
+	free(st);
+}
+
+struct pod_session *pod_session(struct pod *p, const char *const argv[], const int fds[3])
+{
+	Kernel__SessionStart q = KERNEL__SESSION_START__INIT;
+	char *env[] = { (char *)"PATH=" TENANT_PATH, (char *)"HOME=/home/alice",
+			(char *)"TERM=dumb" };
+	struct pod_session *s = &p->sessions[p->session_count];
+	struct start *st = malloc(sizeof(*st));
+	uint8_t body[8192];
+	struct rpc_msg m = { .method = KERNEL_SESSION_START, .body = body };
+
+	POD_CHECK(p, p->session_count < POD_SESSIONS_MAX && st);
+	*s = (struct pod_session){ .id = p->session_count + 1, .pty = -1, .pidfd = -1 };
+	*st = (struct start){ p, p->session_count++ };
+	q.session = s->id;
+	while (argv[q.n_argv])
+		q.n_argv++;
+	q.argv = (char **)(uintptr_t)argv;
+	q.n_env = ARRAY_LEN(env);
+	q.env = env;
+	q.cwd = (char *)"/home/alice";
+	q.uid = TENANT_UID;
+	q.tty = !fds;
+	q.rows = 24;
+	q.cols = 80;
+	m.len = kernel__session_start__pack(&q, body);
+	for (int i = 0; fds && i < 3; i++)
+		m.fds[m.fd_count++] = fds[i];
+	POD_CHECK(p, rpc_request(p->conn, &m, NULL, on_started, st, NULL) == 0);
+	return s;
+}
+
+struct pod_session *pod_shell(struct pod *p, const char *text, int *out)
+{
+	const char *argv[] = { "/bin/sh", "-c", text, NULL };
+	int pipefd[2], fds[3];
+
+	POD_CHECK(p, pipe2(pipefd, O_CLOEXEC) == 0);
+	fds[0] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	fds[1] = pipefd[1];
+	fds[2] = dup(pipefd[1]);
+	*out = pipefd[0];
+	return pod_session(p, argv, fds);
+}
+
+char *pod_read_all(struct pod *p, int fd)
+{
+	size_t len = 0, cap = 1 << 16;
+	char *v = malloc(cap);
+	uint64_t end = clock_mono_ns() + 60 * NS_PER_S;
+
+	(void)fcntl(fd, F_SETFL, O_NONBLOCK);
+	for (;;) {
+		ssize_t n = read(fd, v + len, cap - len - 1);
+
+		if (n > 0)
+			len += (size_t)n;
+		if (len + 1 >= cap) {
+			cap *= 2;
+			v = realloc(v, cap);
+		}
+		POD_CHECK(p, v != NULL);
+		if (n == 0 || (n < 0 && errno == EIO))
+			break;
+		if (n > 0)
+			continue;
+		v[len] = 0;
+		if (clock_mono_ns() > end)
+			pod_fail(p, "no end of output after: %s", v);
+		pod_turn(p);
+	}
+	v[len] = 0;
+	(void)close(fd);
+	return v;
+}
+
+/* ---- requests ---- */
+static void on_answer(void *arg, int err, const struct rpc_msg *m)
+{
+	struct pod_answer *a = arg;
+
+	a->done = true;
+	a->err = err;
+	a->len = m ? MIN(m->len, sizeof(a->body)) : 0;
+	if (m)
+		memcpy(a->body, m->body, a->len);
+}
+
+void pod_ask(struct pod *p, uint32_t method, const void *body, size_t len, struct pod_answer *a)
+{
+	struct rpc_msg m = { .method = method, .body = body, .len = len };
+
+	a->done = false;
+	POD_CHECK(p, p->conn && rpc_request(p->conn, &m, NULL, on_answer, a, NULL) == 0);
+	POD_UNTIL(p, a->done);
+}
+
+int pod_arm(struct pod *p, const char *text)
+{
+	Kernel__FaultArm q = KERNEL__FAULT_ARM__INIT;
+	static struct pod_answer a;
+	uint8_t body[128];
+
+	q.text = (char *)(uintptr_t)text;
+	pod_ask(p, KERNEL_FAULT_ARM, body, kernel__fault_arm__pack(&q, body), &a);
+	return a.err;
+}
