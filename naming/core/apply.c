@@ -677,6 +677,18 @@ static struct naming_slot *client_slot(struct naming_core *k, const struct namin
 	return &c->slot[st->seq % NAMING_CLIENT_WINDOW];
 }
 
+bool naming_core_result(const struct naming_core *k, uint64_t client, uint64_t seq,
+			struct naming_result *r)
+{
+	const struct naming_client *c = client_find((struct naming_core *)k, client);
+	const struct naming_slot *s = c == NULL ? NULL : &c->slot[seq % NAMING_CLIENT_WINDOW];
+
+	if (s == NULL || s->seq != seq)
+		return false;
+	*r = s->result;
+	return true;
+}
+
 void naming_core_apply(struct naming_core *k, uint64_t now_ms, const struct naming_stamp *st,
 		       const struct naming_cmd *cmd, struct naming_result *r,
 		       struct naming_change *c)

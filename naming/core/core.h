@@ -255,6 +255,10 @@ void naming_core_apply(struct naming_core *k, uint64_t now_ms, const struct nami
 		       const struct naming_cmd *cmd, struct naming_result *r,
 		       struct naming_change *c);
 
+/* The result that a client's command came to; false: not executed, or forgotten. */
+bool naming_core_result(const struct naming_core *k, uint64_t client, uint64_t seq,
+			struct naming_result *r);
+
 /* Bytes that naming_core_snapshot() will need now; then the snapshot itself, which
  * is the same on every node that applied the same commands. */
 size_t naming_core_snapshot_bytes(const struct naming_core *k);
