@@ -4,6 +4,7 @@
 # The variants exist only in this build (base/mutant.h); the tests that hunt them are the unit tests.
 set -eu
 cd "$(dirname "$0")/../.."
+# Each hunts the mutants of its own core.
 hunters=$(grep -l PANDO_MUTANTS tests/unit/*_test.c | sed 's@.*/@build/gcc-mutants/unit/@; s@\.c$@@')
 # shellcheck disable=SC2086
 make -s MUTANTS=1 $hunters

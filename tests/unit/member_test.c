@@ -218,6 +218,25 @@ static void a_node_that_comes_back_has_a_new_epoch_and_is_alive(void **state)
 	assert_int_equal(member_find(&w.t[1], 4)->news.epoch, 2);
 }
 
+/* A message that took the long way round: its news were refuted long ago. */
+static void refuted_news_are_not_believed_again(void **state)
+{
+	struct member_msg m = { .kind = MEMBER_ACK, .news_count = 1 };
+	struct member_ev ev = { .kind = MEMBER_EV_MSG, .now_ns = 1, .from = 2, .msg = &m };
+	struct member_out out;
+
+	world(9);
+	m.news[0] = (struct member_news){
+		.id = 3, .epoch = 1, .incarnation = 5, .state = MEMBER_ALIVE
+	};
+	assert_int_equal(member_step(&w.t[1], &ev, &out), 0);
+	m.news[0].incarnation = 4;
+	m.news[0].state = MEMBER_FAILED;
+	assert_int_equal(member_step(&w.t[1], &ev, &out), 0);
+	assert_int_equal(out.change_count, 0);
+	assert_int_equal(member_find(&w.t[1], 3)->news.state, MEMBER_ALIVE);
+}
+
 static void loads_reach_everybody(void **state)
 {
 	const struct member_load load = { .cpu_milli = 2000, .load_milli = 1234 };
@@ -258,6 +277,7 @@ static const struct CMUnitTest hunt[] = {
 	cmocka_unit_test(a_node_that_stood_still_blames_nobody),
 	cmocka_unit_test(halves_of_a_partition_find_each_other_again),
 	cmocka_unit_test(a_node_that_comes_back_has_a_new_epoch_and_is_alive),
+	cmocka_unit_test(refuted_news_are_not_believed_again),
 };
 
 static void every_broken_variant_is_caught(void **state)
@@ -293,6 +313,7 @@ int main(void)
 		cmocka_unit_test(a_node_that_stood_still_blames_nobody),
 		cmocka_unit_test(halves_of_a_partition_find_each_other_again),
 		cmocka_unit_test(a_node_that_comes_back_has_a_new_epoch_and_is_alive),
+		cmocka_unit_test(refuted_news_are_not_believed_again),
 		cmocka_unit_test(loads_reach_everybody),
 		cmocka_unit_test(nonsense_is_refused),
 #ifdef PANDO_MUTANTS

@@ -120,10 +120,9 @@ static bool overrides(const struct member_news *a, const struct member_news *b)
 {
 	if (a->epoch != b->epoch)
 		return a->epoch > b->epoch;
-	if (MUTANT("member.old-news-believed") && a->state == MEMBER_SUSPECT)
-		return true;
 	if (a->state == MEMBER_FAILED)
-		return b->state != MEMBER_FAILED && a->incarnation >= b->incarnation;
+		return b->state != MEMBER_FAILED &&
+		       (a->incarnation >= b->incarnation || MUTANT("member.old-news-believed"));
 	if (a->incarnation != b->incarnation)
 		return a->incarnation > b->incarnation;
 	return a->state == MEMBER_SUSPECT && b->state == MEMBER_ALIVE;
