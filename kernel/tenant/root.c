@@ -470,7 +470,7 @@ static int copy_program(int from, int to)
  */
 static int build_stub(int stub, char why[TENANT_WHY_MAX])
 {
-	static const struct own_mount where = { "opt/pando/stub", "tmpfs", "mode=755,size=1m",
+	static const struct own_mount where = { "opt/pando/stub", "tmpfs", "mode=755,size=64m",
 						MS_NODEV };
 	/* struct vfs_cap_data, revision 2: effective flag, then permitted and inheritable */
 	static const uint32_t cap[5] = { 0x02000001, 0, 0, 1u << (40 - 32), 0 };

@@ -37,7 +37,7 @@ static gpid slack_of(const struct steer *s, size_t i)
 {
 	gpid slack = MAX(s->blocks[i].count / 10, 4 * s->step_most);
 
-	return MIN(slack, s->blocks[i].count / 2);
+	return MIN(slack, s->blocks[i].count / 4);
 }
 
 static gpid free_in(struct steer *s, size_t i)
@@ -88,10 +88,10 @@ int64_t steer_tick(struct steer *s, int64_t now_ms)
 	if (now_ms < s->due_ms)
 		return s->due_ms - now_ms;
 	pid = s->ops->cursor(s);
-	used = pid > s->seen ? pid - s->seen : 0;
+	i = block_of(s, pid);
+	used = i < s->count && pid > s->seen ? pid - s->seen : 0;
 	s->step_most = MAX(used, s->step_most - s->step_most / 16);
 	s->due_ms = now_ms + (pid == s->seen ? IDLE_MS : BUSY_MS);
-	i = block_of(s, pid);
 	/* One before a block is where move_on() puts it: nothing was given out since. */
 	if (i == s->count && block_of(s, pid + 1) == s->count) {
 		s->strays += s->inside;

@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cgroup_test.c - the same calls on this host's control groups, and on made-up trees of both
+ * versions, where only what is written can be looked at.
+ */
+#include "tests/unit/unit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "quota/cgroup/cgroup.h"
+
+static char dir[128];
+static char group[64];
+
+/* ---- made-up trees ---- */
+
+static void make_file(const char *path, const char *text)
+{
+	char full[512];
+	int fd;
+
+	(void)snprintf(full, sizeof(full), "%s/%s", dir, path);
+	fd = open(full, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	(void)close(fd);
+}
+
+static void make_dir(const char *path)
+{
+	char full[512];
+
+	(void)snprintf(full, sizeof(full), "%s/%s", dir, path);
+	assert_true(mkdir(full, 0755) == 0 || errno == EEXIST);
+}
+
+static const char *content(const char *path)
+{
+	static char text[256];
+	char full[512];
+	ssize_t n;
+	int fd;
+
+	(void)snprintf(full, sizeof(full), "%s/%s", dir, path);
+	fd = open(full, O_RDONLY);
+	assert_true(fd >= 0);
+	n = read(fd, text, sizeof(text) - 1);
+	(void)close(fd);
+	text[n < 0 ? 0 : n] = 0;
+	return text;
+}
+
+static struct cgroup_host *fake(const char *lines)
+{
+	struct cgroup_host *h;
+	char path[512];
+
+	make_file("mountinfo", lines);
+	(void)snprintf(path, sizeof(path), "%s/mountinfo", dir);
+	assert_int_equal(cgroup_host_new(&h, path), 0);
+	return h;
+}
+
+static void a_unified_host_is_driven_by_its_files(void **state)
+{
+	static const char *const files[] = { "cpu.max",     "cpu.weight",    "memory.max",
+					     "pids.max",    "cgroup.freeze", "cgroup.kill",
+					     "cgroup.procs" };
+	const struct cgroup_limits l = { 250, 50, 1 << 20, 77 }, none = { 0 };
+	struct cgroup_offers offers;
+	struct cgroup_stats st;
+	struct cgroup_host *h;
+	char line[512];
+
+	make_dir("v2");
+	make_dir("v2/a");
+	make_dir("v2/a/b");
+	make_file("v2/cgroup.controllers", "cpuset cpu io memory pids\n");
+	make_file("v2/cgroup.subtree_control", "");
+	make_file("v2/a/cgroup.subtree_control", "");
+	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+		(void)snprintf(line, sizeof(line), "v2/a/b/%s", files[i]);
+		make_file(line, "");
+	}
+	make_file("v2/a/b/cgroup.events", "populated 1\nfrozen 0\n");
+	make_file("v2/a/b/cpu.stat", "usage_usec 1234\nuser_usec 1\n");
+	make_file("v2/a/b/memory.current", "4096\n");
+	make_file("v2/a/b/pids.current", "3\n");
+	(void)snprintf(line, sizeof(line),
+		       "30 1 0:26 / %s/v2 rw,nosuid shared:9 - cgroup2 none rw\n", dir);
+	h = fake(line);
+	cgroup_host_offers(h, &offers);
+	assert_true(offers.cpu && offers.memory && offers.pids && offers.v2_controllers);
+	assert_int_equal(cgroup_make(h, "a/b"), 0);
+	assert_int_equal(strncmp(content("v2/a/cgroup.subtree_control"), "+pids", 5), 0);
+	assert_int_equal(cgroup_limit(h, "a/b", &l), 0);
+	assert_string_equal(content("v2/a/b/cpu.max"), "5000 20000");
+	assert_string_equal(content("v2/a/b/cpu.weight"), "50");
+	assert_string_equal(content("v2/a/b/memory.max"), "1048576");
+	assert_string_equal(content("v2/a/b/pids.max"), "77");
+	make_file("v2/a/b/cpu.max", "");
+	make_file("v2/a/b/memory.max", "");
+	assert_int_equal(cgroup_limit(h, "a/b", &none), 0);
+	assert_string_equal(content("v2/a/b/cpu.max"), "max 20000");
+	assert_string_equal(content("v2/a/b/memory.max"), "max");
+	assert_int_equal(cgroup_enter(h, "a/b", 4711), 0);
+	assert_string_equal(content("v2/a/b/cgroup.procs"), "4711");
+	assert_int_equal(cgroup_freeze(h, "a/b", true), 0);
+	assert_string_equal(content("v2/a/b/cgroup.freeze"), "1");
+	assert_int_equal(cgroup_kill(h, "a/b"), 0);
+	assert_int_equal(cgroup_frozen(h, "a/b"), 0);
+	assert_int_equal(cgroup_empty(h, "a/b"), 0);
+	assert_int_equal(cgroup_stats(h, "a/b", &st), 0);
+	assert_int_equal(st.cpu_ns, 1234000);
+	assert_int_equal(st.memory_bytes, 4096);
+	assert_int_equal(st.pids, 3);
+	cgroup_host_free(h);
+}
+
+static void controllers_of_version_1_may_share_a_tree(void **state)
+{
+	const struct cgroup_limits l = { .cpu_milli = 500, .cpu_weight = 200 };
+	const struct cgroup_limits memory = { .memory_max_bytes = 1 << 20 };
+	struct cgroup_host *h;
+	char line[1024];
+
+	make_dir("v1");
+	make_dir("v1/a");
+	make_dir("bare");
+	make_dir("bare/a");
+	make_file("v1/a/cpu.cfs_period_us", "");
+	make_file("v1/a/cpu.cfs_quota_us", "");
+	make_file("v1/a/cpu.shares", "");
+	make_file("v1/a/cgroup.procs", "");
+	make_file("bare/a/cgroup.procs", "");
+	(void)snprintf(line, sizeof(line),
+		       "30 1 0:26 / %s/v1 rw - cgroup cgroup rw,cpu,cpuacct\n"
+		       "31 1 0:27 / /nowhere rw - cgroup cgroup rw,cpuset\n"
+		       "32 1 0:28 / %s/bare rw - cgroup2 cgroup2 rw\n",
+		       dir, dir);
+	h = fake(line);
+	assert_int_equal(cgroup_limit(h, "a", &l), 0);
+	assert_string_equal(content("v1/a/cpu.cfs_period_us"), "20000");
+	assert_string_equal(content("v1/a/cpu.cfs_quota_us"), "10000");
+	assert_string_equal(content("v1/a/cpu.shares"), "2048");
+	/* What nobody enforces is not promised. */
+	assert_int_equal(cgroup_limit(h, "a", &memory), -EOPNOTSUPP);
+	assert_int_equal(cgroup_enter(h, "a", 7), 0);
+	assert_string_equal(content("v1/a/cgroup.procs"), "7");
+	assert_string_equal(content("bare/a/cgroup.procs"), "7");
+	cgroup_host_free(h);
+}
+
+static void garbage_in_mountinfo_does_no_harm(void **state)
+{
+	struct cgroup_host *h = fake("x\n - \n1 2 3 4 - cgroup2 \n30 1 0:26 / /x rw - cgroup \n\n");
+
+	/* Without any v2 mount there is a private one. */
+	assert_int_equal(cgroup_empty(h, "pando-no-such-group"), -ENOENT);
+	cgroup_host_free(h);
+}
+
+static void a_cluster_has_a_name_of_its_own(void **state)
+{
+	char a[64], b[64];
+
+	assert_int_equal(cgroup_cluster_name("/x/tree", a, sizeof(a)), 0);
+	assert_int_equal(cgroup_cluster_name("/y/tree", b, sizeof(b)), 0);
+	assert_string_not_equal(a, b);
+	assert_int_equal(strncmp(a, "pando-tree-", 11), 0);
+	assert_int_equal(cgroup_cluster_name("/x/tree", a, 8), -ENAMETOOLONG);
+}
+
+/* ---- this host ---- */
+
+static struct cgroup_host *h;
+
+static int begin(void **state)
+{
+	int r = cgroup_host_new(&h, NULL);
+
+	return r < 0 ? r : cgroup_make(h, group);
+}
+
+static int end(void **state)
+{
+	int r = cgroup_kill(h, group);
+
+	while (r == 0 && (r = cgroup_empty(h, group)) == 0)
+		(void)poll(NULL, 0, 1);
+	r = cgroup_remove(h, group);
+	cgroup_host_free(h);
+	return r;
+}
+
+/* Kills what is in the group, and waits until the last one is out of it. */
+static void clear(void)
+{
+	assert_int_equal(cgroup_kill(h, group), 0);
+	while (cgroup_empty(h, group) == 0)
+		(void)poll(NULL, 0, 1);
+}
+
+/* A child inside the group that does what it is told. */
+static pid_t child(void (*work)(int), int arg)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		if (cgroup_enter(h, group, 0) < 0)
+			_exit(99);
+		work(arg);
+		_exit(0);
+	}
+	return pid;
+}
+
+static void spin(int arg)
+{
+	for (;;)
+		;
+}
+
+static void forks(int arg)
+{
+	int n = 0;
+
+	for (; n < 100; n++) {
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			(void)pause();
+			_exit(0);
+		}
+		if (pid < 0)
+			break;
+	}
+	_exit(n);
+}
+
+static void limits_of_tasks_hold(void **state)
+{
+	const struct cgroup_limits l = { .pids_max = 10 };
+	struct cgroup_offers offers;
+	int status;
+
+	cgroup_host_offers(h, &offers);
+	if (!offers.pids)
+		skip();
+	assert_int_equal(cgroup_limit(h, group, &l), 0);
+	assert_int_equal(waitpid(child(forks, 0), &status, 0) > 0, 1);
+	assert_int_equal(WEXITSTATUS(status), 9);
+	clear();
+}
+
+static void a_frozen_group_uses_no_cpu_and_can_be_killed(void **state)
+{
+	struct cgroup_stats a, b;
+	int status;
+	pid_t pid = child(spin, 0);
+
+	do {
+		assert_int_equal(cgroup_stats(h, group, &a), 0);
+		(void)poll(NULL, 0, 1);
+	} while (a.cpu_ns < 2 * NS_PER_MS);
+	assert_int_equal(cgroup_freeze(h, group, true), 0);
+	while (cgroup_frozen(h, group) == 0)
+		(void)poll(NULL, 0, 1);
+	assert_int_equal(cgroup_stats(h, group, &a), 0);
+	(void)poll(NULL, 0, 50);
+	assert_int_equal(cgroup_stats(h, group, &b), 0);
+	assert_true(b.cpu_ns - a.cpu_ns < NS_PER_MS);
+	assert_int_equal(cgroup_remove(h, group), -EBUSY);
+	assert_int_equal(cgroup_kill(h, group), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(WTERMSIG(status), SIGKILL);
+	assert_int_equal(cgroup_freeze(h, group, false), 0);
+}
+
+static void whoever_holds_the_entrances_may_enter(void **state)
+{
+	int fds[CGROUP_FDS_MAX], n = cgroup_entrances(h, group, fds), status;
+	pid_t pid;
+
+	assert_true(n > 0);
+	pid = fork();
+	if (pid == 0) {
+		if (setgid(65534) < 0 || setuid(65534) < 0)
+			_exit(1);
+		for (int i = 0; i < n; i++) {
+			if (write(fds[i], "0", 1) < 0)
+				_exit(2);
+		}
+		(void)pause();
+		_exit(3);
+	}
+	while (cgroup_empty(h, group) == 1)
+		(void)poll(NULL, 0, 1);
+	assert_int_equal(cgroup_kill(h, group), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, SIGKILL);
+	for (int i = 0; i < n; i++)
+		(void)close(fds[i]);
+}
+
+static void removing_what_is_gone_is_fine(void **state)
+{
+	char below[CGROUP_PATH_MAX];
+
+	(void)snprintf(below, sizeof(below), "%s/x/y/z", group);
+	assert_int_equal(cgroup_make(h, below), 0);
+	(void)snprintf(below, sizeof(below), "%s/x", group);
+	assert_int_equal(cgroup_remove(h, below), 0);
+	assert_int_equal(cgroup_remove(h, below), 0);
+	assert_int_equal(cgroup_empty(h, below), -ENOENT);
+}
+
+int main(void)
+{
+	const struct CMUnitTest made_up[] = {
+		cmocka_unit_test(a_unified_host_is_driven_by_its_files),
+		cmocka_unit_test(controllers_of_version_1_may_share_a_tree),
+		cmocka_unit_test(garbage_in_mountinfo_does_no_harm),
+		cmocka_unit_test(a_cluster_has_a_name_of_its_own),
+	};
+	const struct CMUnitTest host[] = {
+		cmocka_unit_test(limits_of_tasks_hold),
+		cmocka_unit_test(a_frozen_group_uses_no_cpu_and_can_be_killed),
+		cmocka_unit_test(whoever_holds_the_entrances_may_enter),
+		cmocka_unit_test(removing_what_is_gone_is_fine),
+	};
+	const char *base = getenv("PANDO_TEST_DIR");
+	char made[] = "/tmp/ptXXXXXX", cmd[256];
+	int r;
+
+	if (geteuid() != 0) {
+		printf("needs root\n");
+		return 77;
+	}
+	if (base == NULL)
+		base = mkdtemp(made);
+	(void)snprintf(dir, sizeof(dir), "%.100s", base);
+	if (cgroup_cluster_name(dir, group, sizeof(group)) < 0)
+		return 1;
+	r = cmocka_run_group_tests(made_up, NULL, NULL);
+	r += cmocka_run_group_tests(host, begin, end);
+	(void)snprintf(cmd, sizeof(cmd), "rm -rf %s/*", dir);
+	r += system(cmd);
+	if (getenv("PANDO_TEST_DIR") == NULL)
+		r += rmdir(dir);
+	return r != 0;
+}
