@@ -262,6 +262,7 @@ static void on_refused(struct rpc_core *c, const struct rpc_frame *f)
 		return;
 	}
 	o->id = next_id(c, SLOT(o->id));
+	o->first_sent_ns = 0;
 	o->retry_ns = c->now_ns +
 		      rpc_backoff_ns(o->attempt++, c->lim.retry_ns, c->lim.retry_ns * 64, &c->rnd);
 	core_due(c, o->retry_ns);

@@ -16,6 +16,8 @@
  *       "Implementing Linearizability at Large Scale and Low Latency", SOSP 2015): the reply is
  *       kept until the caller acknowledges it. We forget an unacknowledged one after keep_ns, and
  *       a caller never sends a request again later than keep_ns / 2 after its first sending.
+ *       (An acknowledgement that is lost costs a place for keep_ns, no more. What the caller gave
+ *       up is not acknowledged: asked again under its key, it is still executed once.)
  *   C2  each accepted request gets exactly one RPC_FX_DONE
  *   C3  bytes sent on a stream never exceed the receiver's last grant (offsets, as in RFC 9000, 4)
  *   C4  a stream delivers a prefix of what was written: a gap ends it, a repetition is dropped
