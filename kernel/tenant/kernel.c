@@ -32,11 +32,7 @@ struct kernel_birth {
 	char *env[ENV_MAX];
 };
 
-/*
- * A procfs of this pid namespace that shows a process only to who may trace it: to the guest kernel
- * its own guests (notifications carry pids of this namespace).
- */
-static int open_procfs(void)
+int tenant_procfs_open(void)
 {
 	cleanup_close int fs = fsopen("proc", FSOPEN_CLOEXEC);
 	cleanup_close int mnt = -1;
@@ -100,7 +96,7 @@ static int kernel_prepare(struct kernel_birth *b, struct tenant *t, const char *
 	r = root_plan_bare(&b->plan, why);
 	if (r < 0)
 		return r;
-	b->fds[KERNEL_FD_PROC] = open_procfs();
+	b->fds[KERNEL_FD_PROC] = tenant_procfs_open();
 	if (b->fds[KERNEL_FD_PROC] < 0)
 		return root_fail(why, b->fds[KERNEL_FD_PROC], "cannot open a procfs with hidepid");
 	b->fds[KERNEL_FD_UFFD] = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);

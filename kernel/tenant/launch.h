@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * launch.h - steps on the way from host root to a program inside a tenant's user
- * namespace. All but launch_wait() run in a forked child: no allocation, no lock.
- * Private to kernel/tenant/.
+ * namespace. All but launch_wait(), userns_new() and tenant_procfs_open() run in a forked child: no
+ * allocation, no lock. Private to kernel/tenant/.
  *
  * Errors: -1 with errno, or -errno where said.
  */
@@ -38,5 +38,17 @@ must_check int launch_become_root(int ns); /* a namespace or a pidfd */
  */
 must_check int launch_exec(int program, char *const argv[], char *const envp[], const int *fds,
 			   size_t count);
+
+/*
+ * A user namespace with ids 0 .. TENANT_IDS of host ids from @base. Returns its descriptor, or
+ * -errno and @why.
+ */
+must_check int userns_new(uint32_t base, char why[TENANT_WHY_MAX]);
+
+/*
+ * A procfs of this pid namespace that shows a process only to who may trace it: to a guest kernel
+ * its own guests. Returns a directory descriptor, or -errno.
+ */
+must_check int tenant_procfs_open(void);
 
 #endif

@@ -109,50 +109,6 @@ static int groups_clear(struct cgroup_host *h, const char *group, char why[TENAN
 	return r < 0 ? root_fail(why, r, "cannot remove control groups %s", group) : 0;
 }
 
-/* ---- the user namespace ---- */
-
-static int write_map(pid_t pid, const char *file, uint32_t base)
-{
-	char path[48], text[48];
-	cleanup_close int fd = -1;
-	int n;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
-	n = snprintf(text, sizeof(text), "0 %u %u\n", base, TENANT_IDS);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	return write(fd, text, (size_t)n) == n ? 0 : -errno;
-}
-
-/* A user namespace is made by whoever enters it first; that one only waits to be killed. */
-static int userns_new(uint32_t base, char why[TENANT_WHY_MAX])
-{
-	pid_t pid = (pid_t)syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0);
-	char path[48];
-	int fd, r;
-
-	if (pid < 0)
-		return root_fail(why, -errno, "cannot make a user namespace");
-	if (pid == 0) {
-		for (;;)
-			(void)pause();
-	}
-	(void)snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	r = fd < 0 ? -errno : 0;
-	if (r == 0)
-		r = write_map(pid, "uid_map", base);
-	if (r == 0)
-		r = write_map(pid, "gid_map", base);
-	(void)kill(pid, SIGKILL);
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-		;
-	if (r < 0 && fd >= 0)
-		(void)close(fd);
-	return r < 0 ? root_fail(why, r, "cannot map ids from %u", base) : fd;
-}
-
 /* ---- what pando-init is given ---- */
 
 struct gift {

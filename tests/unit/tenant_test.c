@@ -823,6 +823,20 @@ static void a_bad_configuration_is_refused(void **state)
 	assert_int_equal(cgroup_empty(cgroups, group), -ENOENT);
 }
 
+static void the_doctor_finds_this_host_fit(void **state)
+{
+	struct tenant_finding f[32];
+	size_t n = tenant_check(f, 32);
+
+	assert_in_range(n, 10, 32);
+	for (size_t i = 0; i < n; i++) {
+		if (f[i].verdict == TENANT_FAIL)
+			fail_msg("%s: %s", f[i].check, f[i].effect);
+		assert_int_equal(f[i].verdict == TENANT_OK, f[i].fix[0] == 0);
+	}
+	assert_int_equal(tenant_check(f, 1), 1);
+}
+
 /* ---- this program as guest, stub and guest kernel ---- */
 
 static void *tid_in_block(void *arg)
@@ -1071,6 +1085,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(nothing_is_left_behind),
 		cmocka_unit_test(a_start_that_was_cut_short_is_cleared_away),
 		cmocka_unit_test(a_bad_configuration_is_refused),
+		cmocka_unit_test(the_doctor_finds_this_host_fit),
 	};
 	const struct CMUnitTest steering[] = { cmocka_unit_test(tids_stay_in_the_blocks) };
 	const char *mode = argc > 1 ? argv[1] : "";
