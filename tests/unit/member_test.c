@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 
 #include "base/mutant.h"
-#include "naming/member/core/member.h"
+#include "naming/member/member.h"
 
 #define NODES 8
 #define MS    NS_PER_MS
@@ -269,6 +269,59 @@ static void nonsense_is_refused(void **state)
 	assert_int_equal(out.send_count, 0);
 }
 
+/* ---- the adapter: three on one loop, then one of them falls silent ---- */
+static struct membership *live[4];
+static int alarms;
+
+static void pass_on(void *arg, node_id to, const void *msg, size_t len)
+{
+	node_id from = (node_id)(uintptr_t)arg;
+
+	if (live[to] && live[from])
+		membership_input(live[to], from, msg, len);
+}
+
+static void note_change(void *arg, node_id id, enum member_state st)
+{
+	alarms += id == 3 && st == MEMBER_FAILED;
+}
+
+static void give_load(void *arg, struct member_load *load)
+{
+	load->load_milli = 100 * (uint32_t)(uintptr_t)arg;
+}
+
+static void daemons_on_a_loop_see_who_falls_silent(void **state)
+{
+	static const struct member_ops ops = { pass_on, note_change, give_load };
+	const struct member_cfg quick = { .period_ns = 10 * MS,
+					  .timeout_ns = 3 * MS,
+					  .suspicion_periods = 1 };
+	struct membership *silent;
+	struct loop *l;
+
+	assert_int_equal(loop_new(&l, LOOP_AUTO), 0);
+	for (uintptr_t i = 1; i <= 3; i++) {
+		assert_int_equal(
+			membership_new(&live[i], l, &quick, 8, (node_id)i, 1, &ops, (void *)i), 0);
+		for (node_id k = 1; k <= 3; k++)
+			assert_int_equal(membership_add(live[i], k, 1), 0);
+	}
+	while (membership_find(live[1], 2)->news.load.load_milli != 200)
+		assert_int_equal(loop_turn(l, 100 * MS), 0);
+	silent = live[3];
+	live[3] = NULL;
+	for (int i = 0; i < 2000 && alarms < 2; i++)
+		assert_int_equal(loop_turn(l, 100 * MS), 0);
+	assert_int_equal(alarms, 2);
+	membership_input(live[1], 2, "\xff\xff", 2);
+	assert_int_equal(membership_refused(live[1]), 1);
+	membership_free(silent);
+	membership_free(live[1]);
+	membership_free(live[2]);
+	loop_free(l);
+}
+
 #ifdef PANDO_MUTANTS
 static const struct CMUnitTest hunt[] = {
 	cmocka_unit_test(a_dead_node_is_found_by_all),
@@ -316,6 +369,7 @@ int main(void)
 		cmocka_unit_test(refuted_news_are_not_believed_again),
 		cmocka_unit_test(loads_reach_everybody),
 		cmocka_unit_test(nonsense_is_refused),
+		cmocka_unit_test(daemons_on_a_loop_see_who_falls_silent),
 #ifdef PANDO_MUTANTS
 		cmocka_unit_test(every_broken_variant_is_caught),
 #endif
