@@ -10,7 +10,17 @@
 
 static struct conn conns[CONNS_MAX] = { [0 ... CONNS_MAX - 1] = { .fd = -1 } };
 static uint32_t serials;
-static uint64_t refused; /* messages that were none, or not allowed */
+static uint64_t pid_namespace; /* its inode */
+static uint64_t refused;       /* messages that were none, or not allowed */
+
+void conn_begin(int proc)
+{
+	struct stat st;
+
+	if (fstatat(proc, "self/ns/pid", &st, 0) < 0)
+		die("find its pid namespace", errno);
+	pid_namespace = st.st_ino;
+}
 
 void conn_add(int fd, uint32_t role)
 {
@@ -77,7 +87,6 @@ void conn_tell(const struct init_msg *event, uint32_t except_serial)
 static int hello(struct conn *c, struct init_msg *reply, int *fd)
 {
 	uint32_t role = (uint32_t)reply->arg[0];
-	struct stat st;
 
 	if (role != INIT_ROLE_POD && role != INIT_ROLE_KERNEL)
 		return -EINVAL;
@@ -88,9 +97,8 @@ static int hello(struct conn *c, struct init_msg *reply, int *fd)
 			conn_close(&conns[i]);
 	}
 	c->role = role;
-	if (stat("/proc/self/ns/pid", &st) < 0)
-		return -errno;
-	reply->arg[0] = st.st_ino;
+	reply->arg[0] = pid_namespace;
+	reply->arg[1] = refused;
 	*fd = store_get(INIT_KEY_INIT);
 	return 0;
 }

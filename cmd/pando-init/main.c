@@ -2,7 +2,7 @@
 /*
  * pando-init - pid 1 of a tenant's pid namespace on one node (kernel/tenant/init.h).
  *
- *	pando-init lastpid=FD [freeze=FD] [enter=FD]... [store.NAME=FD]...
+ *	pando-init lastpid=FD proc=FD [mountproc=FD] [freeze=FD] [enter=FD]... [store.NAME=FD]...
  *
  * Started by kernel/tenant/ inside namespaces that are complete; the numbers
  * name open descriptors. Ends only with the tenant's world on this node.
@@ -14,8 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -27,7 +27,9 @@ static struct lease {
 	bool frozen;
 } lease;
 
-static struct given given = { INIT_FD_CONTROL, INIT_FD_LISTEN, INIT_FD_FILTER, -1, -1, { 0 }, 0 };
+static struct given given = {
+	INIT_FD_CONTROL, INIT_FD_LISTEN, INIT_FD_FILTER, -1, -1, -1, { 0 }, 0
+};
 
 void die(const char *what, int error)
 {
@@ -111,6 +113,13 @@ struct steer steer = { .ops = &pid_ops };
 
 /* ---- start ---- */
 
+static void mount_proc(int tree)
+{
+	if (move_mount(tree, "", AT_FDCWD, "/proc", MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		die("mount /proc", errno);
+	(void)close(tree);
+}
+
 static void take_argument(char *arg)
 {
 	char *eq = strchr(arg, '=');
@@ -121,6 +130,10 @@ static void take_argument(char *arg)
 	*eq = 0;
 	if (strcmp(arg, "lastpid") == 0)
 		given.last_pid = fd;
+	else if (strcmp(arg, "proc") == 0)
+		given.proc = fd;
+	else if (strcmp(arg, "mountproc") == 0) /* from here on /proc may wait for a guest kernel */
+		mount_proc(fd);
 	else if (strcmp(arg, "freeze") == 0)
 		given.freeze = fd;
 	else if (strcmp(arg, "enter") == 0 && given.entrance_count < CGROUPS_MAX)
@@ -196,8 +209,6 @@ static void serve(int sig)
 
 int main(int argc, char **argv)
 {
-	struct rlimit files;
-
 	if (getpid() != 1) {
 		(void)dprintf(2, "pando-init: is not pid 1: pandod starts it; try: pando up\n");
 		return 2;
@@ -211,12 +222,9 @@ int main(int argc, char **argv)
 		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 			die("find its descriptors", errno);
 	}
-	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-		files.rlim_cur = files.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &files);
-	}
 	store_own();
 	spawn_begin(&given);
+	conn_begin(given.proc);
 	conn_add(given.control, INIT_ROLE_POD);
 	serve(signals_begin());
 }

@@ -9,7 +9,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -40,32 +39,14 @@ static uint64_t events;
 
 void spawn_begin(const struct given *g)
 {
-	int sp[2], number = -1, pidfd, listener;
+	struct session_spawner s = { -1, g->filter, g->proc, g->entrances, g->entrance_count };
+	int listener, r;
 
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sp) < 0)
-		die("socketpair", errno);
-	spawner = fork();
-	if (spawner < 0)
-		die("fork the spawner", errno);
-	if (spawner == 0)
-		session_spawner_main(&(struct session_spawner){ sp[1], g->filter, g->entrances,
-								g->entrance_count });
-	(void)close(sp[1]);
-	if (read(sp[0], &number, sizeof(number)) != sizeof(number))
-		die("start the spawner", ECHILD);
-	if (number < 0)
-		die("install the filter", -number);
-	pidfd = (int)syscall(SYS_pidfd_open, spawner, 0);
-	listener = (int)syscall(SYS_pidfd_getfd, pidfd, number, 0);
-	if (listener < 0)
-		die("take the listener", errno);
+	r = session_spawner_start(&s, &spawner, &spawner_sock, &listener);
+	if (r < 0)
+		die("start the spawner", -r);
 	if (store_put(INIT_KEY_LISTENER, listener) < 0)
 		die("store the listener", ENOSPC);
-	(void)close(pidfd);
-	if (write(sp[0], "", 1) != 1)
-		die("start the spawner", errno);
-	(void)fcntl(sp[0], F_SETFL, O_NONBLOCK);
-	spawner_sock = sp[0];
 }
 
 /* A free entry, unless too many are starting. */

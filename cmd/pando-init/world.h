@@ -27,6 +27,7 @@
 struct given {
 	int control, listen, filter;
 	int last_pid;               /* ns_last_pid of this pid namespace */
+	int proc;                   /* native procfs: /proc itself may wait for a guest kernel */
 	int freeze;                 /* cgroup.freeze of the guests, or -1 */
 	int entrances[CGROUPS_MAX]; /* cgroup.procs files of the guests' groups */
 	int entrance_count;
@@ -40,6 +41,7 @@ struct conn {
 };
 
 /* ---- conn.c ---- */
+void conn_begin(int proc);
 void conn_add(int fd, uint32_t role);
 void conn_accept(int listen_fd);
 size_t conn_poll(struct pollfd *p); /* fills in at most CONNS_MAX entries */

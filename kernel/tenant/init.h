@@ -39,7 +39,8 @@ enum {
 };
 
 enum init_op {
-	INIT_HELLO = 1, /* arg0: enum init_role -> arg0: inode of the tenant's pid namespace, fd:
+	INIT_HELLO = 1, /* arg0: enum init_role -> arg0: inode of the tenant's pid namespace, arg1:
+			 * messages refused since the start, fd:
 			 * pidfd of pando-init. First message of a connection; the role is for good
 			 * (another one: -EPERM; the same again: the same answer). A new kernel's
 			 * connection supersedes the old one's, which is closed. */
@@ -132,6 +133,9 @@ struct init_spawn {
 #define INIT_KEY_POD "pod"
 /* A pidfd of pando-init: setns(fd, CLONE_NEWPID) joins the tenant's pids. */
 #define INIT_KEY_INIT "init"
+/* The FUSE connection of the tenant's /proc (kernel/procfs/), where tenant_cfg.procfs asked for it.
+ */
+#define INIT_KEY_PROCFS "procfs"
 /* v2 directories, writable by the guest kernel: where guests run, and where it makes a group for
  * each guest on the move. */
 #define INIT_KEY_RUN    "cgroup.run"

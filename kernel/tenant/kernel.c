@@ -174,7 +174,7 @@ int tenant_kernel_start(struct tenant *t, char *const argv[], int pod_fd, int lo
 	*pidfd = -1;
 	if (b == NULL)
 		return root_fail(why, -ENOMEM, "cannot start %s", argv[0]);
-	b->plan.stub = b->program = b->report[0] = b->report[1] = -1;
+	b->plan.stub = b->plan.fuse_dev = b->program = b->report[0] = b->report[1] = -1;
 	b->init_pidfd = t->init_pidfd;
 	for (size_t i = 0; i < KERNEL_FDS; i++)
 		b->fds[i] = -1;

@@ -15,6 +15,7 @@
 #include <sys/xattr.h>
 
 #include "kernel/tenant/etc.h"
+#include "kernel/tenant/proc.h"
 
 /* A directory that every host has and anybody may enter: where the new root is put together, in a
  * mount namespace of our own. */
@@ -175,10 +176,12 @@ int root_plan_tenant(struct root_plan *p, const struct tenant_cfg *cfg, int user
 
 	p->count = 0;
 	p->idmapped = true;
-	p->stub = -1;
+	p->stub = p->fuse_dev = -1;
 	r = plan_programs(p, userns, why);
 	if (r == 0)
 		r = plan_devices(p, why);
+	if (r == 0 && cfg->procfs)
+		r = proc_plan(p, cfg->id_base, why);
 	if (r == 0)
 		r = plan_etc(p, userns, why);
 	if (r == 0)
@@ -203,7 +206,7 @@ int root_plan_bare(struct root_plan *p, char why[TENANT_WHY_MAX])
 	int r;
 
 	p->count = 0;
-	p->stub = -1;
+	p->stub = p->fuse_dev = -1;
 	r = plan_programs(p, -1, why);
 	if (r == 0 && access("/etc/ld.so.cache", R_OK) == 0)
 		r = plan_host(p, "/etc/ld.so.cache", "etc/ld.so.cache", -1);
@@ -220,8 +223,10 @@ void root_plan_fini(struct root_plan *p)
 	}
 	if (p->stub >= 0)
 		(void)close(p->stub);
+	if (p->fuse_dev >= 0)
+		(void)close(p->fuse_dev);
 	p->count = 0;
-	p->stub = -1;
+	p->stub = p->fuse_dev = -1;
 }
 
 /* ---- the building, as root of the tenant's user namespace ---- */
@@ -381,40 +386,6 @@ static int build_dev(const struct root_plan *p, char why[TENANT_WHY_MAX])
 	return r;
 }
 
-static int write_file(const char *path, const char *text)
-{
-	cleanup_close int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return -errno;
-	return write(fd, text, strlen(text)) < 0 ? -errno : 0;
-}
-
-/*
- * procfs of the tenant's pid namespace. No guest may make a namespace (a second wall behind the
- * filter); after that /proc/sys is read-only for everybody.
- */
-static int build_proc(int *last_pid, char why[TENANT_WHY_MAX])
-{
-	static const struct own_mount proc = { "proc", "proc", NULL,
-					       MS_NOSUID | MS_NODEV | MS_NOEXEC };
-	struct mount_attr ro = { .attr_set = MOUNT_ATTR_RDONLY };
-	int r = mount_own(&proc, why);
-
-	if (r < 0)
-		return r;
-	r = write_file("proc/sys/user/max_user_namespaces", "0");
-	if (r < 0)
-		return root_fail(why, r, "cannot forbid user namespaces inside");
-	*last_pid = open("proc/sys/kernel/ns_last_pid", O_RDWR | O_CLOEXEC);
-	if (*last_pid < 0)
-		return root_fail(why, -errno, "cannot open ns_last_pid");
-	if (mount("proc/sys", "proc/sys", NULL, MS_BIND, NULL) < 0 ||
-	    mount_setattr(AT_FDCWD, "proc/sys", 0, &ro, sizeof(ro)) < 0)
-		return root_fail(why, -errno, "cannot make /proc/sys read-only");
-	return 0;
-}
-
 /* tmpfs where nothing of the machine is mounted. */
 static int build_scratch(const struct root_plan *p, char why[TENANT_WHY_MAX])
 {
@@ -508,8 +479,8 @@ static int build_commands(const struct root_plan *p, char why[TENANT_WHY_MAX])
 	return 0;
 }
 
-int root_build_tenant(const struct root_plan *p, const struct tenant_cfg *cfg, int *last_pid,
-		      char why[TENANT_WHY_MAX])
+int root_build_tenant(const struct root_plan *p, const struct tenant_cfg *cfg,
+		      struct root_proc *proc, char why[TENANT_WHY_MAX])
 {
 	int r = stage();
 
@@ -522,7 +493,7 @@ int root_build_tenant(const struct root_plan *p, const struct tenant_cfg *cfg, i
 	if (r == 0)
 		r = build_dev(p, why);
 	if (r == 0)
-		r = build_proc(last_pid, why);
+		r = proc_build(p, proc, why);
 	if (r == 0)
 		r = etc_build(cfg, why);
 	if (r == 0)

@@ -28,6 +28,7 @@ struct root_plan {
 	size_t count;
 	bool idmapped; /* the host's files show as the tenant's root's */
 	int stub;      /* the stub program, or -1 */
+	int fuse_dev;  /* a mount with the device node "fuse", the tenant's root's own, or -1 */
 };
 
 /* What a tenant sees. @userns has the tenant's id maps. */
@@ -37,12 +38,20 @@ must_check int root_plan_tenant(struct root_plan *p, const struct tenant_cfg *cf
 must_check int root_plan_bare(struct root_plan *p, char why[TENANT_WHY_MAX]);
 void root_plan_fini(struct root_plan *p);
 
+/* Of the new procfs, for pando-init. */
+struct root_proc {
+	int native;   /* directory of the native procfs: answers also while no guest kernel lives */
+	int last_pid; /* ns_last_pid, open for writing: /proc/sys is read-only from here on */
+	int fuse;     /* the connection of the machine's /proc, or -1 */
+	int tree;     /* the machine's /proc, for pando-init to mount, or -1: it is mounted */
+};
+
 /*
  * Makes the tree of a tenant the root of this process, which is alone in its mount namespace and
- * pid 1. *last_pid: ns_last_pid, open for writing, as /proc/sys is read-only from here on.
+ * pid 1.
  */
 must_check int root_build_tenant(const struct root_plan *p, const struct tenant_cfg *cfg,
-				 int *last_pid, char why[TENANT_WHY_MAX]);
+				 struct root_proc *proc, char why[TENANT_WHY_MAX]);
 must_check int root_build_bare(const struct root_plan *p, char why[TENANT_WHY_MAX]);
 
 /* Formats @why and returns @error. */

@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -119,7 +120,7 @@ static void close_rest(const struct session_spawner *s)
 	int max = (int)sysconf(_SC_OPEN_MAX);
 
 	for (int fd = 3; fd < max; fd++) {
-		bool kept = fd == s->sock || fd == s->filter;
+		bool kept = fd == s->sock || fd == s->filter || fd == s->proc;
 
 		for (int i = 0; i < s->entrance_count; i++)
 			kept |= fd == s->entrances[i];
@@ -128,15 +129,15 @@ static void close_rest(const struct session_spawner *s)
 	}
 }
 
-void session_spawner_main(const struct session_spawner *s)
+/* Until it has the listener only read and write are safe: no filter notifies these. */
+static noreturn_fn void spawner_main(const struct session_spawner *s)
 {
 	static struct init_in in;
-	int listener, proc;
+	int listener;
 	char ok;
 
 	close_rest(s);
 	(void)prctl(PR_SET_NAME, "pando-spawn");
-	proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	listener = tenant_filter_install(s->filter);
 	if (write(s->sock, &listener, sizeof(listener)) != sizeof(listener) || listener < 0 ||
 	    read(s->sock, &ok, 1) != 1)
@@ -146,7 +147,7 @@ void session_spawner_main(const struct session_spawner *s)
 		long pid = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
 
 		if (pid == 0)
-			become(&in, s, openat(proc, "self/oom_score_adj", O_WRONLY | O_CLOEXEC));
+			become(&in, s, openat(s->proc, "self/oom_score_adj", O_WRONLY | O_CLOEXEC));
 		if (pid < 0) {
 			struct session_word w = { 0, INIT_STEP_CLONE, errno };
 
@@ -155,6 +156,38 @@ void session_spawner_main(const struct session_spawner *s)
 		init_in_close(&in);
 	}
 	_exit(0);
+}
+
+/* The listener's number comes through the socket; the listener itself is fetched. */
+static int fetch_listener(int sock, pid_t pid)
+{
+	int number = -ECHILD, fd, r = 0;
+	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+	if (read(sock, &number, sizeof(number)) != sizeof(number) || number < 0)
+		return number < 0 ? number : -ECHILD;
+	fd = (int)syscall(SYS_pidfd_getfd, pidfd, number, 0);
+	if (fd < 0 || write(sock, "", 1) != 1 || fcntl(sock, F_SETFL, O_NONBLOCK) < 0)
+		r = -errno;
+	return r < 0 ? r : fd;
+}
+
+int session_spawner_start(struct session_spawner *s, pid_t *pid, int *sock, int *listener)
+{
+	int sp[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sp) < 0)
+		return -errno;
+	*pid = fork();
+	if (*pid < 0)
+		return -errno;
+	s->sock = sp[1];
+	if (*pid == 0)
+		spawner_main(s);
+	(void)close(sp[1]);
+	*sock = sp[0];
+	*listener = fetch_listener(sp[0], *pid);
+	return *listener < 0 ? *listener : 0;
 }
 
 static int tty_prepare(int slave, const struct init_spawn *h)

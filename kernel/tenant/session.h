@@ -10,6 +10,8 @@
 #ifndef KERNEL_TENANT_SESSION_H
 #define KERNEL_TENANT_SESSION_H
 
+#include <sys/types.h>
+
 #include "base/attr.h"
 #include "kernel/tenant/init.h"
 
@@ -21,20 +23,20 @@ struct session_word {
 
 /* What the spawner needs of what pando-init was given. */
 struct session_spawner {
-	int sock;   /* SEQPACKET pair with pando-init */
+	int sock;   /* filled in: its end of a SEQPACKET pair */
 	int filter; /* memfd with struct sock_filter[] */
+	int proc;   /* native procfs */
 	const int *entrances;
 	int entrance_count;
 };
 
 /*
- * Never returns. Closes every other descriptor; installs the filter; writes the
- * listener's number (or -errno) to the socket and waits for a byte, so that
- * pando-init can fetch it by pidfd_getfd: only read and write, which no filter
- * notifies, as nobody could answer yet. Then takes messages of init.h with INIT_SPAWN,
- * each with descriptors 0, 1, 2 and the pipe, until the socket ends.
+ * Forks it. *sock takes messages of init.h with INIT_SPAWN, each with descriptors 0, 1, 2 and the
+ * pipe; it does not block. *listener is the one of its filter: fetched from it by pidfd_getfd, as
+ * nobody could answer a notification of its own yet. Errors: -errno, of installing the filter too.
  */
-noreturn_fn void session_spawner_main(const struct session_spawner *s);
+must_check int session_spawner_start(struct session_spawner *s, pid_t *pid, int *sock,
+				     int *listener);
 
 /*
  * A new terminal of the tenant's devpts, owned by @h's user: returns the slave and

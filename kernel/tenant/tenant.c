@@ -157,7 +157,7 @@ static struct birth *birth_new(const struct tenant_cfg *cfg)
 	b->cfg = cfg;
 	b->userns = b->freeze = b->run_dir_fd = b->frozen_dir_fd = b->program = -1;
 	b->sock[0] = b->sock[1] = b->listen = b->filter = b->report[0] = b->report[1] = -1;
-	b->plan.stub = -1;
+	b->plan.stub = b->plan.fuse_dev = -1;
 	return b;
 }
 
@@ -275,7 +275,7 @@ static int loopback_up(void)
 /* Pid 1 of the tenant, before it becomes pando-init. */
 static void pid_one(struct birth *b)
 {
-	struct gift gifts[4 + CGROUP_FDS_MAX] = {
+	struct gift gifts[8 + CGROUP_FDS_MAX] = {
 		{ "freeze", b->freeze },
 		{ "store." INIT_KEY_RUN, b->run_dir_fd },
 		{ "store." INIT_KEY_FROZEN, b->frozen_dir_fd },
@@ -283,16 +283,22 @@ static void pid_one(struct birth *b)
 	char args[ARRAY_LEN(gifts)][48], *argv[ARRAY_LEN(gifts) + 2] = { "pando-init" };
 	int fds[INIT_FD_MORE + ARRAY_LEN(gifts)] = { -1, -1, -1, b->sock[1], b->listen, b->filter };
 	char why[TENANT_WHY_MAX] = "";
-	int n = 3, last_pid = -1, r;
+	struct root_proc proc;
+	int n = 3, r;
 	char *env[] = { NULL };
 
 	check_step(b, sethostname(b->cfg->hostname, strlen(b->cfg->hostname)) == 0,
 		   "cannot set the host name");
 	check_step(b, loopback_up() == 0, "cannot bring up the loopback interface");
-	r = root_build_tenant(&b->plan, b->cfg, &last_pid, why);
+	r = root_build_tenant(&b->plan, b->cfg, &proc, why);
 	if (r < 0)
 		report_and_exit(b, r, why);
-	gifts[n++] = (struct gift){ "lastpid", last_pid };
+	gifts[n++] = (struct gift){ "lastpid", proc.last_pid };
+	gifts[n++] = (struct gift){ "proc", proc.native };
+	if (proc.fuse >= 0) {
+		gifts[n++] = (struct gift){ "store." INIT_KEY_PROCFS, proc.fuse };
+		gifts[n++] = (struct gift){ "mountproc", proc.tree };
+	}
 	for (int i = 0; i < b->run_count; i++)
 		gifts[n++] = (struct gift){ "enter", b->into_run[i] };
 	for (int i = 0; i < n; i++) {

@@ -62,6 +62,12 @@ struct tenant_cfg {
 	size_t volume_count;
 	const char *home; /* the user's home directory inside; NULL: /home/NAME */
 
+	/*
+	 * /proc is the machine's (kernel/procfs/), served by the guest kernel on INIT_KEY_PROCFS;
+	 * the native one is /proc/.host. Without it /proc is the native one, of this node alone.
+	 */
+	bool procfs;
+
 	int64_t clock_offset_ns; /* the machine's CLOCK_MONOTONIC minus this host's */
 
 	const char *init_path;  /* the program pando-init */

@@ -30,6 +30,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "kernel/procfs/procfs.h"
 #include "kernel/tenant/client.h"
 #include "kernel/tenant/tenant.h"
 
@@ -667,6 +668,83 @@ static void a_start_waits_for_a_guest_kernel_and_nothing_else_does(void **state)
 	stop();
 }
 
+/* ---- the machine's /proc ---- */
+
+static int one_process(void *arg, gpid after, struct procfs_pid *out)
+{
+	*out = (struct procfs_pid){ .pid = BLOCK, .uid = TENANT_UID, .here = true, .node = "n1" };
+	return after < BLOCK ? 0 : -ESRCH;
+}
+
+static int find_process(void *arg, gpid pid, struct procfs_pid *out)
+{
+	*out = (struct procfs_pid){ .pid = pid, .uid = TENANT_UID, .here = true, .node = "n1" };
+	return pid >= BLOCK ? 0 : -ESRCH;
+}
+
+static int no_text(void *arg, gpid pid, enum procfs_pid_file file, struct buf *out)
+{
+	return -ESRCH;
+}
+
+static int machine_text(void *arg, enum procfs_machine_file file, struct buf *out)
+{
+	return buf_addf(out, "of the machine\n");
+}
+
+static int no_move(void *arg, gpid pid, const char *node, uint32_t caller, uint64_t key)
+{
+	return -ENOENT;
+}
+
+/* What a guest kernel does with the connection in the store. */
+static pid_t procfs_server(void)
+{
+	static const struct procfs_ops ops = { one_process, find_process, no_text, machine_text,
+					       no_move };
+	static struct procfs_slot slots[PROCFS_SLOTS];
+	int fuse = get(t->control, INIT_KEY_PROCFS);
+	pid_t pid = fork();
+	struct procfs *p;
+	struct loop *l;
+
+	if (pid == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (loop_new(&l, LOOP_AUTO) < 0 || procfs_new(&p, l, fuse, slots, &ops, NULL) < 0 ||
+		    loop_run(l) < 0)
+			_exit(1);
+		_exit(0);
+	}
+	(void)close(fuse);
+	return pid;
+}
+
+static void proc_is_the_machines_where_a_guest_kernel_serves_it(void **state)
+{
+	struct tenant_cfg cfg = config();
+	pid_t server;
+	struct ran r;
+
+	cfg.procfs = true;
+	start(&cfg);
+	/* Without a server the native one still answers, and sessions start. */
+	r = run((char *const[]){ "/bin/cat", "/proc/.host/self/comm", NULL });
+	assert_string_equal(r.out, "cat\n");
+	assert_int_equal(r.pid, BLOCK);
+	server = procfs_server();
+	r = sh("cat /proc/loadavg; readlink /proc/self; cat /proc/$$/node; echo x | cat "
+	       "/dev/stdin; "
+	       "bash -c 'diff <(echo a) <(echo a) && echo same'; readlink /proc/self/exe; "
+	       "echo 1 >/proc/sys/kernel/ns_last_pid; ls -d /proc/1");
+	assert_string_equal(r.out, "of the machine\n.host/self\nn1\nx\nsame\n/usr/bin/readlink\n"
+				   "/bin/sh: 1: cannot create /proc/sys/kernel/ns_last_pid: "
+				   "Read-only file system\n"
+				   "ls: cannot access '/proc/1': No such file or directory\n");
+	(void)kill(server, SIGKILL);
+	assert_int_equal(waitpid(server, NULL, 0), server);
+	stop();
+}
+
 /* ---- the lease ---- */
 
 static void without_a_lease_guests_are_frozen_then_killed(void **state)
@@ -1081,6 +1159,7 @@ int main(int argc, char **argv)
 	};
 	const struct CMUnitTest own_worlds[] = {
 		cmocka_unit_test(a_start_waits_for_a_guest_kernel_and_nothing_else_does),
+		cmocka_unit_test(proc_is_the_machines_where_a_guest_kernel_serves_it),
 		cmocka_unit_test(without_a_lease_guests_are_frozen_then_killed),
 		cmocka_unit_test(nothing_is_left_behind),
 		cmocka_unit_test(a_start_that_was_cut_short_is_cleared_away),
