@@ -7,8 +7,8 @@
  * waited for by descriptor; fi_trywait(3) is asked before the loop sleeps, for
  * a queue may hold something that its descriptor does not show.
  */
+#include <arpa/inet.h>
 #include <errno.h>
-#include <netdb.h>
 #include <poll.h>
 #include <rdma/fabric.h>
 #include <rdma/fi_cm.h>
@@ -24,6 +24,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/trace.h"
+#include "rpc/fabric/verbs.h"
 #include "rpc/priv.h"
 
 #define API         FI_VERSION(1, 17)
@@ -31,7 +32,7 @@
 #define BUF_BYTES   (64u << 10)
 #define DIAL_MIN_NS (50 * NS_PER_MS)
 #define DIAL_MAX_NS (2 * NS_PER_S)
-#define READS_MAX   16 /* completions of one turn: others get their turn in between */
+#define READS_MAX   16 /* completions of one reading: others get their turn in between */
 
 struct fab_buf {
 	void *ctx; /* our address is the operation's context */
@@ -63,7 +64,8 @@ struct fab_pipe {
 	bool connected;
 	bool full; /* a write found no buffer */
 	bool paused;
-	bool *gone; /* set if we are freed while a callback runs */
+	bool *gone;            /* set if we are freed while a callback runs */
+	bool cq_used, eq_used; /* since fi_trywait() last said that it may be slept on */
 	struct list tx_free;
 	struct list rx_held; /* received while paused: not given back yet */
 	struct fab_buf bufs[2 * BUFFERS];
@@ -78,6 +80,7 @@ struct rpc_listener {
 	struct fid_eq *eq;
 	struct fid_pep *pep;
 	struct fab_wait wait;
+	bool used; /* as above */
 	rpc_conn_fn cb;
 	void *arg;
 };
@@ -118,14 +121,18 @@ static void on_again(struct loop_timer *t)
 		on_connreq(l);
 }
 
-static bool may_sleep(struct fid_fabric *fabric, struct fid *a, struct fid *b)
+/* Keeps *@used set if the queue has more than its descriptor shows. */
+static bool may_sleep(struct fid_fabric *fabric, struct fid *fid, bool *used)
 {
-	struct fid *fids[2] = { a, b };
-
-	return fi_trywait(fabric, fids, b ? 2 : 1) != -FI_EAGAIN;
+	if (*used)
+		*used = fi_trywait(fabric, &fid, 1) == -FI_EAGAIN;
+	return !*used;
 }
 
-/* Before the loop sleeps: a queue that may not be slept on is read in the next turn, at once. */
+/*
+ * Before the loop sleeps: a queue that may not be slept on is read in the next turn, at once. Each
+ * question is a system call or two, so only queues that were used since the last answer are asked.
+ */
 static void before_sleep(struct loop_hook *h)
 {
 	struct rpc_fabric *f = container_of(h, struct rpc_fabric, hook);
@@ -133,10 +140,12 @@ static void before_sleep(struct loop_hook *h)
 	struct rpc_listener *l;
 	bool ok = true;
 
-	list_for_each (p, &f->pipes, link)
-		ok = may_sleep(p->fabric, &p->cq->fid, &p->eq->fid) && ok;
+	list_for_each (p, &f->pipes, link) {
+		ok = may_sleep(p->fabric, &p->cq->fid, &p->cq_used) && ok;
+		ok = may_sleep(p->fabric, &p->eq->fid, &p->eq_used) && ok;
+	}
 	list_for_each (l, &f->listeners, link)
-		ok = may_sleep(l->fabric, &l->eq->fid, NULL) && ok;
+		ok = may_sleep(l->fabric, &l->eq->fid, &l->used) && ok;
 	if (!ok && loop_timer_set(f->rpc->loop, &f->again, 0, on_again) < 0)
 		log_warn("rpc: no timer for the fabric");
 }
@@ -217,9 +226,11 @@ void rpc_fabric_gone(struct rpc *r)
 static int split_addr(const char *addr, char *host, size_t cap, const char **port)
 {
 	const char *colon = strrchr(addr, ':');
+	uint8_t ip[16];
 	size_t n;
 
-	if (!colon || colon == addr || colon[1] == '\0')
+	if (!colon || colon == addr || strspn(colon + 1, "0123456789") != strlen(colon + 1) ||
+	    atoi(colon + 1) < 1 || atoi(colon + 1) > 65535)
 		return -EINVAL;
 	n = (size_t)(colon - addr);
 	if (addr[0] == '[' && colon[-1] == ']') {
@@ -231,7 +242,24 @@ static int split_addr(const char *addr, char *host, size_t cap, const char **por
 	memcpy(host, addr, n);
 	host[n] = '\0';
 	*port = colon + 1;
-	return 0;
+	return inet_pton(AF_INET, host, ip) == 1 || inet_pton(AF_INET6, host, ip) == 1 ? 0
+										       : -EINVAL;
+}
+
+/*
+ * Before the first fi_ call: libfabric would load every provider, and those for hardware that is
+ * not there read the kernel's whole symbol table (0.2 s here). An operator's own choice stands.
+ */
+static bool choose_providers(void)
+{
+	static int verbs = -1;
+
+	if (verbs < 0) {
+		verbs = rpc_verbs_port_active();
+		if (setenv("FI_PROVIDER", verbs ? "tcp,verbs" : "tcp", 0) < 0)
+			log_warn("rpc: no memory to choose libfabric's providers");
+	}
+	return verbs;
 }
 
 static int ask_provider(const char *provider, const char *host, const char *port, bool listens,
@@ -261,20 +289,24 @@ static int find_provider(const char *provider, const char *addr, bool listens, s
 	static const char *const in_order[] = { "verbs", "tcp" };
 	char host[256];
 	const char *port;
+	bool verbs;
 	int r = split_addr(addr, host, sizeof(host), &port);
 
 	if (r < 0)
 		return r;
 	if (provider && strcmp(provider, "tcp") != 0 && strcmp(provider, "verbs") != 0)
 		return -ENODEV;
-	for (size_t i = 0; i < ARRAY_LEN(in_order); i++) {
+	verbs = choose_providers();
+	for (size_t i = verbs ? 0 : 1; i < ARRAY_LEN(in_order); i++) {
 		if (provider && strcmp(provider, in_order[i]) != 0)
 			continue;
 		r = ask_provider(in_order[i], host, port, listens, out);
 		if (r == 0)
 			return 0;
 	}
-	return r == -FI_ENODATA || r == -FI_ENOSYS ? -ENODEV : r == -FI_EINVAL ? -EINVAL : r;
+	if (r == 0 || r == -FI_ENODATA || r == -FI_ENOSYS)
+		return -ENODEV;
+	return r == -FI_EINVAL ? -EINVAL : r;
 }
 
 /* ---- a pipe ---- */
@@ -299,6 +331,13 @@ static ssize_t fab_write(struct rpc_pipe *pipe, const void *bytes, size_t len, c
 	if (!p->connected || !b) {
 		p->full = true;
 		return 0;
+	}
+	p->cq_used = true;
+	if (n <= p->info->tx_attr->inject_size) {
+		r = fi_inject(p->ep, bytes, n, 0); /* copied, and no completion to be read */
+		if (r == -FI_EAGAIN)
+			p->full = true;
+		return r == -FI_EAGAIN ? 0 : r < 0 ? r : (ssize_t)n;
 	}
 	memcpy(b->bytes, bytes, n);
 	r = fi_send(p->ep, b->bytes, n, p->desc, 0, &b->ctx);
@@ -423,6 +462,7 @@ static int open_queues(struct fab_pipe *p)
 		err = wait_add(r, &p->eq_wait, &p->eq->fid, eq_event);
 	if (err == 0)
 		err = wait_add(r, &p->cq_wait, &p->cq->fid, cq_event);
+	p->cq_used = p->eq_used = true;
 	return err;
 }
 
@@ -513,23 +553,21 @@ static void cq_broken(struct fab_pipe *p)
 
 static void on_cq(struct fab_pipe *p)
 {
-	struct rpc_conn *c = p->pipe.conn;
 	bool gone = false, *outer = p->gone;
+	struct fi_cq_msg_entry e[READS_MAX];
+	ssize_t n;
 
 	p->gone = &gone;
-	for (int i = 0; i < READS_MAX && c->lost == 0; i++) {
-		struct fi_cq_msg_entry e;
-		ssize_t n = fi_cq_read(p->cq, &e, 1);
-		struct fab_buf *b;
+	p->cq_used = true;
+	n = fi_cq_read(p->cq, e, READS_MAX);
+	if (n == -FI_EAVAIL)
+		cq_broken(p);
+	for (ssize_t i = 0; i < n; i++) {
+		struct fab_buf *b = container_of(e[i].op_context, struct fab_buf, ctx);
 
-		if (n == -FI_EAVAIL)
-			cq_broken(p);
-		if (n <= 0)
-			break;
-		b = container_of(e.op_context, struct fab_buf, ctx);
 		b->busy = false;
 		if (b->receives)
-			received(p, b, e.len);
+			received(p, b, e[i].len);
 		else
 			(void)sent(p, b);
 		if (gone) {
@@ -560,6 +598,7 @@ static void on_eq(struct fab_pipe *p)
 
 	if (c->lost != 0)
 		return;
+	p->eq_used = true;
 	n = fi_eq_read(p->eq, &event, &e, sizeof(e), 0);
 	if (n == -FI_EAVAIL) {
 		eq_broken(p);
@@ -613,6 +652,7 @@ static void accept_one(struct rpc_listener *l, struct fi_info *info)
 
 static void on_connreq(struct rpc_listener *l)
 {
+	l->used = true;
 	for (int i = 0; i < READS_MAX; i++) {
 		struct fi_eq_cm_entry e;
 		struct fi_eq_err_entry bad = { 0 };
@@ -648,6 +688,7 @@ static int listener_open(struct rpc_listener *l)
 		err = fi_listen(l->pep);
 	if (err == 0)
 		err = wait_add(l->rpc, &l->wait, &l->eq->fid, connreq_event);
+	l->used = true;
 	return err;
 }
 

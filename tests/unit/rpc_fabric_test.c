@@ -311,6 +311,8 @@ static void wrong_addresses_and_providers_say_so(void **state)
 {
 	assert_int_equal(rpc_dial(ra, "tcp", "nonsense", NULL, on_a, NULL, &ca), -EINVAL);
 	assert_int_equal(rpc_dial(ra, "pigeon", addr, NULL, on_a, NULL, &ca), -ENODEV);
+	assert_int_equal(rpc_dial(ra, "tcp", "a.name:80", NULL, on_a, NULL, &ca), -EINVAL);
+	assert_int_equal(rpc_dial(ra, "tcp", "127.0.0.1:", NULL, on_a, NULL, &ca), -EINVAL);
 	assert_int_equal(rpc_listen(ra, "tcp", addr, on_b, NULL), -EADDRINUSE);
 }
 
