@@ -88,7 +88,7 @@ static void set_key(struct aead *a)
 int aead_init(struct aead *a, enum aead_suite suite, bool sealing,
 	      const uint8_t secret[AEAD_SECRET_BYTES], uint64_t rekey_records)
 {
-	EVP_CIPHER *c = suite == AEAD_AES_256_GCM ? aes : chacha;
+	EVP_CIPHER *c;
 
 	if (!(aead_suites() & 1u << suite))
 		return -EOPNOTSUPP;
@@ -136,7 +136,7 @@ void aead_seal(struct aead *a, uint8_t *out, const void *plain, size_t len, cons
 	n = 0;
 	if (len > 0)
 		CHECK(EVP_EncryptUpdate(a->ctx, out, &n, plain, (int)len) == 1);
-	CHECK(EVP_EncryptFinal_ex(a->ctx, out + n, &last) == 1 && (size_t)(n + last) == len);
+	CHECK(EVP_EncryptFinal_ex(a->ctx, out + n, &last) == 1 && (size_t)n + (size_t)last == len);
 	CHECK(EVP_CIPHER_CTX_ctrl(a->ctx, EVP_CTRL_AEAD_GET_TAG, AEAD_TAG_BYTES, out + len) == 1);
 }
 
@@ -155,7 +155,7 @@ int aead_open(struct aead *a, uint8_t *out, const uint8_t *sealed, size_t len, c
 				(void *)(sealed + len)) != 1 ||
 	    (len > 0 && EVP_DecryptUpdate(a->ctx, out, &n, sealed, (int)len) != 1))
 		return -EPROTO;
-	return EVP_DecryptFinal_ex(a->ctx, out + n, &last) == 1 && (size_t)(n + last) == len
-		       ? 0
-		       : -EPROTO;
+	if (EVP_DecryptFinal_ex(a->ctx, out + n, &last) != 1 || (size_t)n + (size_t)last != len)
+		return -EPROTO;
+	return 0;
 }
