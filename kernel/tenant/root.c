@@ -210,6 +210,9 @@ int root_plan_bare(struct root_plan *p, char why[TENANT_WHY_MAX])
 	r = plan_programs(p, -1, why);
 	if (r == 0 && access("/etc/ld.so.cache", R_OK) == 0)
 		r = plan_host(p, "/etc/ld.so.cache", "etc/ld.so.cache", -1);
+	/* Some libraries of /usr/lib are links to there. */
+	if (r == 0 && access("/etc/alternatives", R_OK) == 0)
+		r = plan_host(p, "/etc/alternatives", "etc/alternatives", -1);
 	if (r < 0)
 		root_plan_fini(p);
 	return r;
