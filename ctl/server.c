@@ -261,7 +261,8 @@ void ctl_stream_begin(struct ctl_req *r, json_t *first_line, const int *fds, uns
 {
 	CHECK(r->state == REQ_OPEN && n <= CTL_FDS_MAX);
 	r->state = REQ_STREAM;
-	memcpy(r->fds, fds, sizeof(int) * n);
+	if (n > 0)
+		memcpy(r->fds, fds, sizeof(int) * n);
 	r->fd_count = n;
 	if (!r->dead && buf_addf(&r->out, "HTTP/1.1 200 OK\r\nContent-Type: application/jsonl\r\n"
 					  "Transfer-Encoding: chunked\r\n\r\n") < 0)

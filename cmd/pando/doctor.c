@@ -14,7 +14,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "cmd/pando/launch.h"
+#include "cmd/pando/nodehost.h"
 #include "kernel/tenant/tenant.h"
 
 enum verdict { OK = 0, WARN, FAIL };
@@ -131,7 +131,7 @@ static void check_programs(struct report *r)
 	add(r, "program ip", in_path("ip") ? OK : FAIL, "a local cluster has no network",
 	    "apt-get install iproute2");
 	for (size_t i = 0; i < ARRAY_LEN(ours); i++)
-		add(r, ours[i], launch_program(ours[i], path) == 0 ? OK : FAIL,
+		add(r, ours[i], nodehost_program(ours[i], path) == 0 ? OK : FAIL,
 		    "it is not beside pando", "make install");
 }
 

@@ -13,7 +13,7 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "cmd/pando/launch.h"
+#include "cmd/pando/nodehost.h"
 #include "quota/cgroup/cgroup.h"
 
 enum { PATIENCE_MS = 20000 };
@@ -106,15 +106,15 @@ static int down_run(struct ctx *c, int argc, char **argv)
 {
 	char names[NODES_MAX][NODE_NAME_MAX];
 	int guards[NODES_MAX], sw, n, running = 0;
-	int code = launch_dir(c, "take the cluster down", false);
+	int code = nodehost_dir(c, "take the cluster down", false);
 
 	if (code != 0)
 		return code;
-	n = launch_nodes(c->dir, names);
+	n = nodehost_nodes(c->dir, names);
 	if (n < 0)
 		return fail(c, CODE_REFUSED, NULL, "cannot read %s: %s", c->dir, strerror(-n));
 	for (int i = 0; i < n; i++) {
-		guards[i] = launch_find_guard(c->dir, names[i], NULL);
+		guards[i] = nodehost_find_guard(c->dir, names[i], NULL);
 		if (guards[i] >= 0) {
 			running++;
 			(void)pidfd_send_signal(guards[i], SIGTERM, NULL, 0);
@@ -123,7 +123,7 @@ static int down_run(struct ctx *c, int argc, char **argv)
 	for (int i = 0; i < n; i++)
 		if (guards[i] >= 0)
 			wait_gone(guards[i]);
-	sw = launch_find_switch(c->dir, NULL);
+	sw = nodehost_find_switch(c->dir, NULL);
 	if (sw >= 0) {
 		(void)pidfd_send_signal(sw, SIGTERM, NULL, 0);
 		wait_gone(sw);

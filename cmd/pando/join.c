@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "cmd/pando/doctor.h"
-#include "cmd/pando/launch.h"
+#include "cmd/pando/nodehost.h"
 
 static const char *name_text, *addr_text;
 
@@ -34,12 +34,12 @@ static void default_name(char out[NODE_NAME_MAX])
 static int join_run(struct ctx *c, int argc, char **argv)
 {
 	char name[NODE_NAME_MAX];
-	struct launch l = { 0 };
+	struct nodehost l = { 0 };
 	json_t *body;
 	int r, code = doctor_gate(c);
 
 	if (code == 0)
-		code = launch_dir(c, "join", true);
+		code = nodehost_dir(c, "join", true);
 	if (code != 0)
 		return code;
 	default_name(name);
@@ -49,11 +49,11 @@ static int join_run(struct ctx *c, int argc, char **argv)
 		(void)snprintf(name, sizeof(name), "%.31s", name_text);
 	l.dir = c->dir;
 	l.node = name;
-	r = launch_guard(&l);
+	r = nodehost_guard(&l);
 	if (r < 0 && r != -EALREADY)
 		return fail(c, CODE_REFUSED, "pando doctor", "cannot join: cannot start pandod: %s",
 			    strerror(-r));
-	r = launch_wait(c, name, 10000);
+	r = nodehost_wait(c, name, 10000);
 	if (r < 0)
 		return fail(c, CODE_UNREACHABLE, "pando doctor", "cannot join: pandod: %s",
 			    strerror(-r));

@@ -15,7 +15,7 @@
 
 #include "base/clock.h"
 #include "cmd/pando/doctor.h"
-#include "cmd/pando/launch.h"
+#include "cmd/pando/nodehost.h"
 #include "quota/cgroup/cgroup.h"
 
 enum { PORT = 7300, START_MS = 10000 };
@@ -56,16 +56,16 @@ static int cannot(struct up *u, const char *node, const char *what, int r)
 
 static int start_node(struct up *u, const char *node, unsigned k)
 {
-	struct launch l = {
+	struct nodehost l = {
 		.dir = u->c->dir, .node = node, .local = true, .cpu_milli = u->cpu_milli
 	};
-	int pid = launch_guard(&l), r;
+	int pid = nodehost_guard(&l), r;
 
 	if (pid == -EALREADY)
 		return 0;
 	if (pid < 0)
 		return cannot(u, node, "start its guard", pid);
-	r = launch_plug(u->switch_pid, pid, k);
+	r = nodehost_plug(u->switch_pid, pid, k);
 	return r < 0 ? cannot(u, node, "plug it into the switch", r) : 0;
 }
 
@@ -115,7 +115,7 @@ static int join(struct up *u, const char *node, unsigned k)
 			json_pack("{s:i, s:i}", "ttl_s", 60, "uses", 1), &invite, "/v1/invites");
 	if (code != 0)
 		return code;
-	launch_addr(k, addr);
+	nodehost_addr(k, addr);
 	(void)snprintf(listen, sizeof(listen), "%s:%d", addr, PORT);
 	body = json_pack("{s:s, s:s, s:s}", "addr", json_text(invite, "addr"), "token",
 			 json_text(invite, "token"), "listen", listen);
@@ -135,10 +135,10 @@ static int start_all(struct up *u)
 	}
 	for (unsigned k = 1; k <= u->count && code == 0; k++) {
 		(void)snprintf(name, sizeof(name), "n%u", k);
-		r = launch_wait(u->c, name, START_MS);
+		r = nodehost_wait(u->c, name, START_MS);
 		if (r < 0)
 			return cannot(u, name, "wait for its daemon", r);
-		launch_addr(k, addr);
+		nodehost_addr(k, addr);
 		code = k == 1 ? bootstrap(u, name, addr, "dir") : join(u, name, k);
 	}
 	return code;
@@ -192,9 +192,9 @@ static int up_local(struct up *u)
 	char took[32];
 	int code, fd;
 
-	u->switch_pid = launch_switch(u->c->dir);
+	u->switch_pid = nodehost_switch(u->c->dir);
 	if (u->switch_pid == -EALREADY) {
-		fd = launch_find_switch(u->c->dir, &u->switch_pid);
+		fd = nodehost_find_switch(u->c->dir, &u->switch_pid);
 		if (fd >= 0)
 			(void)close(fd);
 	}
@@ -218,17 +218,17 @@ static int up_local(struct up *u)
 static int up_host(struct up *u)
 {
 	const char *node = name_text ? name_text : "n1";
-	struct launch l = { .dir = u->c->dir, .node = node, .cpu_milli = u->cpu_milli };
+	struct nodehost l = { .dir = u->c->dir, .node = node, .cpu_milli = u->cpu_milli };
 	int r, code;
 
 	if (addr_text == NULL)
 		return fail(
 			u->c, CODE_USAGE, "pando up --host --addr ADDR",
 			"cannot bring this host up: --addr is missing: other nodes must reach it");
-	r = launch_guard(&l);
+	r = nodehost_guard(&l);
 	if (r < 0 && r != -EALREADY)
 		return cannot(u, node, "start its guard", r);
-	r = launch_wait(u->c, node, START_MS);
+	r = nodehost_wait(u->c, node, START_MS);
 	if (r < 0)
 		return cannot(u, node, "wait for its daemon", r);
 	code = bootstrap(u, node, addr_text, volumes_text ? "mount" : "dir");
@@ -253,7 +253,7 @@ static int up_run(struct ctx *c, int argc, char **argv)
 			    cpus_text);
 	code = doctor_gate(c);
 	if (code == 0)
-		code = launch_dir(c, "bring the cluster up", true);
+		code = nodehost_dir(c, "bring the cluster up", true);
 	if (code == 0)
 		code = make_volumes(&u);
 	if (code != 0)

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * launch.h - starts and ends the daemons of this host: guards, and the switch of a local cluster.
+ * nodehost.h - starts and ends the daemons of this host: guards, and the switch of a local cluster.
  *
  * DIR/NODE/run/guard.pid and DIR/switch.pid hold pids; a pid is believed only while the process's
  * command line says that it is what the file promises, and is signalled by pidfd.
  * Errors: -errno.
  */
-#ifndef CMD_PANDO_LAUNCH_H
-#define CMD_PANDO_LAUNCH_H
+#ifndef CMD_PANDO_NODEHOST_H
+#define CMD_PANDO_NODEHOST_H
 
 #include <limits.h>
 
@@ -16,7 +16,7 @@
 
 enum { NODES_MAX = 64 }; /* of one local cluster */
 
-struct launch {
+struct nodehost {
 	const char *dir;  /* absolute */
 	const char *node; /* "n1" */
 	bool local;       /* namespaces of its own, else this host is the node */
@@ -24,26 +24,26 @@ struct launch {
 };
 
 /* Absolute path of c->dir (made, 0700, when @make), kept in the ctx. Prints and returns a code. */
-must_check int launch_dir(struct ctx *c, const char *what, bool make);
+must_check int nodehost_dir(struct ctx *c, const char *what, bool make);
 /* Path of one of our programs. */
-must_check int launch_program(const char *name, char out[PATH_MAX]);
+must_check int nodehost_program(const char *name, char out[PATH_MAX]);
 
 /* Starts a node's guard. Returns its pid, or -EALREADY if it runs. */
-must_check int launch_guard(const struct launch *l);
+must_check int nodehost_guard(const struct nodehost *l);
 /* The running guard, as a pidfd (*pid if not NULL), or -ESRCH. */
-must_check int launch_find_guard(const char *dir, const char *node, int *pid);
+must_check int nodehost_find_guard(const char *dir, const char *node, int *pid);
 
 /* The switch: a network namespace with a bridge, and a process that holds it. Returns its pid. */
-must_check int launch_switch(const char *dir);
-must_check int launch_find_switch(const char *dir, int *pid);
+must_check int nodehost_switch(const char *dir);
+must_check int nodehost_find_switch(const char *dir, int *pid);
 /* Plugs node number @k, whose guard is @pid, into the switch and gives it its address. */
-must_check int launch_plug(int switch_pid, int pid, unsigned k);
-void launch_addr(unsigned k, char out[32]);
+must_check int nodehost_plug(int switch_pid, int pid, unsigned k);
+void nodehost_addr(unsigned k, char out[32]);
 
 /* Names of the nodes under @dir, sorted by number; at most NODES_MAX. Returns their number. */
-must_check int launch_nodes(const char *dir, char names[NODES_MAX][NODE_NAME_MAX]);
+must_check int nodehost_nodes(const char *dir, char names[NODES_MAX][NODE_NAME_MAX]);
 
 /* Waits until the node's control socket answers. -ETIMEDOUT, or -ECHILD: its guard is gone. */
-must_check int launch_wait(const struct ctx *c, const char *node, unsigned timeout_ms);
+must_check int nodehost_wait(const struct ctx *c, const char *node, unsigned timeout_ms);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cmd/pando/launch.h"
+#include "cmd/pando/nodehost.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -19,7 +19,7 @@
 
 #define BRIDGE "pando0"
 
-int launch_dir(struct ctx *c, const char *what, bool make)
+int nodehost_dir(struct ctx *c, const char *what, bool make)
 {
 	char *full;
 
@@ -47,7 +47,7 @@ int launch_dir(struct ctx *c, const char *what, bool make)
 	return 0;
 }
 
-int launch_program(const char *name, char out[PATH_MAX])
+int nodehost_program(const char *name, char out[PATH_MAX])
 {
 	static const char *const beside[] = { "", "../lib/pando/" };
 	char self[PATH_MAX - 64];
@@ -102,7 +102,7 @@ static int find_process(const char *file, const char *const *words, int *pid)
 	return take_fd(&pidfd);
 }
 
-int launch_find_guard(const char *dir, const char *node, int *pid)
+int nodehost_find_guard(const char *dir, const char *node, int *pid)
 {
 	char file[PATH_MAX], d[PATH_MAX], n[64];
 	const char *const words[] = { "guard", d, n, NULL };
@@ -113,7 +113,7 @@ int launch_find_guard(const char *dir, const char *node, int *pid)
 	return find_process(file, words, pid);
 }
 
-int launch_find_switch(const char *dir, int *pid)
+int nodehost_find_switch(const char *dir, int *pid)
 {
 	char file[PATH_MAX], d[PATH_MAX];
 	const char *const words[] = { "switch", d, NULL };
@@ -172,15 +172,15 @@ static int start_daemon(char *const argv[])
 	return r == -EIO ? -ECHILD : r;
 }
 
-int launch_guard(const struct launch *l)
+int nodehost_guard(const struct nodehost *l)
 {
 	char program[PATH_MAX], cpus[16];
 	char *argv[12];
-	int n = 0, fd, pid, r = launch_program("pandod", program);
+	int n = 0, fd, pid, r = nodehost_program("pandod", program);
 
 	if (r < 0)
 		return r;
-	fd = launch_find_guard(l->dir, l->node, NULL);
+	fd = nodehost_find_guard(l->dir, l->node, NULL);
 	if (fd >= 0) {
 		(void)close(fd);
 		return -EALREADY;
@@ -200,29 +200,29 @@ int launch_guard(const struct launch *l)
 	r = start_daemon(argv);
 	if (r < 0)
 		return r;
-	fd = launch_find_guard(l->dir, l->node, &pid);
+	fd = nodehost_find_guard(l->dir, l->node, &pid);
 	if (fd < 0)
 		return fd;
 	(void)close(fd);
 	return pid;
 }
 
-int launch_switch(const char *dir)
+int nodehost_switch(const char *dir)
 {
 	char program[PATH_MAX];
 	char *argv[] = { program, "switch", "--dir", (char *)dir, "--", NULL };
-	int fd = launch_find_switch(dir, NULL), pid, r;
+	int fd = nodehost_find_switch(dir, NULL), pid, r;
 
 	if (fd >= 0) {
 		(void)close(fd);
 		return -EALREADY;
 	}
-	r = launch_program("pandod", program);
+	r = nodehost_program("pandod", program);
 	if (r == 0)
 		r = start_daemon(argv);
 	if (r < 0)
 		return r;
-	fd = launch_find_switch(dir, &pid);
+	fd = nodehost_find_switch(dir, &pid);
 	if (fd < 0)
 		return fd;
 	(void)close(fd);
@@ -232,12 +232,12 @@ int launch_switch(const char *dir)
 	return r < 0 ? r : pid;
 }
 
-void launch_addr(unsigned k, char out[32])
+void nodehost_addr(unsigned k, char out[32])
 {
 	(void)snprintf(out, 32, "10.77.%u.%u", k / 250, k % 250 + 1);
 }
 
-int launch_plug(int switch_pid, int pid, unsigned k)
+int nodehost_plug(int switch_pid, int pid, unsigned k)
 {
 	char lines[512], addr[32];
 	int r;
@@ -250,7 +250,7 @@ int launch_plug(int switch_pid, int pid, unsigned k)
 	r = ip_batch(switch_pid, lines);
 	if (r < 0)
 		return r;
-	launch_addr(k, addr);
+	nodehost_addr(k, addr);
 	(void)snprintf(lines, sizeof(lines),
 		       "link set lo up\n"
 		       "addr add %s/16 dev eth0\n"
@@ -266,7 +266,7 @@ static int is_node(const struct dirent *e)
 	return e->d_name[0] == 'n' && parse_count(e->d_name + 1, 1, NODES_MAX, &k) == 0;
 }
 
-int launch_nodes(const char *dir, char names[NODES_MAX][NODE_NAME_MAX])
+int nodehost_nodes(const char *dir, char names[NODES_MAX][NODE_NAME_MAX])
 {
 	struct dirent **list;
 	int n = scandir(dir, &list, is_node, versionsort), count = 0;
@@ -282,10 +282,10 @@ int launch_nodes(const char *dir, char names[NODES_MAX][NODE_NAME_MAX])
 	return count;
 }
 
-int launch_wait(const struct ctx *c, const char *node, unsigned timeout_ms)
+int nodehost_wait(const struct ctx *c, const char *node, unsigned timeout_ms)
 {
 	uint64_t until = clock_mono_ns() + timeout_ms * NS_PER_MS;
-	cleanup_close int guard = launch_find_guard(c->dir, node, NULL);
+	cleanup_close int guard = nodehost_find_guard(c->dir, node, NULL);
 	struct ctl_client *cl;
 
 	/* The guard ends when its daemon cannot start at all; else its socket appears. */
