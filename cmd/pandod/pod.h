@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pod.h - the parts of pandod and what they ask of each other. One thread, one loop.
+ *
+ *	pod.c       start and end
+ *	member.c    being a node of a machine: bootstrap, join, leave, invitations
+ *	peers.c     connections to the other nodes, who is alive, how loaded
+ *	world.c     tenants' worlds on this node: start, adopt, lease, end
+ *	kern.c      the guest kernel of a world: its process and what it asks
+ *	session.c   sessions: start, end, status
+ *	relay.c     connections between guest kernels of two nodes
+ *	api*.c      the control API
+ *
+ * Errors: -errno. What a kernel or a peer says is checked where it comes in.
+ */
+#ifndef CMD_PANDOD_POD_H
+#define CMD_PANDOD_POD_H
+
+#include <limits.h>
+
+#include "base/buf.h"
+#include "base/list.h"
+#include "base/loop.h"
+#include "base/rand.h"
+#include "cmd/pandod/args.h"
+#include "ctl/ctl.h"
+#include "kernel/kernel.h"
+#include "kernel/tenant/tenant.h"
+#include "naming/naming.h"
+#include "quota/cgroup/cgroup.h"
+#include "rpc/rpc.h"
+
+#define POD_METHOD(n) ((uint32_t)'P' << 16 | (n))
+
+enum pod_method {
+	POD_JOIN = POD_METHOD(1),    /* JoinAsk -> JoinTicket; joiners only */
+	POD_NAMING = POD_METHOD(2),  /* one-way: a message of naming */
+	POD_LOAD = POD_METHOD(3),    /* one-way Load */
+	POD_FORWARD = POD_METHOD(4), /* Forward -> Forwarded */
+	POD_PEER = POD_METHOD(5),    /* PeerAsk -> PeerOffer */
+	POD_STOP = POD_METHOD(6),    /* TenantStop -> Empty */
+};
+
+enum {
+	POD_PORT = 7300,
+	POD_ASK_MS = 10000,  /* patience with another daemon */
+	POD_LOAD_MS = 250,   /* between two Load messages */
+	POD_SILENT_MS = 2500 /* a node that says nothing for so long is not alive */
+};
+
+struct pod {
+	const struct args *args;
+	struct loop *loop;
+	char run[PATH_MAX];  /* D/N/run */
+	char data[PATH_MAX]; /* D/N/data */
+	char group[CGROUP_PATH_MAX];
+	char lib[PATH_MAX]; /* where our programs are */
+	struct cgroup_host *cgroups;
+	struct ctl_server *api;
+	struct rpc *kernels; /* guest kernels of this node: local, each speaks for one tenant */
+	struct naming *naming;
+	struct rand rand;
+	struct buf filter; /* the guests' seccomp program */
+	struct list worlds;
+	struct list sessions; /* session.c */
+	struct member *member;
+	struct peers *peers;
+	struct relay *relay;
+	struct list ready_waiters; /* api_node.c */
+	bool left;                 /* this node left the machine: end for good */
+};
+
+/* ---- member.c ---- */
+must_check int member_init(struct pod *p);
+void member_fini(struct pod *p);
+/* Naming's callbacks. */
+extern const struct naming_ops member_naming_ops;
+const char *member_name(const struct pod *p); /* of this node */
+/* This node has a leader and its own row: it may promise things. */
+bool member_in_touch(const struct pod *p);
+/* Starts to listen where the tables (or @addr) say. */
+must_check int member_listen(struct pod *p, const char *addr);
+
+typedef void (*member_done_fn)(void *arg, int err, const char *why);
+void member_bootstrap(struct pod *p, const char *machine, const char *addr, const char *volumes,
+		      bool mounted, member_done_fn done, void *arg);
+/* @listen may be "": the address by which we reach @addr. */
+void member_join(struct pod *p, const char *addr, const char *token, const char *listen,
+		 member_done_fn done, void *arg);
+void member_leave(struct pod *p, member_done_fn done, void *arg);
+/* A one-time token; @out of 160 bytes is filled before done comes with 0. */
+void member_invite(struct pod *p, uint64_t ttl_s, unsigned uses, char *out, member_done_fn done,
+		   void *arg);
+
+/* ---- peers.c ---- */
+must_check int peers_init(struct pod *p);
+void peers_fini(struct pod *p);
+/* The tables of nodes changed: dial who is new, drop who left. */
+void peers_sync(struct pod *p);
+void peers_send_naming(struct pod *p, node_id to, const void *msg, size_t len);
+
+struct peer_load {
+	bool alive;
+	uint32_t cpu_milli, load_milli;
+	uint64_t memory_bytes, free_bytes;
+};
+/* What is known of a node, ourselves included. */
+void peers_load(const struct pod *p, node_id id, struct peer_load *out);
+/* Where one more program of a tenant should run. */
+node_id peers_place(struct pod *p, node_id here);
+
+typedef void (*peers_done_fn)(void *arg, int err, const struct rpc_msg *m);
+/* A request to another node. Never calls @done from inside. -ENOTCONN, -ENOMEM, -EBUSY. */
+must_check int peers_request(struct pod *p, node_id to, const struct rpc_msg *m, peers_done_fn done,
+			     void *arg);
+
+/* ---- world.c ---- */
+enum world_state {
+	WORLD_NEW = 0,
+	WORLD_STARTING, /* its init runs, the kernel is not ready */
+	WORLD_READY,
+	WORLD_ENDED, /* init is gone; freed when nobody waits */
+};
+
+struct world {
+	struct list link;
+	struct pod *pod;
+	tenant_id id;
+	char name[TENANT_NAME_MAX];
+	enum world_state state;
+	struct tenant *t;
+	struct loop_fd control;
+	struct loop_child init_watch;
+	struct loop_timer lease;
+	struct list waiters;
+	struct loop_timer settle; /* calls the waiters */
+	int end_err;
+	char end_why[TENANT_WHY_MAX];
+	struct ctl_listener *api; /* for `pando` inside a session */
+	/* kern.c */
+	struct rpc_conn *kernel;
+	int kernel_pidfd;
+	int kernel_pid;
+	bool kernel_watched;
+	struct loop_child kernel_watch;
+	struct loop_timer kernel_restart;
+	unsigned kernel_backoff_ms;
+	uint64_t kernel_started_ns;
+	unsigned kernel_deaths;
+	bool nodes_dirty;
+};
+
+/* The running world of a tenant, or NULL. */
+struct world *world_find(const struct pod *p, tenant_id id);
+typedef void (*world_fn)(void *arg, struct world *w, int err, const char *why);
+/*
+ * Calls @cb when the tenant's kernel on this node answers; starts what is missing. Never from
+ * inside. @w is NULL on error.
+ */
+void world_get(struct pod *p, tenant_id id, world_fn cb, void *arg);
+/* Finds the worlds that an earlier pandod left, once the tables are there. */
+void world_adopt_all(struct pod *p);
+/* Ends a tenant's world. Blocks for tens of milliseconds. 0 if none runs. */
+must_check int world_stop(struct pod *p, tenant_id id, char why[TENANT_WHY_MAX]);
+/* Ends the worlds of tenants that are not in the tables any more. */
+void world_drop_removed(struct pod *p);
+void world_fini_all(struct pod *p);
+/* For kern.c: the kernel answers, or the world cannot go on. */
+void world_ready(struct world *w);
+void world_failed(struct world *w, int err, const char *why);
+
+/* ---- kern.c ---- */
+void kern_serve(struct pod *p);
+/* Starts a kernel, or takes over the one that runs. */
+must_check int kern_begin(struct world *w, bool adopted, char why[TENANT_WHY_MAX]);
+void kern_end(struct world *w);
+/* Tells all kernels what is known of the nodes. */
+void kern_tell_nodes(struct pod *p);
+/* One request to the world's kernel. @done as in rpc.h, never from inside. */
+must_check int kern_request(struct world *w, uint32_t method, const void *body, size_t len,
+			    const int *fds, unsigned fd_count, rpc_done_fn done, void *arg);
+/* The same on the node where @node says; the kernel must run there. Without descriptors. */
+must_check int kern_request_at(struct pod *p, node_id node, tenant_id t, uint32_t method,
+			       const void *body, size_t len, rpc_done_fn done, void *arg);
+
+/* ---- session.c ---- */
+void session_start(struct pod *p, const struct naming_tenant *t, struct ctl_req *r);
+void session_wait(struct pod *p, const struct naming_tenant *t, uint64_t id, struct ctl_req *r);
+void session_signal(struct pod *p, const struct naming_tenant *t, uint64_t id, struct ctl_req *r);
+/* A kernel answers: learns of the sessions that an earlier pandod started. */
+void session_adopt(struct world *w);
+/* From kern.c: a kernel said that a session ended. */
+void session_ended(struct world *w, uint64_t id, int pid, int status, uint64_t event);
+/* The world is gone: so are its sessions. */
+void session_world_ended(struct world *w);
+
+/* ---- relay.c ---- */
+must_check int relay_init(struct pod *p);
+void relay_fini(struct pod *p);
+must_check int relay_listen(struct pod *p, const char *node_addr);
+/* A kernel asks for a connection to its tenant's kernel on @node: answers @call. */
+void relay_open(struct world *w, node_id node, struct rpc_call *call);
+/* Tells a kernel that has just begun who it is to kernels of other nodes. */
+void relay_introduce(struct world *w);
+/* Another node's pandod asks for the same towards us: answers @call. */
+void relay_offer(struct pod *p, node_id from, tenant_id t, struct rpc_call *call);
+
+/* ---- api.c ---- */
+must_check int api_init(struct pod *p);
+/* The tables or our role changed: somebody may be waiting for it. */
+void api_changed(struct pod *p);
+/* "cannot start ...": a refusal with the status that stands for @err. */
+void api_refuse(struct ctl_req *r, int err, const char *try_next, const char *why);
+void api_processes(struct pod *p, struct ctl_req *r);
+void api_migrate(struct pod *p, struct ctl_req *r, int pid);
+void api_why(struct pod *p, struct ctl_req *r, int pid);
+
+#endif

@@ -1,0 +1,652 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * session.c - sessions of tenants, started here.
+ *
+ *	STARTING  the tenant's kernel was asked, or is not up yet
+ *	RUNNING   the caller has its descriptors; he waits for the status, or went away
+ *	ENDED     the status is kept until somebody took it, or KEEP_S
+ *
+ * The name of a session is the caller's 62 random bits and the idempotency key of its start: asked
+ * twice, also of two kernels one after the other, it starts once. A caller who goes away hangs the
+ * session up, as a lost line does; one who lost us (this daemon died) asks the next one within
+ * ORPHAN_S.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "cmd/pandod/pod.h"
+#include "kernel/kernel.pb-c.h"
+#include "kernel/tenant/client.h"
+
+enum { KEEP_S = 120, ORPHAN_S = 60, ATTEMPTS_MAX = 20, WORDS_MAX = 4096 };
+
+enum session_state {
+	SESSION_STARTING = 1,
+	SESSION_RUNNING,
+	SESSION_ENDED,
+};
+
+struct session {
+	struct list link;
+	struct pod *pod;
+	tenant_id tenant;
+	uint64_t id;
+	enum session_state state;
+	struct ctl_req *waiter; /* who gets the status; NULL: nobody now */
+	bool streaming;         /* the waiter's stream has begun */
+	bool tty;
+	int pid;
+	int status;
+	uint64_t event; /* to be acknowledged; 0: none */
+	unsigned attempts;
+	struct loop_timer timer;
+	uint8_t *ask; /* packed SessionStart */
+	size_t ask_len;
+	char program[64]; /* for messages */
+	int theirs[3];    /* the program's ends of its pipes, until it has them */
+	int ours[3];      /* the caller's */
+};
+
+static struct session *find(const struct pod *p, tenant_id t, uint64_t id)
+{
+	struct session *s;
+
+	list_for_each (s, &p->sessions, link) {
+		if (s->tenant == t && s->id == id)
+			return s;
+	}
+	return NULL;
+}
+
+static struct session *find_pid(const struct pod *p, tenant_id t, int pid)
+{
+	struct session *s;
+
+	list_for_each (s, &p->sessions, link) {
+		if (s->tenant == t && s->pid == pid && s->state == SESSION_RUNNING)
+			return s;
+	}
+	return NULL;
+}
+
+static void close_all(int fds[3])
+{
+	for (int i = 0; i < 3; i++) {
+		if (fds[i] >= 0)
+			(void)close(fds[i]);
+		fds[i] = -1;
+	}
+}
+
+static struct session *session_new(struct pod *p, tenant_id t, uint64_t id)
+{
+	struct session *s = calloc(1, sizeof(*s));
+
+	if (s == NULL)
+		return NULL;
+	s->pod = p;
+	s->tenant = t;
+	s->id = id;
+	for (int i = 0; i < 3; i++)
+		s->theirs[i] = s->ours[i] = -1;
+	list_add_tail(&p->sessions, &s->link);
+	return s;
+}
+
+static void session_free(struct session *s)
+{
+	CHECK(s->waiter == NULL);
+	loop_timer_clear(s->pod->loop, &s->timer);
+	close_all(s->theirs);
+	close_all(s->ours);
+	free(s->ask);
+	list_del(&s->link);
+	free(s);
+}
+
+static void set_timer(struct session *s, unsigned seconds, void (*cb)(struct loop_timer *t))
+{
+	CHECK(loop_timer_set(s->pod->loop, &s->timer,
+			     loop_now_ns(s->pod->loop) + seconds * NS_PER_S, cb) == 0);
+}
+
+/* ---- the end ---- */
+static void acknowledge(const struct session *s)
+{
+	struct world *w = world_find(s->pod, s->tenant);
+	Kernel__SessionAck ack = KERNEL__SESSION_ACK__INIT;
+	struct init_msg m = { .op = INIT_ACK, .arg = { s->event } };
+	uint8_t body[16];
+	struct rpc_msg msg = { .method = KERNEL_SESSION_ACK, .body = body };
+
+	if (s->event == 0 || w == NULL || w->t == NULL)
+		return;
+	ack.event = s->event;
+	msg.len = kernel__session_ack__pack(&ack, body);
+	if ((w->kernel != NULL && rpc_send(w->kernel, &msg) < 0) ||
+	    init_send(w->t->control, &m, NULL, 0, NULL, 0) < 0)
+		log_debug("the end of a session will be told again");
+}
+
+static void expired(struct loop_timer *t)
+{
+	struct session *s = container_of(t, struct session, timer);
+
+	acknowledge(s);
+	session_free(s);
+}
+
+/* Gives the status to who waits for it; then the session is history. */
+static void deliver(struct session *s)
+{
+	struct ctl_req *r = s->waiter;
+
+	if (r == NULL) {
+		set_timer(s, KEEP_S, expired);
+		return;
+	}
+	s->waiter = NULL;
+	FAULT("pod.session.deliver");
+	if (!s->streaming)
+		ctl_stream_begin(r,
+				 json_pack("{s:I, s:s}", "session", (json_int_t)s->id, "node",
+					   s->pod->args->node),
+				 NULL, 0);
+	ctl_stream_line(r, json_pack("{s:i}", "status", s->status));
+	ctl_stream_end(r);
+	acknowledge(s);
+	session_free(s);
+}
+
+void session_ended(struct world *w, uint64_t id, int pid, int status, uint64_t event)
+{
+	struct session *s = id != 0 ? find(w->pod, w->id, id) : find_pid(w->pod, w->id, pid);
+
+	if (s == NULL && id != 0) {
+		/* Started by an earlier pandod; its caller may come and ask. */
+		s = session_new(w->pod, w->id, id);
+	}
+	if (s == NULL) {
+		struct session nobody = { .pod = w->pod, .tenant = w->id, .event = event };
+
+		acknowledge(&nobody);
+		return;
+	}
+	if (s->state == SESSION_ENDED)
+		return;
+	s->event = event;
+	s->status = status;
+	s->pid = pid;
+	/* While it is starting, the answer of the start comes first: see started(). */
+	if (s->state == SESSION_STARTING && s->ask != NULL) {
+		s->attempts = ATTEMPTS_MAX;
+		return;
+	}
+	s->state = SESSION_ENDED;
+	deliver(s);
+}
+
+static void refuse(struct session *s, int err, const char *why);
+
+void session_world_ended(struct world *w)
+{
+	struct session *s, *next;
+
+	list_for_each_safe (s, next, &w->pod->sessions, link) {
+		if (s->tenant != w->id || s->state != SESSION_RUNNING)
+			continue;
+		s->state = SESSION_ENDED;
+		s->status = SIGKILL;
+		s->event = 0;
+		deliver(s);
+	}
+}
+
+/* ---- hanging up ---- */
+static void signal_sent(void *arg, int err, const struct rpc_msg *m)
+{
+	if (err != 0 && err != -ESRCH)
+		log_debug("a signal to a session was lost: %s", strerror(-err));
+	(void)arg;
+	(void)m;
+}
+
+static int send_signal(struct session *s, int pid, int signo)
+{
+	struct world *w = world_find(s->pod, s->tenant);
+	Kernel__Signal sig = KERNEL__SIGNAL__INIT;
+	uint8_t body[32];
+
+	if (w == NULL || s->state != SESSION_RUNNING)
+		return -ESRCH;
+	sig.pid = pid;
+	sig.signo = signo;
+	return kern_request(w, KERNEL_SIGNAL, body, kernel__signal__pack(&sig, body), NULL, 0,
+			    signal_sent, NULL);
+}
+
+static void hang_up(struct session *s)
+{
+	/* The group of the leader, as the host does for a lost terminal; stopped ones must wake. */
+	if (send_signal(s, -s->pid, SIGHUP) < 0 || send_signal(s, -s->pid, SIGCONT) < 0)
+		log_debug("session of pid %d cannot be hung up", s->pid);
+}
+
+static void orphaned(struct loop_timer *t)
+{
+	struct session *s = container_of(t, struct session, timer);
+
+	if (s->waiter == NULL && s->state == SESSION_RUNNING)
+		hang_up(s);
+}
+
+static void waiter_gone(void *arg)
+{
+	struct session *s = arg;
+
+	s->waiter = NULL;
+	if (s->state == SESSION_RUNNING)
+		hang_up(s);
+}
+
+/* ---- the start ---- */
+static void try_start(struct session *s);
+
+static void refuse(struct session *s, int err, const char *why)
+{
+	struct ctl_req *r = s->waiter;
+	int code = err == -ENOENT || err == -ENOTDIR                    ? 127
+		   : err == -EACCES || err == -ENOEXEC || err == -EPERM ? 126
+									: 0;
+	json_t *body;
+
+	s->waiter = NULL;
+	if (r != NULL && why == NULL && code != 0) {
+		body = json_object();
+		(void)json_object_set_new(body, "title", json_string("Cannot Execute"));
+		(void)json_object_set_new(body, "status", json_integer(422));
+		(void)json_object_set_new(body, "detail",
+					  json_sprintf("%s: %s", s->program, strerror(-err)));
+		(void)json_object_set_new(body, "code", json_integer(code));
+		ctl_reply(r, 422, body);
+	} else if (r != NULL) {
+		api_refuse(r, err, "pando status", why ? why : strerror(-err));
+	}
+	session_free(s);
+}
+
+static void answer_started(struct session *s, const struct rpc_msg *m)
+{
+	struct ctl_req *r = s->waiter;
+	int fds[CTL_FDS_MAX];
+	unsigned n = 0;
+
+	if (s->tty) {
+		fds[n++] = m->fds[1];
+	} else {
+		for (; n < 3; n++) {
+			fds[n] = s->ours[n];
+			s->ours[n] = -1;
+		}
+	}
+	close_all(s->theirs);
+	if (r == NULL) {
+		for (unsigned i = 0; i < n; i++)
+			(void)close(fds[i]);
+		hang_up(s);
+		return;
+	}
+	FAULT("pod.session.started");
+	ctl_stream_begin(r,
+			 json_pack("{s:I, s:i, s:s}", "session", (json_int_t)s->id, "pid", s->pid,
+				   "node", s->pod->args->node),
+			 fds, n);
+	s->streaming = true;
+}
+
+static void close_message(const struct rpc_msg *m, unsigned from)
+{
+	for (unsigned i = from; m != NULL && i < m->fd_count; i++)
+		(void)close(m->fds[i]);
+}
+
+static void started(void *arg, int err, const struct rpc_msg *m)
+{
+	struct session *s = arg;
+	Kernel__SessionStarted *x =
+		err == 0 ? kernel__session_started__unpack(NULL, m->len, m->body) : NULL;
+	bool ended = s->event != 0;
+
+	/* A kernel that died on the way: its successor knows the session, or starts it. */
+	if ((err == -ECONNRESET || err == -EAGAIN || err == -ECANCELED) &&
+	    ++s->attempts < ATTEMPTS_MAX) {
+		try_start(s);
+		return;
+	}
+	if (err == 0 && (x == NULL || m->fd_count != (s->tty ? 2u : 1u)))
+		err = -EPROTO;
+	if (err != 0) {
+		close_message(m, 0);
+		kernel__session_started__free_unpacked(x, NULL);
+		refuse(s, err, NULL);
+		return;
+	}
+	(void)close(m->fds[0]);
+	s->state = SESSION_RUNNING;
+	s->pid = x->pid;
+	kernel__session_started__free_unpacked(x, NULL);
+	free(s->ask);
+	s->ask = NULL;
+	answer_started(s, m);
+	if (ended) {
+		s->state = SESSION_ENDED;
+		deliver(s);
+	}
+}
+
+static void world_is_up(void *arg, struct world *w, int err, const char *why)
+{
+	struct session *s = arg;
+	int fds[3] = { -1, -1, -1 };
+	unsigned n = s->tty ? 0 : 3;
+
+	if (err != 0) {
+		refuse(s, -EIO, why);
+		return;
+	}
+	/* Copies: if this kernel dies, the next one gets them again. */
+	for (unsigned i = 0; i < n && err == 0; i++) {
+		fds[i] = fcntl(s->theirs[i], F_DUPFD_CLOEXEC, 3);
+		if (fds[i] < 0)
+			err = -errno;
+	}
+	if (err == 0)
+		err = kern_request(w, KERNEL_SESSION_START, s->ask, s->ask_len, fds, n, started, s);
+	if (err < 0) {
+		close_all(fds);
+		refuse(s, err, "its guest kernel cannot be asked");
+	}
+}
+
+static void retry_due(struct loop_timer *t)
+{
+	struct session *s = container_of(t, struct session, timer);
+
+	if (naming_tenant_find(naming_tables(s->pod->naming), s->tenant) == NULL)
+		refuse(s, -ENOENT, "the tenant was removed");
+	else
+		world_get(s->pod, s->tenant, world_is_up, s);
+}
+
+static void try_start(struct session *s)
+{
+	uint64_t pause_ns = s->attempts == 0 ? 0 : 50 * NS_PER_MS;
+
+	CHECK(loop_timer_set(s->pod->loop, &s->timer, loop_now_ns(s->pod->loop) + pause_ns,
+			     retry_due) == 0);
+}
+
+/* ---- reading the request ---- */
+static int make_pipes(struct session *s)
+{
+	for (int i = 0; i < 3; i++) {
+		int ends[2];
+
+		if (pipe2(ends, O_CLOEXEC) < 0)
+			return -errno;
+		s->theirs[i] = ends[i == 0 ? 0 : 1];
+		s->ours[i] = ends[i == 0 ? 1 : 0];
+	}
+	return 0;
+}
+
+struct words {
+	char *at[WORDS_MAX + 8];
+	char text[8][128]; /* our own variables */
+	size_t n;
+};
+
+static int take_words(struct words *w, const json_t *array)
+{
+	size_t i;
+	json_t *v;
+
+	json_array_foreach(array, i, v)
+	{
+		if (!json_is_string(v) || w->n >= WORDS_MAX)
+			return -EINVAL;
+		w->at[w->n++] = (char *)(uintptr_t)json_string_value(v);
+	}
+	return 0;
+}
+
+static void set_word(struct words *w, const char *name, const char *value)
+{
+	(void)snprintf(w->text[w->n], sizeof(w->text[0]), "%s=%s", name, value);
+	w->at[w->n] = w->text[w->n];
+	w->n++;
+}
+
+/* Ours first; what the caller passes on comes behind and wins nothing over them. */
+static int make_environment(struct words *w, const struct naming_tenant *t, const json_t *passed)
+{
+	char home[TENANT_NAME_MAX + 8];
+
+	(void)snprintf(home, sizeof(home), "/home/%s", t->name);
+	set_word(w, "PATH", TENANT_PATH);
+	set_word(w, "HOME", home);
+	set_word(w, "USER", t->name);
+	set_word(w, "LOGNAME", t->name);
+	set_word(w, "SHELL", "/bin/bash");
+	return take_words(w, passed);
+}
+
+static int pack_ask(struct session *s, const struct naming_tenant *t, const json_t *body)
+{
+	cleanup_free struct words *argv = calloc(1, sizeof(*argv));
+	cleanup_free struct words *env = calloc(1, sizeof(*env));
+	Kernel__SessionStart x = KERNEL__SESSION_START__INIT;
+	const char *cwd = json_string_value(json_object_get(body, "cwd"));
+	char home[TENANT_NAME_MAX + 8];
+
+	if (argv == NULL || env == NULL)
+		return -ENOMEM;
+	if (take_words(argv, json_object_get(body, "argv")) < 0 ||
+	    make_environment(env, t, json_object_get(body, "env")) < 0)
+		return -EINVAL;
+	if (argv->n == 0)
+		argv->at[argv->n++] = "-/bin/bash";
+	(void)snprintf(s->program, sizeof(s->program), "%s", argv->at[0]);
+	(void)snprintf(home, sizeof(home), "/home/%s", t->name);
+	x.session = s->id;
+	x.argv = argv->at;
+	x.n_argv = argv->n;
+	x.env = env->at;
+	x.n_env = env->n;
+	x.cwd = (char *)(uintptr_t)(cwd && cwd[0] == '/' ? cwd : home);
+	x.uid = t->uid ? t->uid : NAMING_GUEST_UID;
+	x.tty = s->tty;
+	x.rows = (uint32_t)json_integer_value(json_object_get(body, "rows"));
+	x.cols = (uint32_t)json_integer_value(json_object_get(body, "cols"));
+	if (x.rows > 10000 || x.cols > 10000)
+		return -EINVAL;
+	s->ask = malloc(kernel__session_start__get_packed_size(&x) + 1);
+	if (s->ask == NULL)
+		return -ENOMEM;
+	s->ask_len = kernel__session_start__pack(&x, s->ask);
+	return 0;
+}
+
+void session_start(struct pod *p, const struct naming_tenant *t, struct ctl_req *r)
+{
+	const json_t *body = ctl_req_body(r);
+	json_int_t id = json_integer_value(json_object_get(body, "session"));
+	struct session *s;
+	int err;
+
+	if (id <= 0) {
+		ctl_problem(r, 400, NULL, "the request names no session");
+		return;
+	}
+	if (find(p, t->id, (uint64_t)id) != NULL) {
+		ctl_problem(r, 409, NULL, "there is such a session already");
+		return;
+	}
+	s = session_new(p, t->id, (uint64_t)id);
+	if (s == NULL) {
+		api_refuse(r, -ENOMEM, NULL, "the node is out of memory");
+		return;
+	}
+	s->state = SESSION_STARTING;
+	s->tty = json_is_true(json_object_get(body, "tty"));
+	s->waiter = r;
+	ctl_req_on_gone(r, waiter_gone, s);
+	err = pack_ask(s, t, body);
+	if (err == 0 && !s->tty)
+		err = make_pipes(s);
+	if (err < 0)
+		refuse(s, err, err == -EINVAL ? "the request is malformed" : strerror(-err));
+	else
+		try_start(s);
+}
+
+/* ---- somebody asks for a session that another pandod started ---- */
+struct session_query {
+	struct pod *pod;
+	tenant_id tenant;
+	uint64_t id;
+	struct ctl_req *req; /* NULL: gone */
+};
+
+static void query_gone(void *arg)
+{
+	struct session_query *q = arg;
+
+	q->req = NULL;
+}
+
+static void wait_for(struct session *s, struct ctl_req *r)
+{
+	if (s->waiter != NULL) {
+		ctl_problem(r, 409, NULL, "somebody waits for this session already");
+		return;
+	}
+	s->waiter = r;
+	s->streaming = true;
+	ctl_req_on_gone(r, waiter_gone, s);
+	ctl_stream_begin(
+		r,
+		json_pack("{s:I, s:s}", "session", (json_int_t)s->id, "node", s->pod->args->node),
+		NULL, 0);
+	if (s->state == SESSION_ENDED)
+		deliver(s);
+	else
+		loop_timer_clear(s->pod->loop, &s->timer);
+}
+
+/* All sessions that the kernel names are ours from now on. */
+static void learn(struct pod *p, tenant_id t, const struct rpc_msg *m)
+{
+	Kernel__SessionList *x = kernel__session_list__unpack(NULL, m->len, m->body);
+
+	for (size_t i = 0; x != NULL && i < x->n_sessions; i++) {
+		struct session *s = find(p, t, x->sessions[i]->session);
+
+		if (s != NULL)
+			continue;
+		s = session_new(p, t, x->sessions[i]->session);
+		if (s == NULL)
+			break;
+		s->state = SESSION_RUNNING;
+		s->pid = x->sessions[i]->pid;
+		set_timer(s, ORPHAN_S, orphaned);
+	}
+	kernel__session_list__free_unpacked(x, NULL);
+}
+
+static void listed(void *arg, int err, const struct rpc_msg *m)
+{
+	struct session_query *q = arg;
+	struct session *s;
+
+	if (err == 0)
+		learn(q->pod, q->tenant, m);
+	s = find(q->pod, q->tenant, q->id);
+	if (q->req != NULL && s != NULL)
+		wait_for(s, q->req);
+	else if (q->req != NULL)
+		api_refuse(q->req, err != 0 ? err : -ESRCH, NULL,
+			   err != 0 ? "the guest kernel does not answer"
+				    : "there is no such session");
+	free(q);
+}
+
+static void query_world(void *arg, struct world *w, int err, const char *why)
+{
+	struct session_query *q = arg;
+
+	if (err == 0)
+		err = kern_request(w, KERNEL_SESSION_LIST, NULL, 0, NULL, 0, listed, q);
+	if (err == 0)
+		return;
+	if (q->req != NULL)
+		api_refuse(q->req, -EAGAIN, NULL, why);
+	free(q);
+}
+
+void session_adopt(struct world *w)
+{
+	struct session_query *q = calloc(1, sizeof(*q));
+
+	if (q == NULL)
+		return;
+	*q = (struct session_query){ w->pod, w->id, 0, NULL };
+	if (kern_request(w, KERNEL_SESSION_LIST, NULL, 0, NULL, 0, listed, q) < 0)
+		free(q);
+}
+
+void session_wait(struct pod *p, const struct naming_tenant *t, uint64_t id, struct ctl_req *r)
+{
+	struct session *s = find(p, t->id, id);
+	struct session_query *q;
+
+	if (s != NULL) {
+		wait_for(s, r);
+		return;
+	}
+	if (world_find(p, t->id) == NULL) {
+		ctl_problem(r, 404, NULL, "there is no such session");
+		return;
+	}
+	q = calloc(1, sizeof(*q));
+	if (q == NULL) {
+		api_refuse(r, -ENOMEM, NULL, "the node is out of memory");
+		return;
+	}
+	*q = (struct session_query){ p, t->id, id, r };
+	ctl_req_on_gone(r, query_gone, q);
+	world_get(p, t->id, query_world, q);
+}
+
+void session_signal(struct pod *p, const struct naming_tenant *t, uint64_t id, struct ctl_req *r)
+{
+	struct session *s = find(p, t->id, id);
+	json_int_t signo = json_integer_value(json_object_get(ctl_req_body(r), "signal"));
+	int err;
+
+	if (signo < 1 || signo > 64) {
+		ctl_problem(r, 400, NULL, "there is no such signal");
+		return;
+	}
+	err = s ? send_signal(s, s->pid, (int)signo) : -ESRCH;
+	if (err < 0)
+		api_refuse(r, err, NULL, "there is no such session");
+	else
+		ctl_reply(r, 200, NULL);
+}
