@@ -15,6 +15,7 @@ int main(void)
 		must(setpgid(0, 0) == 0); /* not orphaned: its parent is in another group */
 		for (size_t i = 0; i < COUNT(stops); i++)
 			must(read(go[0], &c, 1) == 1 && raise(stops[i]) == 0);
+		must(read(go[0], &c, 1) == 1);
 		_exit(4);
 	}
 	for (size_t i = 0; i < COUNT(stops); i++) {
@@ -27,6 +28,7 @@ int main(void)
 		must(waitpid(pid, &status, WCONTINUED) == pid && WIFCONTINUED(status));
 		say("%s", status_text(status));
 	}
+	must(write(go[1], "g", 1) == 1);
 	must(waitpid(pid, &status, 0) == pid);
 	say("%s", status_text(status));
 
