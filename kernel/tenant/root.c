@@ -449,7 +449,7 @@ static int build_stub(int stub, char why[TENANT_WHY_MAX])
 	/* struct vfs_cap_data, revision 2: effective flag, then permitted and inheritable */
 	static const uint32_t cap[5] = { 0x02000001, 0, 0, 1u << (40 - 32), 0 };
 	struct mount_attr ro = { .attr_set = MOUNT_ATTR_RDONLY };
-	const char *path = TENANT_STUB + 1;
+	const char *path = &TENANT_STUB[1];
 	cleanup_close int fd = -1;
 	int r;
 
