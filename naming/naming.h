@@ -45,8 +45,8 @@ struct naming_config {
 	const char *dir;                  /* exists, ours alone */
 	const struct naming_sizes *sizes; /* NULL: naming_sizes_default */
 	unsigned voters_max;              /* 3 or 5; 0: 3 */
-	unsigned election_ms;             /* 0: 200 */
-	unsigned heartbeat_ms;            /* 0: 20 */
+	unsigned election_ms;             /* 0: 250 */
+	unsigned heartbeat_ms;            /* 0: 50 */
 };
 
 /*

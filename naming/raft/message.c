@@ -356,6 +356,9 @@ static void receive_raft(struct naming_replica *r, node_id from, const struct wi
 	struct raft_event ev = { .type = RAFT_RECEIVE };
 	char address[24];
 
+	/* The library would neither take nor free it. Heartbeats tell it that the leader lives. */
+	if (w->raft.type == RAFT_INSTALL_SNAPSHOT && r->raft.snapshot.installing)
+		return;
 	memset(&m, 0, sizeof(m));
 	if (!make_message(r, from, w, &m)) {
 		r->refused++;
