@@ -23,7 +23,7 @@ static void set_limits(struct rpc_limits *out, const struct rpc_limits *in)
 		.calls_max = l->calls_max ? MIN(l->calls_max, 65536u) : 1024,
 		.keys_max = l->keys_max ? l->keys_max : 4096,
 		.streams_max = l->streams_max ? MIN(l->streams_max, 65536u) : 256,
-		.stream_window = l->stream_window ? l->stream_window : 1u << 20,
+		.stream_window = l->stream_window ? l->stream_window : 4u << 20,
 		.queue_bytes_max = l->queue_bytes_max ? l->queue_bytes_max : (size_t)8 << 20,
 	};
 }

@@ -49,7 +49,7 @@ struct rpc_limits {
 	unsigned calls_max;     /* outstanding, per connection and direction: 1024 */
 	unsigned keys_max;      /* kept replies per peer: 4096; then -EBUSY, not executed */
 	unsigned streams_max;   /* per connection and direction: 256 */
-	uint32_t stream_window; /* bytes of credit a stream starts with: 1 MiB */
+	uint32_t stream_window; /* bytes of credit a stream starts with: 4 MiB */
 	size_t queue_bytes_max; /* unsent bytes of a connection, then -EBUSY: 8 MiB */
 };
 

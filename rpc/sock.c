@@ -62,7 +62,8 @@ static ssize_t sock_write(struct rpc_pipe *p, const void *bytes, size_t len, con
 		memcpy(CMSG_DATA(cm), fds, fd_count * sizeof(int));
 	}
 	do {
-		n = sendmsg(s->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+		n = fd_count > 0 ? sendmsg(s->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT)
+				 : send(s->fd, bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT);
 	} while (n < 0 && errno == EINTR);
 	if (n < 0 && errno != EAGAIN)
 		return -errno;
