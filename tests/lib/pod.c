@@ -3,9 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/audit.h>
 #include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -18,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "kernel/kernel.h"
+#include "kernel/sys/sys.h"
 #include "kernel/tenant/client.h"
 
 static struct pod *pods[8];
@@ -185,28 +184,7 @@ void pod_reconnect(struct pod *p)
 }
 
 /* ---- the world ---- */
-#ifdef HAVE_TABLE
-#else
-static const struct sock_filter test_filter[] = {
-#define NOTIFY(nr)                                                                                 \
-	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nr, 0, 1),                                             \
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF)
-	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-	NOTIFY(SYS_execve),
-	NOTIFY(SYS_execveat),
-	NOTIFY(SYS_kill),
-	NOTIFY(SYS_clone3),
-	NOTIFY(SYS_clone),
-	NOTIFY(SYS_fork),
-	NOTIFY(SYS_vfork),
-	NOTIFY(SYS_setpgid),
-	NOTIFY(SYS_setsid),
-	NOTIFY(SYS_getpgid),
-	NOTIFY(KERNEL_SYS_ON),
-	NOTIFY(0x5510),
-	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-};
-#endif
+static struct sock_filter guest_filter[SYS_FILTER_MAX];
 
 void pod_start(struct pod *p, struct loop *l, node_id node, gpid blocks)
 {
@@ -221,11 +199,13 @@ void pod_start(struct pod *p, struct loop *l, node_id node, gpid blocks)
 				  .volume_count = 1,
 				  .init_path = init_path,
 				  .stub_path = stub_path,
-				  .filter = test_filter,
-				  .filter_bytes = sizeof(test_filter) };
+				  .filter = guest_filter };
 	int r;
 
 	memset(p, 0, sizeof(*p));
+	r = sys_filter_build(guest_filter, SYS_FILTER_MAX);
+	POD_CHECK(p, r > 0);
+	cfg.filter_bytes = (size_t)r * sizeof(guest_filter[0]);
 	for (size_t i = 0; i < ARRAY_LEN(pods); i++) {
 		if (pods[i])
 			continue;
