@@ -88,7 +88,10 @@ run_layer() {
 	tidy) run_one tidy tree 600 ./tests/tidy.sh ;;
 	unit) for t in "$B"/unit/*; do [ -x "$t" ] && run_one unit "$(basename "$t")" 60 "$t"; done ;;
 	sim) for t in tests/sim/*.sh; do [ -x "$t" ] && run_one sim "$(basename "$t" .sh)" 300 "$t"; done ;;
-	guest) [ -x tests/guest/run.sh ] && run_one guest natively 300 ./tests/guest/run.sh native ;;
+	guest)
+		run_one guest natively 300 ./tests/guest/run.sh native
+		run_one guest kernel 300 ./tests/guest/run.sh kernel
+		;;
 	fuzz) for t in "$B"/fuzz/*; do [ -x "$t" ] && run_one fuzz "$(basename "$t")" 120 "$t"; done ;;
 	int) for t in tests/int/*.sh; do [ -x "$t" ] && run_one int "$(basename "$t" .sh)" 300 "$t"; done ;;
 	san)

@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 static __thread int me;
+static pthread_barrier_t ready;
 static volatile int hit;
 static volatile sig_atomic_t done;
 
@@ -17,6 +18,7 @@ static void handler(int sig)
 static void *body(void *arg)
 {
 	me = (int)(intptr_t)arg;
+	pthread_barrier_wait(&ready);
 	while (!done)
 		pause_ms(1);
 	return NULL;
@@ -27,8 +29,10 @@ int main(void)
 	pthread_t t[3];
 
 	on_signal(SIGUSR1, handler, 0);
+	must(pthread_barrier_init(&ready, NULL, 4) == 0);
 	for (int i = 0; i < 3; i++)
 		must(pthread_create(&t[i], NULL, body, (void *)(intptr_t)(i + 1)) == 0);
+	pthread_barrier_wait(&ready);
 	must(pthread_kill(t[1], SIGUSR1) == 0);
 	for (int i = 0; i < 3; i++)
 		must(pthread_join(t[i], NULL) == 0);
