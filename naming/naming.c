@@ -400,8 +400,8 @@ static int start(struct naming *n)
 		.voters_max = n->cfg.voters_max,
 		.election_ms = n->cfg.election_ms,
 		.heartbeat_ms = n->cfg.heartbeat_ms,
-		.snapshot_entries = 1000,
-		.trailing_entries = 200,
+		.snapshot_entries = n->cfg.snapshot_entries,
+		.trailing_entries = MAX(n->cfg.snapshot_entries / 5, 1u),
 		.segment_bytes = SEGMENT_BYTES,
 		.room_kib_min = ROOM_KIB_MIN,
 	};
@@ -452,6 +452,7 @@ int naming_new(struct naming **out, struct loop *l, const struct naming_config *
 	n->cfg.voters_max = cfg->voters_max == 0 ? 3 : cfg->voters_max;
 	n->cfg.election_ms = cfg->election_ms == 0 ? 250 : cfg->election_ms;
 	n->cfg.heartbeat_ms = cfg->heartbeat_ms == 0 ? 50 : cfg->heartbeat_ms;
+	n->cfg.snapshot_entries = cfg->snapshot_entries == 0 ? 1000 : cfg->snapshot_entries;
 	n->sizes = cfg->sizes == NULL ? naming_sizes_default : *cfg->sizes;
 	n->ops = ops;
 	n->arg = arg;

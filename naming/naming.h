@@ -47,6 +47,7 @@ struct naming_config {
 	unsigned voters_max;              /* 3 or 5; 0: 3 */
 	unsigned election_ms;             /* 0: 250 */
 	unsigned heartbeat_ms;            /* 0: 50 */
+	unsigned snapshot_entries;        /* log entries between snapshots; 0: 1,000 */
 };
 
 /*

@@ -74,6 +74,13 @@ struct queued {
 	struct naming_stamp stamp;
 };
 
+/* A node that waits for a command in the entry at @index, and cannot know yet that it is committed.
+ */
+struct waiter {
+	node_id node;
+	uint64_t index;
+};
+
 struct listener {
 	node_id node;
 	uint64_t next;
@@ -157,6 +164,8 @@ struct naming_replica {
 	size_t queue_cap;
 	struct taken *taken;
 	size_t taken_count;
+	struct waiter waiters[CHANGE_SERVERS_MAX];
+	size_t waiter_count;
 	bool barrier_sent;
 	uint64_t transfer_ms;
 
@@ -241,6 +250,10 @@ void replica_queue_flush(struct naming_replica *r);
 void replica_queue_drop(struct naming_replica *r);
 uint64_t replica_client_due(const struct naming_replica *r);
 void replica_client_fini(struct naming_replica *r);
+
+/* commit.c */
+void replica_waiter_add(struct naming_replica *r, node_id from, uint64_t index);
+void replica_waiters_flush(struct naming_replica *r);
 
 /* voters.c */
 void replica_voters_flush(struct naming_replica *r);

@@ -288,7 +288,12 @@ static void ctl_in(struct loop_fd *w, short revents)
 static int node_main(const char *base, const char *dir, int id, int ctl)
 {
 	static struct node s;
-	struct naming_config cfg = { .dir = dir, .election_ms = 300, .heartbeat_ms = 40 };
+	struct naming_config cfg = {
+		.dir = dir,
+		.election_ms = 200,
+		.heartbeat_ms = 20,
+		.snapshot_entries = 200,
+	};
 	struct sockaddr_un a = address(base, (unsigned)id);
 	char name[16];
 	int r;
