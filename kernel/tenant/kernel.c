@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "base/fault.h"
 #include "kernel/tenant/client.h"
 #include "kernel/tenant/launch.h"
 #include "kernel/tenant/root.h"
@@ -151,6 +152,7 @@ static int kernel_bear(struct kernel_birth *b, char *const argv[], int *pidfd,
 		return root_fail(why, -errno, "cannot fork");
 	if (pid == 0)
 		become_kernel(b, argv);
+	FAULT("tenant.kernel.forked");
 	*pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	(void)close(take_fd(&b->report[1]));
 	r = launch_wait(b->report[0], &rep);

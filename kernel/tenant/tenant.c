@@ -396,6 +396,7 @@ static int bear(struct birth *b, struct tenant *t, char why[TENANT_WHY_MAX])
 		return root_fail(why, -errno, "cannot fork");
 	if (pid == 0)
 		builder(b);
+	FAULT("tenant.start.forked");
 	(void)close(b->report[1]);
 	b->report[1] = -1;
 	r = launch_wait(b->report[0], &rep);
@@ -467,6 +468,7 @@ int tenant_start(const struct tenant_cfg *cfg, struct tenant **out, char why[TEN
 		r = t->run_dir = open_run_dir(cfg, why);
 	if (r >= 0)
 		r = groups_make(cfg, why);
+	FAULT("tenant.start.groups");
 	if (r == 0)
 		r = birth_prepare(b, t->run_dir, why);
 	FAULT("tenant.start.prepared");
@@ -564,9 +566,11 @@ int tenant_stop(struct tenant *t, char why[TENANT_WHY_MAX])
 			(void)waitid(P_PIDFD, (id_t)t->init_pidfd, &si, WEXITED);
 		}
 	}
+	FAULT("tenant.stop.killed");
 	r = groups_clear(t->cgroups, t->cgroup, why);
 	if (r < 0)
 		return r;
+	FAULT("tenant.stop.cleared");
 	if (unlinkat(t->run_dir, "init.sock", 0) < 0 && errno != ENOENT)
 		return root_fail(why, -errno, "cannot remove init.sock of %s", t->name);
 	tenant_free(t);

@@ -30,6 +30,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "base/fault.h"
 #include "kernel/procfs/procfs.h"
 #include "kernel/tenant/client.h"
 #include "kernel/tenant/tenant.h"
@@ -859,24 +860,75 @@ static void nothing_is_left_behind(void **state)
 	t = NULL;
 }
 
-/* pandod dies between making groups and pid 1, or right after: the next start clears it away. */
-static void a_start_that_was_cut_short_is_cleared_away(void **state)
+/* What a pandod does with a tenant, from start to end; with @point armed it dies there. */
+static void whole_life(const char *point)
 {
 	struct tenant_cfg cfg = config();
-	pid_t child = fork();
-	int status;
+	int kernel;
 
-	if (child == 0) {
-		struct tenant *lost;
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (fault_arm(point, 1, FAULT_KILL) < 0 || tenant_start(&cfg, &t, why) < 0 ||
+	    tenant_kernel_start(t, (char *const[]){ "/bin/sleep", "100", NULL }, 0, 2, &kernel,
+				why) < 0 ||
+	    tenant_stop(t, why) < 0)
+		_exit(1);
+	_exit(0);
+}
 
-		if (tenant_start(&cfg, &lost, why) < 0)
-			_exit(1);
-		(void)kill(lost->init_pid, SIGKILL);
-		_exit(0);
+static void pandod_may_die_at_every_step(void **state)
+{
+	size_t n, met = 0;
+	struct fault_point *f = fault_points(&n);
+
+	for (size_t i = 0; i < n; i++) {
+		struct tenant_cfg cfg = config();
+		int status, r;
+		pid_t child;
+
+		if (strncmp(f[i].name, "tenant.", 7) != 0)
+			continue;
+		met++;
+		child = fork();
+		if (child == 0)
+			whole_life(f[i].name);
+		assert_int_equal(waitpid(child, &status, 0), child);
+		if (status != SIGKILL)
+			fail_msg("at %s: status %x", f[i].name, status);
+		/* The next one finds the world running, or nothing in its way. */
+		r = tenant_start(&cfg, &t, why);
+		if (r == -EEXIST)
+			r = tenant_adopt(&cfg, &t, why);
+		if (r < 0)
+			fail_msg("after %s: %s", f[i].name, why);
+		assert_int_equal(ask(t->control, INIT_BLOCK, "", BLOCK, 4096, 0), 0);
+		assert_string_equal(sh("echo alive").out, "alive\n");
+		stop();
 	}
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_int_equal(status, 0);
+	assert_int_equal(met, 7);
+}
+
+/* A hundred at once, more than fit, and none waited for: each gets an answer. */
+static void many_starts_at_once_are_all_answered(void **state)
+{
+	static struct init_in in;
+	int nul = open("/dev/null", O_RDWR | O_CLOEXEC), ok = 0, busy = 0, exits = 0;
+	struct tenant_cfg cfg = config();
+
 	start(&cfg);
+	for (int i = 0; i < 100; i++)
+		spawn_send((char *const[]){ "/bin/true", NULL }, 0, "/", (int[]){ nul, nul, nul });
+	(void)close(nul);
+	for (int i = 0; i < 100; i++) {
+		await(t->control, INIT_SPAWN, &in);
+		ok += in.msg.result == 0;
+		busy += in.msg.result == -EBUSY;
+		init_in_close(&in);
+	}
+	assert_int_equal(ok + busy, 100);
+	assert_true(ok >= 30);
+	assert_int_equal(ask(t->control, INIT_WATCH, "", 0, 0, 0), 0);
+	for (; exits < ok; exits++)
+		await(t->control, INIT_EV_EXIT, &in);
 	stop();
 }
 
@@ -1166,7 +1218,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(proc_is_the_machines_where_a_guest_kernel_serves_it),
 		cmocka_unit_test(without_a_lease_guests_are_frozen_then_killed),
 		cmocka_unit_test(nothing_is_left_behind),
-		cmocka_unit_test(a_start_that_was_cut_short_is_cleared_away),
+		cmocka_unit_test(pandod_may_die_at_every_step),
+		cmocka_unit_test(many_starts_at_once_are_all_answered),
 		cmocka_unit_test(a_bad_configuration_is_refused),
 		cmocka_unit_test(the_doctor_finds_this_host_fit),
 	};
