@@ -135,6 +135,18 @@ static int probe_oom(void)
 	return apart(lower_oom_score);
 }
 
+static int schedule_first(void)
+{
+	struct sched_param p = { .sched_priority = 1 };
+
+	return sched_setscheduler(0, SCHED_RR, &p) < 0 ? -errno : 0;
+}
+
+static int probe_realtime(void)
+{
+	return apart(schedule_first);
+}
+
 /* ---- control groups: one look for several lines ---- */
 
 static struct cgroup_offers offers;
@@ -202,6 +214,8 @@ static const struct probe probes[] = {
 	  "the system's files show as nobody's; volumes on this file system cannot be idmapped",
 	  "put / on ext4, xfs or btrfs" },
 	{ "/dev/fuse", probe_fuse, TENANT_WARN, "/proc shows this node only", "modprobe fuse" },
+	{ "real-time scheduling", probe_realtime, TENANT_WARN,
+	  "on a busy node pids may leave the node's blocks", "give pandod CAP_SYS_NICE" },
 	{ "oom_score_adj", probe_oom, TENANT_WARN,
 	  "short of memory, the host may kill a tenant's daemons", "give pandod CAP_SYS_RESOURCE" },
 };

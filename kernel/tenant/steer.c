@@ -7,6 +7,7 @@
 
 #define BUSY_MS   4   /* between looks while the cursor moves */
 #define IDLE_MS   20  /* and while it does not */
+#define LATE_MS   100 /* how late a look may come on a busy machine */
 #define PID_FIRST 300 /* the allocator never wraps below it */
 #define PID_END   4194304
 #define BLOCK_MIN 16
@@ -32,12 +33,15 @@ static gpid room_after(const struct steer *s, size_t i, gpid pid)
 	return end - 1 - pid;
 }
 
-/* What is left unused at a block's end, because the next look may come late. */
+/*
+ * What is left unused at a block's end, because the next look may come late: what LATE_MS of the
+ * greatest use would take, and never less than a quarter.
+ */
 static gpid slack_of(const struct steer *s, size_t i)
 {
-	gpid slack = MAX(s->blocks[i].count / 10, 4 * s->step_most);
+	gpid slack = MAX(s->blocks[i].count / 4, s->step_most * (LATE_MS / BUSY_MS));
 
-	return MIN(slack, s->blocks[i].count / 4);
+	return MIN(slack, s->blocks[i].count / 2);
 }
 
 static gpid free_in(struct steer *s, size_t i)

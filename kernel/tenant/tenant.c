@@ -183,7 +183,7 @@ static int open_groups(struct birth *b, char why[TENANT_WHY_MAX])
 	if (r >= 0)
 		r = b->run_count = cgroup_entrances(h, run, b->into_run);
 	if (r >= 0)
-		r = b->init_count = cgroup_entrances(h, init, b->into_init);
+		r = b->init_count = cgroup_entrances_rt(h, init, b->into_init);
 	b->run_count = MAX(b->run_count, 0);
 	b->init_count = MAX(b->init_count, 0);
 	return r < 0 ? root_fail(why, r, "cannot open control groups %s", b->cfg->cgroup) : 0;
@@ -437,6 +437,18 @@ static int open_run_dir(const struct tenant_cfg *cfg, char why[TENANT_WHY_MAX])
 	return fd < 0 ? root_fail(why, -errno, "cannot open %s", cfg->run_dir) : fd;
 }
 
+/*
+ * Pids are unique only while pando-init looks at the cursor in time, on the busiest machine too.
+ * Its children are ordinary again. Where this is refused it is as nice as launch_unkillable() made
+ * it.
+ */
+static void schedule_first(pid_t pid)
+{
+	struct sched_param p = { .sched_priority = 1 };
+
+	(void)sched_setscheduler(pid, SCHED_RR | SCHED_RESET_ON_FORK, &p);
+}
+
 static int say_hello(struct tenant *t, char why[TENANT_WHY_MAX])
 {
 	struct init_msg m = { .op = INIT_HELLO, .arg = { INIT_ROLE_POD } };
@@ -477,6 +489,7 @@ int tenant_start(const struct tenant_cfg *cfg, struct tenant **out, char why[TEN
 	if (r == 0) {
 		t->control = take_fd(&b->sock[0]);
 		(void)close(take_fd(&b->sock[1])); /* its end must be pando-init's end */
+		schedule_first(t->init_pid);
 		r = say_hello(t, why);
 	}
 	FAULT("tenant.start.born");

@@ -332,7 +332,8 @@ int cgroup_enter(struct cgroup_host *h, const char *path, pid_t pid)
 	return r;
 }
 
-int cgroup_entrances(struct cgroup_host *h, const char *path, int fds[CGROUP_FDS_MAX])
+/* @top: a tree whose root is meant, or -1. */
+static int entrances(struct cgroup_host *h, const char *path, int top, int fds[CGROUP_FDS_MAX])
 {
 	char name[CGROUP_PATH_MAX + 16];
 	int n = 0, fd;
@@ -340,7 +341,8 @@ int cgroup_entrances(struct cgroup_host *h, const char *path, int fds[CGROUP_FDS
 	(void)snprintf(name, sizeof(name), "%s/cgroup.procs", path);
 	for (int i = 0; tree(h, i) >= 0; i++) {
 		CHECK(n < CGROUP_FDS_MAX);
-		fd = openat(tree(h, i), name, O_WRONLY | O_CLOEXEC);
+		fd = openat(tree(h, i), tree(h, i) == top ? "cgroup.procs" : name,
+			    O_WRONLY | O_CLOEXEC);
 		if (fd >= 0) {
 			fds[n++] = fd;
 			continue;
@@ -351,6 +353,16 @@ int cgroup_entrances(struct cgroup_host *h, const char *path, int fds[CGROUP_FDS
 		return fd;
 	}
 	return n;
+}
+
+int cgroup_entrances(struct cgroup_host *h, const char *path, int fds[CGROUP_FDS_MAX])
+{
+	return entrances(h, path, -1, fds);
+}
+
+int cgroup_entrances_rt(struct cgroup_host *h, const char *path, int fds[CGROUP_FDS_MAX])
+{
+	return entrances(h, path, h->v1[CPU], fds);
 }
 
 /* ---- limits ---- */

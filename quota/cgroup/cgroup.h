@@ -97,6 +97,13 @@ must_check int cgroup_stats(struct cgroup_host *h, const char *path, struct cgro
  */
 must_check int cgroup_entrances(struct cgroup_host *h, const char *path, int fds[CGROUP_FDS_MAX]);
 
+/*
+ * The same, but for the v1 cpu hierarchy, whose root it leads to: in a group there the kernel
+ * allows no real-time scheduling (CONFIG_RT_GROUP_SCHED), which a tenant's pid 1 wants.
+ */
+must_check int cgroup_entrances_rt(struct cgroup_host *h, const char *path,
+				   int fds[CGROUP_FDS_MAX]);
+
 /* A file of the group, opened with @flags: @controller "" is the v2 tree. -EOPNOTSUPP: none has it.
  */
 must_check int cgroup_open(struct cgroup_host *h, const char *path, const char *controller,
