@@ -8,6 +8,8 @@
 #ifndef TESTS_GUEST_EINTR_H
 #define TESTS_GUEST_EINTR_H
 
+#include <sys/prctl.h>
+
 #include "tests/guest/guest.h"
 
 struct eintr_call {
@@ -15,6 +17,12 @@ struct eintr_call {
 	int (*call)(int fd);  /* 0 or more, or -1 with errno; a child of its own runs it */
 	int (*prepare)(void); /* first, in the child; gives @fd; may sleep. NULL: nothing */
 };
+
+/* For helpers of a call: its child may be killed. */
+static inline void dies_with_parent(void)
+{
+	must(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0);
+}
 
 static int eintr_pipe[2];
 

@@ -17,7 +17,7 @@ static int held_file(void (*lock)(int fd))
 		must(fd >= 0);
 		lock(fd);
 		must(write(ready[1], "l", 1) == 1);
-		alarm(5);
+		dies_with_parent();
 		pause();
 		_exit(0);
 	}

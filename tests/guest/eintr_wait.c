@@ -7,7 +7,7 @@ static int hold(void)
 	pid_t pid = fork_child();
 
 	if (pid == 0) {
-		alarm(20); /* in case nobody ends us */
+		dies_with_parent();
 		for (;;)
 			pause();
 	}
