@@ -33,6 +33,7 @@
 
 #define VERSION      1
 #define TIMEOUT_NS   (10 * NS_PER_S)
+#define STRANGERS    64 /* handshakes under way; members find room again at once */
 #define LABEL_START  "pando rpc handshake 1"
 #define LABEL_LISTEN "pando rpc listener's proof"
 #define LABEL_DIAL   "pando rpc dialler's proof"
@@ -350,10 +351,17 @@ out:
 	return err;
 }
 
+static void no_stranger(struct rpc_seal *s)
+{
+	s->conn->rpc->handshakes -= s->stranger;
+	s->stranger = false;
+}
+
 static void now_open(struct rpc_seal *s)
 {
 	struct rpc_conn *c = s->conn;
 
+	no_stranger(s);
 	s->state = SEAL_OPEN;
 	loop_timer_clear(c->rpc->loop, &s->timer);
 	c->rpc->stats.handshakes_ok++;
@@ -463,6 +471,18 @@ static int on_third(struct rpc_seal *s, const uint8_t *bytes, size_t len)
 
 /* ---- both ---- */
 
+/* At most one a second: a stranger must not fill our disk. The counter has all. */
+static void log_refusal(struct rpc_conn *c)
+{
+	uint64_t now = loop_now_ns(c->rpc->loop);
+
+	if (now - c->rpc->refusal_logged_ns < NS_PER_S)
+		return;
+	c->rpc->refusal_logged_ns = now;
+	log_info("rpc: refused a peer (role %d, node %u): %s", (int)c->peer.role, c->peer.node,
+		 c->reason);
+}
+
 int handshake_packet(struct rpc_seal *s, const uint8_t *bytes, size_t len)
 {
 	struct rpc_conn *c = s->conn;
@@ -478,8 +498,7 @@ int handshake_packet(struct rpc_seal *s, const uint8_t *bytes, size_t len)
 		err = on_verdict(s, bytes, len);
 	if (err == -EACCES) {
 		c->rpc->stats.handshakes_refused++;
-		log_info("rpc: refused a peer (role %d, node %u): %s", (int)c->peer.role,
-			 c->peer.node, c->reason);
+		log_refusal(c);
 		rpc_conn_lost(c, -EACCES, c->reason);
 		return 0;
 	}
@@ -505,9 +524,15 @@ int rpc_seal_new(struct rpc_conn *c, bool we_dial, const uint8_t *peer_key)
 		return -ENXIO;
 	if (!we_dial && r->id->role == RPC_ROLE_JOINER)
 		return -EINVAL;
+	if (!we_dial && r->handshakes >= STRANGERS) {
+		r->stats.refused_busy++;
+		return -EBUSY;
+	}
 	s = calloc(1, sizeof(*s));
 	if (!s)
 		return -ENOMEM;
+	s->stranger = !we_dial;
+	r->handshakes += s->stranger;
 	s->conn = c;
 	s->state = we_dial ? SEAL_WAIT_SECOND : SEAL_WAIT_FIRST;
 	if (!peer_key && we_dial && r->id->role == RPC_ROLE_JOINER)
@@ -534,6 +559,7 @@ void rpc_seal_free(struct rpc_seal *s)
 {
 	if (!s)
 		return;
+	no_stranger(s);
 	loop_timer_clear(s->conn->rpc->loop, &s->timer);
 	aead_fini(&s->tx);
 	aead_fini(&s->rx);

@@ -85,7 +85,9 @@ struct rpc {
 	rpc_admit_fn admit;
 	void *admit_arg;
 	uint64_t delay_ns;
-	uint64_t rekey_records; /* AEAD_REKEY_RECORDS; tests make it small */
+	unsigned handshakes;        /* of strangers, under way */
+	uint64_t refusal_logged_ns; /* the last one that was logged */
+	uint64_t rekey_records;     /* AEAD_REKEY_RECORDS; tests make it small */
 	struct rpc_fabric *fabric;
 	struct rpc_stats stats;
 };

@@ -21,7 +21,8 @@ static void set_limits(struct rpc_limits *out, const struct rpc_limits *in)
 	*out = (struct rpc_limits){
 		.conns_max = l->conns_max ? l->conns_max : 1024,
 		.calls_max = l->calls_max ? MIN(l->calls_max, 65536u) : 1024,
-		.keys_max = l->keys_max ? l->keys_max : 4096,
+		.keys_max = l->keys_max ? l->keys_max : 1024,
+		.kept_bytes_max = l->kept_bytes_max ? l->kept_bytes_max : (size_t)16 << 20,
 		.streams_max = l->streams_max ? MIN(l->streams_max, 65536u) : 256,
 		.stream_window = l->stream_window ? l->stream_window : 4u << 20,
 		.queue_bytes_max = l->queue_bytes_max ? l->queue_bytes_max : (size_t)8 << 20,
@@ -54,6 +55,7 @@ int rpc_scope_get(struct rpc *r, const struct rpc_peer *peer, struct rpc_scope_b
 	b->refs = 1;
 	b->scope = rpc_scope_init((void *)ALIGN_UP((uintptr_t)(b + 1), (uintptr_t)16),
 				  r->lim.keys_max, RPC_KEEP_NS);
+	rpc_scope_set_bytes_max(b->scope, r->lim.kept_bytes_max);
 	if (peer) {
 		b->shared = true;
 		b->peer = *peer;

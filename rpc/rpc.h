@@ -47,7 +47,8 @@ struct rpc_stream; /* ordered bytes with credits, both ways */
 struct rpc_limits {
 	unsigned conns_max;     /* 1024 */
 	unsigned calls_max;     /* outstanding, per connection and direction: 1024 */
-	unsigned keys_max;      /* kept replies per peer: 4096; then -EBUSY, not executed */
+	unsigned keys_max;      /* kept replies per peer: 1024; then -EBUSY, not executed */
+	size_t kept_bytes_max;  /* of their bodies, per peer: 16 MiB; then the same */
 	unsigned streams_max;   /* per connection and direction: 256 */
 	uint32_t stream_window; /* bytes of credit a stream starts with: 4 MiB */
 	size_t queue_bytes_max; /* unsent bytes of a connection, then -EBUSY: 8 MiB */

@@ -29,6 +29,7 @@ struct rpc_seal {
 	struct rpc_conn *conn;
 	enum seal_state state;
 	bool pinned;
+	bool stranger; /* counted in rpc.handshakes */
 	uint8_t pinned_key[RPC_KEY_BYTES];
 	struct loop_timer timer; /* strangers do not stay */
 	uint8_t eph_secret[32];

@@ -105,6 +105,8 @@ struct rpc_scope;
 size_t rpc_scope_size(unsigned keys_max);
 /* @mem: rpc_scope_size() bytes, 16-aligned, the caller's; nothing to give back. */
 struct rpc_scope *rpc_scope_init(void *mem, unsigned keys_max, uint64_t keep_ns);
+/* No more bytes of kept bodies than that (and one): then new keys are refused with -EBUSY. */
+void rpc_scope_set_bytes_max(struct rpc_scope *s, uint64_t bytes_max);
 /* Takes one reply out that is too old, or any reply if @now_ns is UINT64_MAX; false: no more. */
 bool rpc_scope_expire(struct rpc_scope *s, uint64_t now_ns, void **release);
 unsigned rpc_scope_used(const struct rpc_scope *s);

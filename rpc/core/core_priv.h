@@ -62,6 +62,8 @@ struct rpc_scope {
 	unsigned used;
 	unsigned heads_mask;
 	uint64_t keep_ns;
+	uint64_t kept_bytes;
+	uint64_t kept_bytes_max;
 	struct list free;
 	struct list orphans; /* running, nobody waits */
 	struct list kept;    /* oldest first */

@@ -32,6 +32,7 @@ struct rpc_scope *rpc_scope_init(void *mem, unsigned keys_max, uint64_t keep_ns)
 	s->cap = keys_max;
 	s->heads_mask = heads - 1;
 	s->keep_ns = keep_ns;
+	s->kept_bytes_max = UINT64_MAX;
 	s->heads = (struct list *)((char *)mem + ALIGN_UP(sizeof(*s), (size_t)16));
 	s->ins = (struct rpc_in *)(s->heads + heads);
 	list_init(&s->free);
@@ -45,6 +46,11 @@ struct rpc_scope *rpc_scope_init(void *mem, unsigned keys_max, uint64_t keep_ns)
 		list_add_tail(&s->free, &s->ins[i].link);
 	}
 	return s;
+}
+
+void rpc_scope_set_bytes_max(struct rpc_scope *s, uint64_t bytes_max)
+{
+	s->kept_bytes_max = bytes_max;
 }
 
 unsigned rpc_scope_used(const struct rpc_scope *s)
@@ -75,6 +81,8 @@ static void *in_forget(struct rpc_in *in)
 	struct rpc_scope *s = in->scope;
 	void *body = in->body;
 
+	if (in->state == IN_KEPT)
+		s->kept_bytes -= in->len;
 	in->state = IN_FREE;
 	in->body = NULL;
 	in->asker = NULL;
@@ -169,7 +177,7 @@ static void serve_keyed(struct rpc_core *c, const struct rpc_frame *f)
 		if (c->ring_len > RING / 2)
 			break;
 	}
-	in = list_first(&s->free, struct rpc_in, link);
+	in = s->kept_bytes < s->kept_bytes_max ? list_first(&s->free, struct rpc_in, link) : NULL;
 	if (!in) {
 		refuse(c, f->id, -EBUSY);
 		return;
@@ -256,6 +264,7 @@ struct rpc_core *rpc_in_reply(struct rpc_in *in, int err, void *body, uint32_t l
 		return asker;
 	}
 	in->state = IN_KEPT;
+	in->scope->kept_bytes += len;
 	in->err = err;
 	in->body = body;
 	in->len = len;

@@ -78,18 +78,18 @@ static void read_all(int fd, uint8_t *buf, size_t n)
 static void raw_server(int fd, bool echo)
 {
 	static uint8_t buf[1 << 17];
-	size_t have = 0;
 	ssize_t n;
 
-	while ((n = read(fd, buf + have, sizeof(buf) - have)) > 0) {
+	while ((n = read(fd, buf, sizeof(buf))) > 0) {
 		if (!echo)
 			continue;
-		have += (size_t)n;
-		/* Message by message, as a simple server does. */
-		for (size_t at = 0; at + MSG_BYTES <= have; at += MSG_BYTES)
-			CHECK(write(fd, buf + at, MSG_BYTES) == MSG_BYTES);
-		memmove(buf, buf + have - have % MSG_BYTES, have % MSG_BYTES);
-		have %= MSG_BYTES;
+		/* What came together goes back together: the best that a simple server can do. */
+		for (ssize_t at = 0; at < n;) {
+			ssize_t w = write(fd, buf + at, (size_t)(n - at));
+
+			CHECK(w > 0);
+			at += w;
+		}
 	}
 	_exit(0);
 }

@@ -183,14 +183,18 @@ static void down(void)
 	}
 }
 
-static void deliver_one(void)
+static void deliver_at(int i)
 {
-	int i = rand_chance(&rnd, reorder, 100) ? (int)rand_below(&rnd, (uint64_t)flying) : 0;
 	struct flying x = flight[i];
 
 	memmove(&flight[i], &flight[i + 1], (size_t)(--flying - i) * sizeof(x));
 	assert_int_equal(rpc_core_frame(ends[x.to].core, &x.f, now), 0);
 	take(x.to);
+}
+
+static void deliver_one(void)
+{
+	deliver_at(rand_chance(&rnd, reorder, 100) ? (int)rand_below(&rnd, (uint64_t)flying) : 0);
 }
 
 static void settle(void)
@@ -409,6 +413,23 @@ static void busy_is_asked_again_later(void **state)
 	}
 	assert_int_equal(executed[100], 1); /* the old ones were too old then */
 	assert_int_equal(reply_of[100], 1001);
+}
+
+static void kept_bodies_are_bounded_too(void **state)
+{
+	up();
+	settle();
+	rpc_scope_set_bytes_max(ends[1].scope, 2); /* each reply here has one byte */
+	lose = 0;
+	for (uint64_t i = 1; i <= 3; i++) {
+		assert_int_equal(ask(i, i, 0, NULL), 0);
+		deliver_at(flying - 1); /* executed; the reply flies, and nobody acknowledges it */
+		assert_int_equal(executed[i], i <= 2);
+	}
+	settle();
+	pass(10 * NS_PER_MS);
+	settle();
+	assert_int_equal(reply_of[3], 31); /* asked again when there was room */
 }
 
 static void nobody_asks_again_what_may_be_forgotten(void **state)
@@ -677,6 +698,7 @@ int main(void)
 		T(a_loss_under_way_is_healed_by_the_next_connection),
 		T(a_restarted_server_makes_what_was_under_way_unsure),
 		T(busy_is_asked_again_later),
+		T(kept_bodies_are_bounded_too),
 		T(nobody_asks_again_what_may_be_forgotten),
 		T(every_loss_repetition_and_disorder_leaves_each_executed_at_most_once),
 		T(the_same_seed_gives_the_same_history),

@@ -595,6 +595,29 @@ static void keys_are_kept_in_a_private_file(void **state)
 	rmdir(dir);
 }
 
+static void strangers_who_only_wait_do_not_fill_the_table(void **state)
+{
+	struct rpc_conn *c;
+	int sv[2], fds[64];
+
+	for (int i = 0; i < 64; i++) {
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sv), 0);
+		assert_int_equal(rpc_conn_sealed(rb, sv[0], false, NULL, NULL, NULL, &c), 0);
+		fds[i] = sv[1];
+	}
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sv), 0);
+	assert_int_equal(rpc_conn_sealed(rb, sv[0], false, NULL, NULL, NULL, &c), -EBUSY);
+	close(fds[0]); /* one gives up: there is room for a member */
+	turns(5);
+	connect_both(NULL, NULL);
+	until(&up_a, 1);
+	disconnect();
+	for (int i = 1; i < 64; i++)
+		close(fds[i]);
+	close(sv[0]);
+	close(sv[1]);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -618,6 +641,7 @@ int main(void)
 		T(without_an_identity_nothing_is_sealed),
 		T(emulated_latency_is_paid_each_way),
 		T(keys_are_kept_in_a_private_file),
+		T(strangers_who_only_wait_do_not_fill_the_table),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
