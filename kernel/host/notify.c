@@ -35,6 +35,7 @@ _Static_assert(sizeof(struct seccomp_notif) <= sizeof(((struct init_slot *)0)->n
 struct postponed {
 	struct loop_post post;
 	struct notify *owner;
+	bool held; /* the loop's side has the slot, until notify_answer() */
 };
 
 struct notify {
@@ -159,6 +160,7 @@ static void slot_send(struct notify *n, struct init_slot *s)
 
 void notify_answer(struct notify *n, struct init_slot *s)
 {
+	n->later[s - n->slots].held = false;
 	slot_send(n, s);
 	slot_put(n, s);
 }
@@ -201,6 +203,7 @@ static void postpone(struct notify *n, struct init_slot *s)
 
 	n->n_postponed++;
 	l->owner = n;
+	l->held = true;
 	list_init(&l->post.link);
 	l->post.cb = run_postponed;
 	loop_post(n->loop, &l->post);
@@ -263,6 +266,10 @@ static void adopt(struct notify *n)
 		struct init_slot *s = &n->slots[i];
 		uint32_t state = __atomic_load_n(&s->state, __ATOMIC_ACQUIRE);
 
+		/* Its caller died with the last listener; whoever handles the call answers it yet.
+		 */
+		if (n->later[i].held)
+			continue;
 		if (slot_id(s) == 0 || state == INIT_SLOT_SENT || !notify_valid(n, s)) {
 			n->gone += slot_id(s) != 0;
 			slot_clear(s);
