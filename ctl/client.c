@@ -56,6 +56,11 @@ int ctl_client_fd(const struct ctl_client *c)
 	return c->fd;
 }
 
+bool ctl_client_has_bytes(const struct ctl_client *c)
+{
+	return c->in.len > 0 || c->body.len > 0;
+}
+
 /* Keeps what fits, closes the rest. */
 static void take_descriptors(struct ctl_client *c, struct msghdr *m)
 {

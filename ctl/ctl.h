@@ -75,7 +75,9 @@ struct ctl_client;
 /* Errors: -errno of socket and connect. */
 must_check int ctl_client_new(struct ctl_client **out, const char *path);
 void ctl_client_free(struct ctl_client *c);
-int ctl_client_fd(const struct ctl_client *c); /* for poll; readable: ctl_client_line() is due */
+/* For poll. ctl_client_line() is due when it is readable, or when bytes came with earlier ones. */
+int ctl_client_fd(const struct ctl_client *c);
+bool ctl_client_has_bytes(const struct ctl_client *c);
 
 struct ctl_answer {
 	int status;

@@ -160,7 +160,7 @@ static void wait_api(struct login *s)
 {
 	struct pollfd fds[2] = { { ctl_client_fd(s->api), POLLIN, 0 }, { s->signals, POLLIN, 0 } };
 
-	while (fds[0].revents == 0) {
+	while (fds[0].revents == 0 && !ctl_client_has_bytes(s->api)) {
 		if (poll(fds, 2, -1) < 0 && errno != EINTR)
 			return;
 		if (fds[1].revents != 0)

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* main.c - pandod in one of its three modes (args.h). */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd/pandod/args.h"
+
+static int usage(void)
+{
+	fputs("pandod: cannot start: usage is pandod guard|switch|node --dir DIR --node NODE; "
+	      "try: pando up\n",
+	      stderr);
+	return 2;
+}
+
+static int parse(int argc, char **argv, struct args *a)
+{
+	for (int i = 2; i < argc; i++) {
+		const char *value = i + 1 < argc ? argv[i + 1] : NULL;
+
+		if (strcmp(argv[i], "--") == 0)
+			break;
+		if (strcmp(argv[i], "--local") == 0) {
+			a->local = true;
+			continue;
+		}
+		if (value == NULL)
+			return -EINVAL;
+		if (strcmp(argv[i], "--dir") == 0)
+			a->dir = value;
+		else if (strcmp(argv[i], "--node") == 0)
+			a->node = value;
+		else if (strcmp(argv[i], "--cpu-milli") == 0)
+			a->cpu_milli = (uint32_t)strtoul(value, NULL, 10);
+		else
+			return -EINVAL;
+		i++;
+	}
+	return a->dir != NULL && a->dir[0] == '/' ? 0 : -EINVAL;
+}
+
+int main(int argc, char **argv)
+{
+	struct args a = { 0 };
+
+	if (argc < 2 || parse(argc, argv, &a) < 0)
+		return usage();
+	if (strcmp(argv[1], "switch") == 0)
+		return switch_main(&a);
+	if (a.node == NULL)
+		return usage();
+	if (strcmp(argv[1], "guard") == 0)
+		return guard_main(&a);
+	if (strcmp(argv[1], "node") == 0)
+		return node_main(&a);
+	return usage();
+}
