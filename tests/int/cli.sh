@@ -1,0 +1,54 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# The command line without a machine: help, typos, exit codes, formats.
+. tests/lib/cluster.sh
+
+want() { # code pattern command...
+	local code=$1 pattern=$2 out got
+	shift 2
+	out=$(p "$@" 2>&1)
+	got=$?
+	[ $got = "$code" ] || fail "pando $*: exit status $got, not $code: $out"
+	[[ $out == $pattern ]] || fail "pando $*: unexpected output: $out"
+}
+
+want 0 "usage: pando VERB*" help
+want 0 "usage: pando VERB*" --help
+want 2 "usage: pando VERB*"
+for verb in up down status nodes tenant login on ps migrate why invite join leave doctor debug; do
+	want 0 "usage: pando $verb*--json*" "$verb" --help
+	want 0 "usage: pando $verb*" help "$verb"
+done
+want 2 "pando: cannot stauts: there is no such verb; try: pando status" stauts
+want 2 "pando: cannot nodse: there is no such verb; try: pando nodes" nodse
+want 2 "pando: cannot xyzzy: there is no such verb; try: pando help" xyzzy
+want 2 "pando: cannot ps: unknown option '--frob'; try: pando ps --help" ps --frob
+want 2 "pando: cannot ps: no value for '-o'; try: pando ps --help" ps -o
+want 2 "pando: cannot ps: unknown format 'xml'; try: pando ps --help" ps -o xml
+want 2 "pando: cannot migrate: usage is*" migrate 1
+want 2 "pando: cannot migrate x1: it is no pid; try: pando ps" migrate x1 n2
+want 2 "*1 to 64 may be*" up -n 0
+want 2 "*--cpus x is no number*" up --cpus x
+want 4 "pando: cannot list nodes: no node is running in $CLUSTER_DIR; try: pando up -n 3" nodes
+want 4 '{"error":"cannot list nodes:*"code":4,"try":"pando up -n 3"}*' nodes --json
+want 3 "pando: cannot list nodes: there is no node n7*" nodes --node n7
+want 125 "pando: cannot log in: no node is running*" login alice -- true
+want 125 "*not inside a session*" on n1 true
+
+# What doctor says is well-formed in all formats, and its status agrees with its worst line.
+for format in table csv json; do
+	p doctor -o $format >"$PANDO_TEST_DIR/doctor.$format"
+	code=$?
+	case $code in 0 | 3 | 4) ;; *) fail "doctor ends with $code" ;; esac
+done
+python3 - "$PANDO_TEST_DIR/doctor.json" $code <<'PY' || fail "doctor's JSON and its exit status disagree"
+import json, sys
+rows = json.load(open(sys.argv[1]))
+states = {r["state"] for r in rows}
+want = 3 if "missing" in states else 4 if "warning" in states else 0
+assert len(rows) > 10 and all(r["check"] for r in rows)
+assert all(r["effect"] and r["fix"] for r in rows if r["state"] != "ok")
+assert want == int(sys.argv[2]), (want, sys.argv[2])
+PY
+head -n 1 "$PANDO_TEST_DIR/doctor.csv" | grep -qx "check,state,effect,fix" || fail "doctor's CSV has no head line"
+exit 0

@@ -1,0 +1,55 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Daemons die under a running session; the session does not notice.
+. tests/lib/cluster.sh
+cluster_up 1
+p tenant add alice >/dev/null || fail "tenant add"
+as alice true || fail "first login"
+
+# A counter that must come through without a gap while everything around it is killed, a pipeline
+# that must keep its bytes, and programs that start all the time.
+as alice sh -c 'i=0; while [ $i -lt 300 ]; do echo $i; i=$((i+1)); sleep 0.02; done; exit 9' >"$PANDO_TEST_DIR/count" &
+counter=$!
+as alice sh -c 'head -c 60000000 /dev/zero | tr "\0" x | sha256sum' >"$PANDO_TEST_DIR/sum" &
+summer=$!
+as alice sh -c 'for i in $(seq 200); do /bin/echo $i; done | sort -n | tail -n 1' >"$PANDO_TEST_DIR/forks" &
+forker=$!
+for round in 1 2 3; do
+	for victim in kernel pandod both; do
+		sleep 0.2
+		k=$(kernel_pid n1 alice) d=$(pandod_pid n1)
+		[ -n "$d" ] || fail "round $round: pandod does not run"
+		[ $victim = pandod ] || { [ -n "$k" ] && kill -9 "$k"; }
+		[ $victim = kernel ] || kill -9 "$d"
+		wait_for 20 sh -c "'$BIN/pando' --dir '$CLUSTER_DIR' login -T alice -- true 2>/dev/null" ||
+			fail "round $round: no login after the death of $victim"
+	done
+done
+wait $counter
+code=$?
+[ $code = 9 ] || fail "the counter ended with $code"
+[ "$(cat "$PANDO_TEST_DIR/count")" = "$(seq 0 299)" ] || fail "the counter has gaps: $(diff <(seq 0 299) "$PANDO_TEST_DIR/count" | head -5)"
+wait $summer || fail "the pipeline failed"
+[ "$(cat "$PANDO_TEST_DIR/sum")" = "$(head -c 60000000 /dev/zero | tr '\0' x | sha256sum)" ] || fail "the pipeline's bytes differ"
+wait $forker || fail "the forks failed"
+[ "$(cat "$PANDO_TEST_DIR/forks")" = 200 ] || fail "forks were lost: $(cat "$PANDO_TEST_DIR/forks")"
+
+# Each fault point of pandod kills it once while a session starts and ends.
+for point in $(p debug points n1); do
+	case $point in pod.*) ;; *) continue ;; esac
+	p debug fault n1 "$point" || fail "arm $point"
+	as alice sh -c 'exit 7' 2>/dev/null
+	code=$?
+	# Before its caller knew of the session, pando says that it failed; it never lies about a status.
+	case $code in 7 | 125) ;; *) fail "$point: status $code" ;; esac
+	wait_for 20 sh -c "'$BIN/pando' --dir '$CLUSTER_DIR' login -T alice -- true 2>/dev/null" || fail "no login after $point"
+	echo "$point: survived ($code)"
+done
+
+# pando-init is the tenant's first process: with it the world ends, and the next login makes another.
+init=$(pgrep -f pando-init -P "$(pandod_pid n1)" | head -n 1)
+if [ -n "$init" ]; then
+	kill -9 "$init"
+	wait_for 20 sh -c "'$BIN/pando' --dir '$CLUSTER_DIR' login -T alice -- true 2>/dev/null" || fail "no login after the death of pando-init"
+fi
+exit 0

@@ -1,0 +1,68 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Sessions: exit statuses, pipes with much in them, the end of input, terminals, signals.
+. tests/lib/cluster.sh
+cluster_up 1
+p tenant add alice >/dev/null || fail "tenant add"
+
+status() { # want command...
+	local want=$1 got
+	shift
+	"$@" >/dev/null 2>&1
+	got=$?
+	[ $got = "$want" ] || fail "$*: exit status $got, not $want"
+}
+status 0 as alice true
+status 1 as alice false
+status 42 as alice sh -c 'exit 42'
+status 137 as alice sh -c 'kill -9 $$'
+status 143 as alice sh -c 'kill $$'
+status 127 as alice /no/such/program
+status 127 as alice no-such-program
+status 126 as alice /etc/passwd
+status 126 as alice /tmp
+status 125 as nobody-here true
+
+# Arguments and environment arrive as they are; nothing of ours leaks in.
+[ "$(as alice printf '%s|' 'a b' '' '*' '"')" = 'a b||*|"|' ] || fail "arguments"
+[ "$(SECRET=1 as alice sh -c 'echo "$SECRET|$HOME|$USER|$(id -u)"')" = '|/home/alice|alice|1000' ] || fail "environment"
+[ "$(p login -T -C /tmp alice -- pwd)" = /tmp ] || fail "cwd"
+fds=$(as alice sh -c 'ls /proc/self/fd | tr "\n" " "')
+[ "$fds" = "0 1 2 3 " ] || fail "the program has descriptors $fds"
+for fd in 0 1 2; do
+	[[ $(as alice readlink /proc/self/fd/$fd) == pipe:* ]] || fail "descriptor $fd is none of its own pipes"
+done
+
+# 100 MB through, both ways at once, unchanged; stderr apart.
+head -c 100000000 /dev/urandom >"$PANDO_TEST_DIR/big"
+want=$(sha256sum <"$PANDO_TEST_DIR/big")
+[ "$(as alice cat <"$PANDO_TEST_DIR/big" | sha256sum)" = "$want" ] || fail "100 MB through cat differ"
+[ "$(as alice sha256sum <"$PANDO_TEST_DIR/big")" = "$want" ] || fail "100 MB in differ"
+rm "$PANDO_TEST_DIR/big"
+as alice sh -c 'echo out; echo err >&2' >"$PANDO_TEST_DIR/out" 2>"$PANDO_TEST_DIR/err"
+[ "$(cat "$PANDO_TEST_DIR/out" "$PANDO_TEST_DIR/err")" = $'out\nerr' ] || fail "stderr"
+
+# The end of input arrives; output after it still comes; a reader who leaves is noticed.
+[ "$(echo hello | as alice sh -c 'cat; echo end')" = $'hello\nend' ] || fail "end of input"
+[ "$(as alice sh -c 'cat; echo end' </dev/null)" = end ] || fail "empty input"
+[ "$(timeout 20 "$BIN/pando" --dir "$CLUSTER_DIR" login -T alice -- yes | head -n 1)" = y ] || fail "yes | head"
+wait_for 10 sh -c "! $BIN/pando --dir $CLUSTER_DIR ps alice -o csv | grep -q ',yes'" || fail "yes did not die of its lost reader"
+
+# A signal to pando goes to the program.
+as alice sh -c 'trap "echo got it; exit 9" TERM; echo ready; while :; do sleep 0.05; done' >"$PANDO_TEST_DIR/sig" &
+wait_for 10 grep -q ready "$PANDO_TEST_DIR/sig" || fail "the signal test does not start"
+kill -TERM $!
+wait $!
+code=$?
+[ "$code $(tail -n 1 "$PANDO_TEST_DIR/sig")" = "9 got it" ] || fail "SIGTERM: status $code, $(cat "$PANDO_TEST_DIR/sig")"
+
+# On a terminal: a pty of the tenant's own, size and changes of it, ctrl-C as a byte, status through.
+python3 tests/lib/tty.py "$BIN/pando" --dir "$CLUSTER_DIR" login alice || fail "terminal"
+
+# A caller who vanishes hangs the session up.
+as alice sh -c 'echo $$; exec sleep 1000' >"$PANDO_TEST_DIR/gone" &
+wait_for 10 test -s "$PANDO_TEST_DIR/gone" || fail "the hang-up test does not start"
+kill -KILL $!
+wait $! 2>/dev/null
+wait_for 10 sh -c "! $BIN/pando --dir $CLUSTER_DIR ps alice -o csv | grep -q 'sleep 1000'" || fail "the session outlived its caller"
+exit 0

@@ -1,0 +1,81 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# A cluster comes up, tells what it is, and goes without a trace; its data comes back with it.
+. tests/lib/cluster.sh
+
+# Everything a cluster makes on a host, by its own names.
+traces() {
+	local pid
+	for pid in /proc/[0-9]*; do
+		tr '\0' ' ' 2>/dev/null <"$pid/cmdline" | grep -F "$CLUSTER_DIR" | sed 's/^/process /'
+	done | grep -v grep
+	grep -F "$CLUSTER_DIR" /proc/self/mountinfo | sed 's/^/mount /'
+	find /sys/fs/cgroup -type d -name "pando-$(basename "$CLUSTER_DIR")-*" -newer "$PANDO_TEST_DIR/start" |
+		sed 's/^/cgroup /'
+}
+
+netns_count() { lsns -t net -n -o NS 2>/dev/null | wc -l; }
+
+touch "$PANDO_TEST_DIR/start"
+links=$(ip -o link | wc -l)
+nodes=${NODES:-3}
+
+t0=$(date +%s%N)
+cluster_up "$nodes"
+ms=$((($(date +%s%N) - t0) / 1000000))
+echo "$nodes nodes up in $ms ms"
+
+p nodes -o csv | tail -n +2 | cut -d, -f1,3 | sort >"$PANDO_TEST_DIR/nodes"
+for k in $(seq "$nodes"); do
+	grep -qx "n$k,alive" "$PANDO_TEST_DIR/nodes" || fail "node n$k is not alive: $(cat "$PANDO_TEST_DIR/nodes")"
+done
+p status --json | python3 -c '
+import json, sys
+s = json.load(sys.stdin)
+assert s["leader"], "no leader"
+assert len(s["nodes"]) == '"$nodes"', s["nodes"]
+assert any("kind dir" in x for x in s["shortcuts"]), s["shortcuts"]
+' || fail "status"
+
+# A second up of the same directory starts nothing twice.
+before=$(pgrep -fc "pandod guard --dir $CLUSTER_DIR ")
+p up -n "$nodes" || fail "a second up"
+[ "$(pgrep -fc "pandod guard --dir $CLUSTER_DIR ")" = "$before" ] || fail "a second up started guards again"
+
+# Each node has namespaces of its own, and sees no other node's directory.
+for kind in mnt pid net ipc uts; do
+	n=$(for k in $(seq "$nodes"); do readlink "/proc/$(pandod_pid "n$k")/ns/$kind"; done | sort -u | wc -l)
+	[ "$n" = "$nodes" ] || fail "nodes share a $kind namespace"
+done
+for k in $(seq "$nodes"); do
+	seen=$(ls "/proc/$(pandod_pid "n$k")/root$CLUSTER_DIR" | sort | tr '\n' ' ')
+	[ "$seen" = "n$k vol " ] || fail "node n$k sees: $seen"
+done
+
+p tenant add alice >/dev/null || fail "tenant add"
+p tenant add alice 2>/dev/null && fail "a tenant was added twice"
+p tenant add 'Not A Name' 2>/dev/null
+[ $? = 2 ] || fail "a bad name is no usage error"
+out=$(as alice sh -c 'echo kept > ~/file && cat ~/file') || fail "login"
+[ "$out" = kept ] || fail "login printed: $out"
+
+p down || fail "down"
+left=$(traces)
+[ -z "$left" ] || fail "down left behind: $left"
+[ "$(ip -o link | wc -l)" = "$links" ] || fail "down left links behind"
+
+p up -n "$nodes" || fail "up after down"
+[ "$(as alice cat file)" = kept ] || fail "the tenant's file did not come back"
+p tenant ls -o csv | grep -q '^alice,' || fail "the tenant did not come back"
+
+p tenant rm alice || fail "tenant rm"
+p tenant rm alice 2>/dev/null
+[ $? = 3 ] || fail "removing what is not there is not 'not found'"
+p login -T alice -- true 2>/dev/null
+[ $? = 125 ] || fail "a removed tenant can log in"
+
+cluster_down
+[ ! -e "$CLUSTER_DIR" ] || fail "purge left $(find "$CLUSTER_DIR" | head -5)"
+left=$(traces)
+[ -z "$left" ] || fail "purge left behind: $left"
+exit 0

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+# cluster.sh - a local cluster for a test, taken down when the test ends, however it ends. Sourced.
+#
+#	. tests/lib/cluster.sh
+#	cluster_up 3 --cpus 0.25      three nodes in $PANDO_TEST_DIR/c
+#	p tenant add alice            pando on it
+#	as alice sh -c 'echo hi'      a program in a session of alice, on pipes
+#	as_on n2 alice CMD...         the same, the session starts on node n2
+#	cluster_down
+#
+# fail TEXT      ends the test with status 1
+# wait_for S CMD...   runs CMD until it succeeds, at most S seconds
+# shellcheck shell=bash
+BIN=${BIN:-$PWD/build/gcc/bin}
+CLUSTER_DIR=${CLUSTER_DIR:-${PANDO_TEST_DIR:?run it by tests/run.sh, or set PANDO_TEST_DIR}/c}
+
+p() { "$BIN/pando" --dir "$CLUSTER_DIR" "$@"; }
+
+as() { # tenant command...
+	local tenant=$1
+	shift
+	p login -T "$tenant" -- "$@"
+}
+
+as_on() { # node tenant command...
+	local node=$1 tenant=$2
+	shift 2
+	p login -T --node "$node" "$tenant" -- "$@"
+}
+
+fail() {
+	echo "FAILED: $*"
+	exit 1
+}
+
+wait_for() { # seconds command...
+	local until=$((SECONDS + $1))
+	shift
+	until "$@"; do
+		[ $SECONDS -lt $until ] || return 1
+		sleep 0.05
+	done
+}
+
+cluster_up() { # nodes [options of pando up]
+	local n=$1
+	shift
+	# Node names, cgroups and namespaces are derived from the directory: tests do not meet.
+	trap cluster_down EXIT
+	trap 'exit 143' TERM INT
+	p up -n "$n" "$@" || fail "the cluster does not come up"
+}
+
+cluster_down() {
+	local status=$?
+	trap - EXIT
+	if [ -d "$CLUSTER_DIR" ]; then
+		if [ $status != 0 ]; then
+			for log in "$CLUSTER_DIR"/*/log/*.log; do
+				[ -s "$log" ] && echo "--- ${log#"$CLUSTER_DIR"/}" && tail -n 25 "$log"
+			done
+		fi
+		p down --purge >/dev/null || status=1
+	fi
+	[ $status = 0 ] || exit $status
+}
+
+# The host's pid of a node's daemon, and of a tenant's guest kernel on a node.
+pandod_pid() { # node
+	pgrep -f "pandod node --dir $CLUSTER_DIR --node $1 "
+}
+
+kernel_pid() { # node tenant
+	local group
+	group=$(find /sys/fs/cgroup -type d -path "*-$(cluster_hash)/$1/$2/kernel" | head -n 1)
+	head -n 1 "$group/cgroup.procs"
+}
+
+# The end of the cluster's control group name.
+cluster_hash() {
+	local dir
+	dir=$(find /sys/fs/cgroup -maxdepth 3 -type d -name "pando-$(basename "$CLUSTER_DIR")-*" | while read -r d; do
+		# Several clusters may be called "c": ours is the one in which our guard is.
+		grep -qs "$(basename "$d")/" "/proc/$(cat "$CLUSTER_DIR/n1/run/guard.pid")/cgroup" && echo "$d" && break
+	done)
+	dir=$(basename "$dir")
+	echo "${dir##*-}"
+}
