@@ -8,9 +8,10 @@
 
 enum {
 	MARK_NEEDED = 1,
-	MARK_MAKE = 2,   /* missing, to be made by this plan */
-	MARK_MADE = 4,   /* its MAKE is in the plan */
-	MARK_SESSION = 8 /* it has its final session */
+	MARK_MAKE = 2,      /* missing, to be made by this plan */
+	MARK_MADE = 4,      /* its MAKE is in the plan */
+	MARK_SESSION = 8,   /* it has its final session */
+	MARK_TRANSIENT = 16 /* a transient session leader bore it: it is in that one's group */
 };
 
 struct plan {
@@ -133,13 +134,60 @@ static bool kin_is_leader(const struct kin_task *k)
 	return k->sid == k->pid;
 }
 
-/* Where @k's session comes from, given that its parent is there. */
+static gpid kin_sid_now(const struct kin_task *k)
+{
+	return k->sid_now ? k->sid_now : k->sid;
+}
+
+static gpid kin_pgid_now(const struct kin_task *k)
+{
+	return k->pgid_now ? k->pgid_now : k->pgid;
+}
+
+/* It is there, and in its session. */
+static bool kin_in_session(const struct kin_task *k)
+{
+	if (k->mark & MARK_SESSION)
+		return true;
+	return k->kind != KIN_ELSEWHERE && kin_sid_now(k) == k->sid;
+}
+
+/* A stub here that is in session @sid and can bear; *@any: whether anything here is. */
+static gpid plan_session_stub(const struct plan *p, gpid sid, bool *any)
+{
+	gpid stub = 0;
+
+	*any = false;
+	for (uint32_t i = 0; i < p->n; i++) {
+		const struct kin_task *k = &p->t[i];
+		if (k->sid != sid || !kin_in_session(k))
+			continue;
+		*any = true;
+		if (stub == 0 && k->kind != KIN_HERE && k->kind != KIN_ZOMBIE)
+			stub = k->pid;
+	}
+	return stub;
+}
+
+/* Where @k's session comes from. */
 enum kin_birth {
 	BIRTH_WAIT,      /* its parent must do something first */
 	BIRTH_NOW,       /* from the parent as it is */
 	BIRTH_TRANSIENT, /* from a dead session leader, made for it */
+	BIRTH_ORPHAN,    /* from a stub of the session, as pid 1's child */
 	BIRTH_NEVER,
 };
+
+/* Its parent is pid 1. A session outlives its leader, but its number cannot be given again. */
+static enum kin_birth plan_orphan_birth(const struct plan *p, const struct kin_task *k)
+{
+	bool any;
+	gpid stub = plan_session_stub(p, k->sid, &any);
+
+	if (!any)
+		return kin_find(p->t, p->n, k->sid) ? BIRTH_WAIT : BIRTH_TRANSIENT;
+	return stub ? BIRTH_ORPHAN : BIRTH_NEVER;
+}
 
 static enum kin_birth plan_birth(const struct plan *p, const struct kin_task *k)
 {
@@ -149,20 +197,17 @@ static enum kin_birth plan_birth(const struct plan *p, const struct kin_task *k)
 		return BIRTH_WAIT;
 	if (kin_is_leader(k))
 		return BIRTH_NOW;
-	if (!parent) {
-		/* A child of pid 1 in a session whose leader is dead, or is no task here. */
-		return kin_find(p->t, p->n, k->sid) ? BIRTH_NEVER : BIRTH_TRANSIENT;
-	}
+	if (!parent)
+		return plan_orphan_birth(p, k);
 	if (parent->sid == k->sid)
-		return parent->kind != KIN_ELSEWHERE || (parent->mark & MARK_SESSION) ? BIRTH_NOW
-										      : BIRTH_WAIT;
+		return kin_in_session(parent) ? BIRTH_NOW : BIRTH_WAIT;
 	/* K3b: born before the parent's setsid. Only a parent that this plan makes can go back. */
-	if (kin_is_leader(parent) && (parent->mark & MARK_MADE) && !(parent->mark & MARK_SESSION)) {
+	if (kin_is_leader(parent) && !kin_in_session(parent)) {
 		const struct kin_task *grand = kin_find(p->t, p->n, parent->ppid);
 
 		return grand && grand->sid == k->sid ? BIRTH_NOW : BIRTH_NEVER;
 	}
-	return kin_find(p->t, p->n, k->sid) ? BIRTH_NEVER : BIRTH_TRANSIENT;
+	return BIRTH_NEVER;
 }
 
 /* May @k call setsid now? Not while a child that was born before it is missing. */
@@ -187,6 +232,11 @@ static int plan_make(struct plan *p, struct kin_task *k, enum kin_birth how)
 		r = r < 0 ? r : plan_add(p, KIN_SETSID, k->sid, 0);
 		r = r < 0 ? r : plan_add(p, KIN_MAKE, k->pid, k->sid);
 		r = r < 0 ? r : plan_add(p, KIN_DROP, k->sid, 0);
+		k->mark |= MARK_TRANSIENT;
+	} else if (how == BIRTH_ORPHAN) {
+		bool any;
+
+		r = plan_add(p, KIN_MAKE_ORPHAN, k->pid, plan_session_stub(p, k->sid, &any));
 	} else {
 		r = plan_add(p, KIN_MAKE, k->pid, k->ppid);
 	}
@@ -194,6 +244,18 @@ static int plan_make(struct plan *p, struct kin_task *k, enum kin_birth how)
 	if (!kin_is_leader(k))
 		k->mark |= MARK_SESSION;
 	return r;
+}
+
+/* A dead leader's number is not given again while its group or session is here. */
+static bool plan_number_taken(const struct plan *p, gpid pid)
+{
+	for (uint32_t i = 0; i < p->n; i++) {
+		const struct kin_task *k = &p->t[i];
+
+		if (k->kind != KIN_ELSEWHERE && (kin_pgid_now(k) == pid || kin_sid_now(k) == pid))
+			return true;
+	}
+	return false;
 }
 
 /* One pass over the missing: makes who can be made. Returns steps added, or an error. */
@@ -206,16 +268,20 @@ static int plan_round(struct plan *p)
 		struct kin_task *k = &p->t[i];
 		enum kin_birth how;
 
-		if (!(k->mark & MARK_MAKE) || (k->mark & MARK_SESSION))
+		if (kin_in_session(k) || !((k->mark & MARK_MAKE) || k->kind == KIN_STUB))
 			continue;
-		if (k->mark & MARK_MADE) {
+		if (kin_exists(k)) {
+			if (!kin_is_leader(k)) {
+				*p->bad = k->pid;
+				return -EXDEV;
+			}
 			if (plan_may_setsid(p, k)) {
 				r = plan_add(p, KIN_SETSID, k->pid, 0);
 				k->mark |= MARK_SESSION;
 			}
 			continue;
 		}
-		how = plan_birth(p, k);
+		how = plan_number_taken(p, k->pid) ? BIRTH_NEVER : plan_birth(p, k);
 		if (how == BIRTH_NEVER) {
 			*p->bad = k->pid;
 			return -EXDEV;
@@ -242,10 +308,18 @@ static int plan_make_all(struct plan *p)
 	return r;
 }
 
+/* Who needs a join, which is nobody who leads a session. */
+static bool plan_joins(const struct kin_task *k)
+{
+	if (k->kind == KIN_STUB && kin_pgid_now(k) != k->pgid)
+		return !kin_is_leader(k);
+	return (k->mark & MARK_MADE) && !kin_is_leader(k);
+}
+
 static bool plan_group_exists(const struct plan *p, gpid pgid)
 {
 	for (uint32_t i = 0; i < p->n; i++) {
-		if (p->t[i].kind != KIN_ELSEWHERE && p->t[i].pgid == pgid)
+		if (p->t[i].kind != KIN_ELSEWHERE && kin_pgid_now(&p->t[i]) == pgid)
 			return true;
 	}
 	return false;
@@ -259,41 +333,74 @@ static int plan_orphan_group(struct plan *p, uint32_t at)
 
 	r = r < 0 ? r : plan_add(p, KIN_SETPGID, first->pgid, first->pgid);
 	for (uint32_t i = at; i < p->n && r == 0; i++) {
-		if ((p->t[i].mark & MARK_MADE) && p->t[i].pgid == first->pgid)
+		if (plan_joins(&p->t[i]) && p->t[i].pgid == first->pgid)
 			r = plan_add(p, KIN_SETPGID, p->t[i].pid, first->pgid);
 	}
 	return r < 0 ? r : plan_add(p, KIN_DROP, first->pgid, 0);
 }
 
+/* The group of a session whose leader is dead is there if the leader was made in this plan. */
+static bool plan_session_made(const struct plan *p, gpid sid)
+{
+	for (uint32_t i = 0; i < p->n; i++) {
+		if ((p->t[i].mark & MARK_TRANSIENT) && p->t[i].sid == sid)
+			return true;
+	}
+	return false;
+}
+
 static bool plan_first_of_group(const struct plan *p, uint32_t at)
 {
 	for (uint32_t i = 0; i < at; i++) {
-		if ((p->t[i].mark & MARK_MADE) && p->t[i].pgid == p->t[at].pgid)
+		if (plan_joins(&p->t[i]) && p->t[i].pgid == p->t[at].pgid)
 			return false;
 	}
 	return true;
 }
 
-/* K3c: founders, then those who join the living, then the groups of dead leaders. */
+/* Leads its group when the founders have had their turn. */
+static bool plan_founds(const struct kin_task *k)
+{
+	return k->pgid == k->pid && (k->mark & MARK_SESSION || plan_joins(k));
+}
+
+static int plan_join(struct plan *p, uint32_t at)
+{
+	const struct kin_task *k = &p->t[at];
+	const struct kin_task *leader = kin_find(p->t, p->n, k->pgid);
+
+	if ((leader && plan_founds(leader)) || plan_group_exists(p, k->pgid) ||
+	    (k->pgid == k->sid && plan_session_made(p, k->sid)))
+		return plan_add(p, KIN_SETPGID, k->pid, k->pgid);
+	/* A number in use, as a session or by a zombie, cannot be given again to lead a group. */
+	if (k->pgid == k->sid || leader) {
+		*p->bad = k->pid;
+		return -EXDEV;
+	}
+	return plan_first_of_group(p, at) ? plan_orphan_group(p, at) : 0;
+}
+
+/*
+ * K3c: who stays in the session's own group, before those who bore it there leave it; then
+ * founders; then those who join the living, and the groups of dead leaders.
+ */
 static int plan_groups(struct plan *p)
 {
 	int r = 0;
 
 	for (uint32_t i = 0; i < p->n && r == 0; i++) {
-		const struct kin_task *k = &p->t[i];
-
-		if ((k->mark & MARK_MADE) && k->pgid == k->pid && !kin_is_leader(k))
-			r = plan_add(p, KIN_SETPGID, k->pid, k->pid);
+		if (plan_joins(&p->t[i]) && p->t[i].pgid == p->t[i].sid)
+			r = plan_join(p, i);
+	}
+	for (uint32_t i = 0; i < p->n && r == 0; i++) {
+		if (plan_joins(&p->t[i]) && p->t[i].pgid == p->t[i].pid)
+			r = plan_add(p, KIN_SETPGID, p->t[i].pid, p->t[i].pid);
 	}
 	for (uint32_t i = 0; i < p->n && r == 0; i++) {
 		const struct kin_task *k = &p->t[i];
 
-		if (!(k->mark & MARK_MADE) || k->pgid == k->pid || kin_is_leader(k))
-			continue;
-		if (kin_find(p->t, p->n, k->pgid) || plan_group_exists(p, k->pgid))
-			r = plan_add(p, KIN_SETPGID, k->pid, k->pgid);
-		else if (plan_first_of_group(p, i))
-			r = plan_orphan_group(p, i);
+		if (plan_joins(k) && k->pgid != k->pid && k->pgid != k->sid)
+			r = plan_join(p, i);
 	}
 	return r;
 }
@@ -356,7 +463,7 @@ int kin_plan_drop(struct kin_task *t, uint32_t n, struct kin_step *steps, uint32
 			struct kin_task *k = &t[i];
 			bool needed = k->mark & MARK_NEEDED;
 
-			if (k->kind != KIN_STUB || (k->mark & MARK_MADE))
+			if ((k->kind != KIN_STUB && k->kind != KIN_ZOMBIE) || (k->mark & MARK_MADE))
 				continue;
 			if (MUTANT("kin.drop.line")) {
 				const struct kin_task *parent = kin_find(t, n, k->ppid);

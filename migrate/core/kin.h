@@ -15,7 +15,9 @@
  *	K3c a group's leader is there before anyone joins the group
  *	K3d a process turns from its stub only when its children's stubs are there
  * A leader that has died but left its group or session behind is made for the
- * time of the joining, and dropped again. Order of dropping: children first.
+ * time of the joining, and dropped again - if its number is free: while anything
+ * here is in that session, set_tid of it is EEXIST, and only a stub of the
+ * session can bear another member. Order of dropping: children first.
  *
  * Pure functions over a table that the caller fills; no pid is looked up by
  * anything but the table. Sizes: up to a few thousand tasks; n log n.
@@ -29,7 +31,8 @@
 enum kin_kind {
 	KIN_ELSEWHERE = 0, /* executes on another node, and has no stub here */
 	KIN_STUB,          /* executes on another node, and has a stub here */
-	KIN_HERE,          /* executes here, zombies too */
+	KIN_HERE,          /* executes here */
+	KIN_ZOMBIE,        /* dead here, not waited for: holds its numbers, can bear nobody */
 };
 
 struct kin_task {
@@ -39,14 +42,18 @@ struct kin_task {
 	gpid sid;
 	uint32_t kind; /* enum kin_kind */
 	uint32_t mark; /* scratch */
+	/* As the host has them, when that differs: in a stub that a dead kernel left half made. */
+	gpid pgid_now; /* 0: as pgid */
+	gpid sid_now;  /* 0: as sid */
 };
 
 enum kin_step_kind {
-	KIN_MAKE = 1, /* pid: clone3(set_tid) by @by, a stub or pid 1 */
-	KIN_SETSID,   /* pid calls setsid */
-	KIN_SETPGID,  /* pid joins (or founds) group @by */
-	KIN_TURN,     /* the stub pid becomes the process: the last step of an arrival */
-	KIN_DROP,     /* the stub pid exits */
+	KIN_MAKE = 1,    /* pid: clone3(set_tid) by @by, a stub or pid 1 */
+	KIN_MAKE_ORPHAN, /* stub @by bears a helper of any pid, that bears pid and exits: pid 1's */
+	KIN_SETSID,      /* pid calls setsid */
+	KIN_SETPGID,     /* pid joins (or founds) group @by */
+	KIN_TURN,        /* the stub pid becomes the process: the last step of an arrival */
+	KIN_DROP,        /* the stub pid exits */
 };
 
 struct kin_step {
@@ -69,8 +76,10 @@ void kin_mark_needed(struct kin_task *t, uint32_t n);
  * The steps that let @pid arrive here. The table: everything that has a task or
  * stub here, @pid itself, and its closure and children as the source tells them.
  * Returns the number of steps. Errors: -ENOSPC, more than @max; -EXDEV, a
- * session that cannot be rebuilt in this order (*bad is the pid); -ENOENT, @pid
+ * session or group that cannot be rebuilt here, or a pid whose
+ * number is still in use here as one (*bad is the pid); -ENOENT, @pid
  * is not in the table; -EINVAL, the table's kin go in a circle (a lying peer).
+ * Stubs here that differ from what the source tells are put right.
  */
 must_check int kin_plan_arrive(struct kin_task *t, uint32_t n, gpid pid, struct kin_step *steps,
 			       uint32_t max, gpid *bad);

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The checkers. Incremental ones run at the change that could break them; check_recount() counts
+ * everything again every few thousand events, and check_end() after all work has come to an end.
+ *
+ *	K1  at most one site executes a process, ever; never an old copy
+ *	K2  a pid is given once
+ *	K3  a node has its tasks and, as stubs, what they need: no less at any time, no more at the
+ *	    end
+ *	K4  a parent's wait returns once per child, with its true status
+ *	M3  an original is not released while its pages are missing elsewhere
+ *	M4  a signal reaches whoever executes next
+ *	G1  a death is announced only when the node executes nothing any more
+ *	P1  at the end nothing is left over: no machine, note, message to tell, held copy
+ */
+#include "sim/cluster.h"
+
+uint32_t check_runners(struct sim *s, gpid pid, struct knode **where)
+{
+	uint32_t n = 0;
+
+	for (node_id id = 1; id <= s->conf.nodes; id++) {
+		struct task *t = host_find(&s->nodes[id].host, pid);
+
+		if (!t || !task_runs(t))
+			continue;
+		n++;
+		if (where)
+			*where = &s->nodes[id];
+	}
+	return n;
+}
+
+void check_runs(struct sim *s, gpid pid)
+{
+	const struct proc *p = sim_proc(s, pid);
+	struct knode *where = NULL;
+	uint32_t n = check_runners(s, pid, &where);
+
+	s->w.stats.checks++;
+	if (n > 1)
+		world_violate(&s->w, "K1", "%d executes at %u sites, n%u is one", pid, n,
+			      where->id);
+	if (n == 1 && p && !p->alive)
+		world_violate(&s->w, "K1", "%d executes at n%u and is dead", pid, where->id);
+	if (n == 1 && p && host_find(&where->host, pid)->version != p->version)
+		world_violate(&s->w, "K1",
+			      "n%u lets an old copy of %d execute: step %llu, not %llu", where->id,
+			      pid, (unsigned long long)host_find(&where->host, pid)->version,
+			      (unsigned long long)p->version);
+}
+
+void check_lost_pages(struct sim *s, struct knode *n, gpid pid)
+{
+	s->w.stats.checks++;
+	for (node_id id = 1; id <= s->conf.nodes; id++) {
+		const struct task *t = host_find(&s->nodes[id].host, pid);
+
+		if (t && t->kind == TASK_PROC && t->missing == n->id && s->nodes[id].up)
+			world_violate(&s->w, "M3", "n%u releases %d, n%u still needs its pages",
+				      n->id, pid, id);
+	}
+}
+
+void check_dead(struct sim *s, gpid pid, const char *who)
+{
+	struct knode *where = NULL;
+
+	s->w.stats.checks++;
+	if (check_runners(s, pid, &where) > 0)
+		world_violate(&s->w, "K1", "%s says that %d is dead; it executes at n%u", who, pid,
+			      where->id);
+}
+
+void check_announced(struct sim *s, node_id node)
+{
+	const struct knode *n = &s->nodes[node];
+
+	s->w.stats.checks++;
+	for (uint32_t i = 0; n->up && n->epoch != 0 && i < n->host.count; i++) {
+		if (task_runs(&n->host.tasks[i]))
+			world_violate(&s->w, "G1", "n%u is announced dead and executes %d", node,
+				      n->host.tasks[i].pid);
+	}
+}
+
+/* K3, no less: parents, children and leaders of what executes here have a task here. */
+static void recount_kin(struct sim *s, struct knode *n, const struct task *t)
+{
+	const struct proc *p = sim_proc(s, t->pid);
+	const struct proc *parent = sim_proc(s, p->ppid);
+	const struct proc *group = sim_proc(s, p->pgid), *session = sim_proc(s, p->sid);
+
+	if (t->pgid != p->pgid || t->sid != p->sid)
+		world_violate(&s->w, "K3", "n%u: %d is in group %d of session %d, not %d of %d",
+			      n->id, t->pid, t->pgid, t->sid, p->pgid, p->sid);
+	if (parent && parent->alive && t->ppid != p->ppid)
+		world_violate(&s->w, "K3", "n%u: parent of %d is %d, not %d", n->id, t->pid,
+			      t->ppid, p->ppid);
+	if ((group && group->alive && !host_find(&n->host, p->pgid)) ||
+	    (session && session->alive && !host_find(&n->host, p->sid)))
+		world_violate(&s->w, "K3", "n%u: a leader of %d is missing", n->id, t->pid);
+}
+
+static void recount_children(struct sim *s)
+{
+	for (uint32_t i = 0; i < s->proc_count; i++) {
+		const struct proc *c = &s->procs[i];
+		struct knode *n = NULL;
+		const struct task *t;
+
+		if (c->ppid == 1 || c->reaped || !sim_proc(s, c->ppid)->alive)
+			continue;
+		if (check_runners(s, c->ppid, &n) != 1)
+			continue;
+		t = host_find(&n->host, c->pid);
+		if (!t || t->ppid != c->ppid)
+			world_violate(&s->w, "K3", "n%u: %d executes without its child %d", n->id,
+				      c->ppid, c->pid);
+	}
+}
+
+void check_recount(struct sim *s)
+{
+	s->stats.recounts++;
+	for (uint32_t i = 0; i < s->proc_count; i++) {
+		if (s->procs[i].alive)
+			check_runs(s, s->procs[i].pid);
+	}
+	for (node_id id = 1; id <= s->conf.nodes; id++) {
+		struct knode *n = &s->nodes[id];
+
+		for (uint32_t i = 0; i < n->host.count; i++) {
+			if (task_runs(&n->host.tasks[i])) {
+				s->w.stats.checks++;
+				recount_kin(s, n, &n->host.tasks[i]);
+			}
+		}
+	}
+	recount_children(s);
+}
+
+static void end_of_node(struct sim *s, struct knode *n)
+{
+	static struct kin_task t[4096];
+	uint32_t count = 0;
+
+	if (!kernel_ready(n))
+		world_violate(&s->w, "P1", "n%u is not back", n->id);
+	for (uint32_t i = 0; i < SIM_MACHINES; i++) {
+		if (n->sources[i].used)
+			world_violate(&s->w, "P1", "n%u: the move of %d is still %s", n->id,
+				      n->sources[i].m.pid,
+				      migrate_source_state_name(n->sources[i].m.state));
+		if (n->targets[i].used)
+			world_violate(&s->w, "P1", "n%u: the arrival of %d is still %s", n->id,
+				      n->targets[i].m.pid,
+				      migrate_target_state_name(n->targets[i].m.state));
+		if (n->source_notes[i].used || n->target_notes[i].used)
+			world_violate(&s->w, "P1", "n%u: a note is left over", n->id);
+	}
+	for (uint32_t i = 0; i < SIM_EXITS_MAX; i++) {
+		if (n->exits[i].used)
+			world_violate(&s->w, "P1", "n%u: the %s of %d is still to be told", n->id,
+				      n->exits[i].reaped ? "waiting" : "end", n->exits[i].pid);
+	}
+	for (uint32_t i = 0; i < n->host.count && count < 4096; i++) {
+		const struct task *k = &n->host.tasks[i];
+
+		if (k->kind == TASK_BUILD || (k->kind == TASK_PROC && k->locks))
+			world_violate(&s->w, "P1", "n%u: a copy of %d is still held", n->id,
+				      k->pid);
+		t[count++] =
+			(struct kin_task){ .pid = k->pid,
+					   .ppid = k->ppid,
+					   .pgid = k->pgid,
+					   .sid = k->sid,
+					   .kind = k->kind == TASK_PROC ? KIN_HERE : KIN_STUB };
+	}
+	kin_mark_needed(t, count);
+	for (uint32_t i = 0; i < count; i++) {
+		s->w.stats.checks++;
+		if (!t[i].mark)
+			world_violate(&s->w, "K3", "n%u: stub %d is needed by nobody", n->id,
+				      t[i].pid);
+	}
+}
+
+void check_end(struct sim *s)
+{
+	check_recount(s);
+	for (node_id id = 1; id <= s->conf.nodes; id++)
+		end_of_node(s, &s->nodes[id]);
+	for (uint32_t i = 0; i < s->proc_count; i++) {
+		const struct proc *p = &s->procs[i];
+		struct knode *where = NULL;
+
+		if (!p->alive)
+			continue;
+		s->w.stats.checks++;
+		if (check_runners(s, p->pid, &where) != 1 && !p->doubt)
+			world_violate(&s->w, "P1", "%d lives and executes nowhere", p->pid);
+		if (p->sigs && !p->doubt)
+			world_violate(&s->w, "M4", "signals %llx of %d were never taken",
+				      (unsigned long long)p->sigs, p->pid);
+	}
+}

@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cluster.h - one tenant's machine of a few nodes in a simulated world.
+ *
+ * Each node has a host (host.h), a pandod (lease and view, pod.c) and a guest
+ * kernel (kernel.c, exits.c) that drives the real cores: migrate/core for moves,
+ * authority and kin. One more node is the naming service (namer.c): the real
+ * naming/core behind a lossy network. `truth` is what a guest's programs know of
+ * themselves; the checkers (check.c) hold the hosts against it.
+ *
+ * A node's memory is in three parts, and a fault takes one or more of them:
+ *	kernel   dies with the guest kernel
+ *	store    pando-init's: outlives the guest kernel, dies with the host
+ *	host     tasks: run on when the kernel dies, die with the host
+ */
+#ifndef SIM_CLUSTER_H
+#define SIM_CLUSTER_H
+
+#include "migrate/core/authority.h"
+#include "migrate/core/kin.h"
+#include "migrate/core/move.h"
+#include "naming/core/core.h"
+#include "sim/host.h"
+#include "sim/world.h"
+
+#define SIM_NODES_MAX   32
+#define SIM_BLOCKS_MAX  256 /* pid blocks of one run */
+#define SIM_BLOCK_USED  256 /* pids of a block that are given out: blocks change often */
+#define SIM_MACHINES    96  /* moves at once on one node, each way */
+#define SIM_KIN_MAX     160
+#define SIM_EXITS_MAX   512
+#define SIM_PROCS_MAX   8192
+#define SIM_FAULTS_MAX  1024
+#define SIM_STATUS_KILL 9 /* wait status: killed by SIGKILL */
+
+/* ---- truth ---- */
+struct proc {
+	gpid pid;
+	gpid ppid;
+	gpid pgid;
+	gpid sid;
+	bool alive;
+	bool reaped;
+	bool doubt;    /* its node died with it, or with its pages: may be found killed */
+	bool vforking; /* cannot be stopped now */
+	int status;
+	uint64_t version; /* steps it has executed */
+	uint64_t sigs;    /* raised in it and not yet taken */
+};
+
+/* ---- a node ---- */
+struct kin_entry {
+	gpid pid, ppid, pgid, sid;
+	bool zombie;
+	int status;
+};
+
+struct note_slot {
+	bool used;
+	struct mig_note note;
+};
+
+struct exit_slot {
+	bool used;
+	bool reaped; /* tells of a reaping, not of a death */
+	bool gone;   /* all know; the authority is being told */
+	bool ours;   /* it died here: the record is ours to end */
+	gpid pid;
+	int status;
+	epoch_t epoch;                  /* of the record, as last heard */
+	epoch_t acked[WORLD_NODES_MAX]; /* epoch of the node that has acknowledged */
+};
+
+struct tomb {
+	bool dead;
+	bool reaped;
+	int status;
+};
+
+struct block {
+	bool used;
+	struct mig_auth auth;
+	struct mig_rec recs[SIM_BLOCK_USED];
+	struct mig_asked asked[SIM_NODES_MAX];
+};
+
+struct src_slot {
+	bool used;
+	struct mig_source m;
+};
+
+struct dst_slot {
+	bool used;
+	struct mig_target m;
+	uint32_t kin_count;
+	struct kin_entry kin[SIM_KIN_MAX];
+	uint32_t pages_left;
+	uint32_t pull_no;
+};
+
+struct view_block {
+	node_id authority;
+	uint64_t aterm;
+};
+
+struct view_node {
+	epoch_t epoch;
+	bool alive;
+};
+
+struct knode {
+	node_id id;
+	bool up;
+	uint32_t boot; /* of the host */
+	uint32_t life; /* of the guest kernel */
+	bool kernel_up;
+	uint32_t die_in; /* effects until the guest kernel dies; 0: never */
+	struct host host;
+
+	/* pandod */
+	epoch_t epoch;          /* 0: not admitted yet */
+	uint64_t lease_from_ns; /* local time of the last BEAT that was answered */
+	bool lease_frozen;
+	struct view_node nodes[WORLD_NODES_MAX];
+	struct view_block blocks[SIM_BLOCKS_MAX];
+	uint32_t want_seq; /* block leases asked for; odd: one is outstanding */
+
+	/* store */
+	struct note_slot source_notes[SIM_MACHINES];
+	struct note_slot target_notes[SIM_MACHINES];
+	uint64_t fences[SIM_BLOCKS_MAX];
+	struct block *kept[SIM_BLOCKS_MAX]; /* authority blocks, as remembered */
+	struct exit_slot exits[SIM_EXITS_MAX];
+	struct tomb *tombs; /* by proc index */
+
+	/* kernel */
+	struct src_slot sources[SIM_MACHINES];
+	struct dst_slot targets[SIM_MACHINES];
+	struct block *auth[SIM_BLOCKS_MAX];
+	uint32_t lease_block; /* where births come from; 0: none */
+	uint32_t cursor;
+	bool sweeping;
+};
+
+/* ---- messages ---- */
+enum kmsg_kind {
+	KM_MIG = 1,
+	KM_IMAGE,
+	KM_PAGE_REQ,
+	KM_PAGE,
+	KM_PAGE_GONE,
+	KM_EXITED,
+	KM_EXITED_ACK,
+	KM_BEAT,
+	KM_VIEW,
+};
+
+struct view {
+	struct view_node nodes[WORLD_NODES_MAX];
+	struct view_block blocks[SIM_BLOCKS_MAX];
+};
+
+struct kmsg {
+	enum kmsg_kind kind;
+	node_id from;
+	epoch_t from_epoch;
+	struct mig_msg m;
+	uint64_t version; /* IMAGE */
+	uint32_t boot;    /* BEAT, VIEW */
+	uint32_t seq;     /* BEAT: want_seq; VIEW: the answered one; PAGE: which pull */
+	uint32_t number;  /* VIEW: block leased */
+	uint64_t sent_ns; /* BEAT, VIEW: local time of the BEAT */
+	bool reaped;
+	uint32_t kin_count;
+	uint32_t stand_count;
+	struct kin_entry *kin;    /* behind this struct */
+	struct mig_stand *stands; /* the same */
+	struct view *view;        /* the same */
+};
+
+/* ---- faults ---- */
+enum fault_kind {
+	FAULT_KERNEL = 1, /* the guest kernel dies at its n-th effect from now */
+	FAULT_HOST,       /* the host loses power and comes back */
+	FAULT_CUT,        /* two nodes do not hear each other */
+	FAULT_ONE_WAY,
+	FAULT_ISOLATE, /* a node hears nobody */
+	FAULT_LOSS,
+	FAULT_SLOW,
+	FAULT_HANDOVER, /* a block's authority is moved to another node by an operator */
+	FAULT_KINDS,
+};
+
+struct fault {
+	enum fault_kind kind;
+	bool off; /* taken out by --shrink or --faults */
+	node_id node;
+	node_id other;
+	uint64_t at_ns;
+	uint64_t for_ns;
+	uint32_t n;
+};
+
+/* ---- the whole ---- */
+struct sim_conf {
+	uint64_t seed;
+	uint32_t nodes;
+	uint64_t run_ns;
+	bool faults;
+	uint32_t procs_max;
+	uint32_t recount_events;
+};
+
+struct sim_stats {
+	uint64_t births, exits, waits, signals;
+	uint64_t moves_asked, moves_done, moves_failed, moves_refused;
+	uint64_t kernel_deaths, host_deaths, cuts, handovers, rebuilds, fences;
+	uint64_t announced, lapsed, recounts, faults;
+	uint64_t log_frames, log_torn, log_restarts;
+};
+
+#define COV_EVENTS (MIG_EV_COUNT + MIG_MSG_COUNT)
+struct sim_cov {
+	uint64_t source[MIG_S_COUNT][COV_EVENTS];
+	uint64_t target[MIG_T_COUNT][COV_EVENTS];
+	uint64_t auth[MIG_A_COUNT][MIG_MSG_COUNT];
+	uint64_t source_death[MIG_S_COUNT]; /* guest kernel died while a source was there */
+	uint64_t target_death[MIG_T_COUNT];
+};
+
+struct namer;
+struct disks;
+
+struct sim {
+	struct world w;
+	struct sim_conf conf;
+	struct mig_conf mig;
+	struct knode nodes[SIM_NODES_MAX + 1]; /* 1..conf.nodes */
+	struct namer *namer;
+	struct disks *disks;
+	struct proc procs[SIM_PROCS_MAX];
+	uint32_t proc_count;
+	int32_t *proc_of; /* pid -> index, -1 */
+	bool quiet;       /* no more births, moves or faults: wait for the end of all work */
+	struct fault faults[SIM_FAULTS_MAX];
+	uint32_t fault_count;
+	struct sim_stats stats;
+	struct sim_cov *cov; /* may be shared by many runs */
+};
+
+static inline struct sim *sim_of(struct world *w)
+{
+	return w->user;
+}
+static inline node_id sim_namer_id(const struct sim *s)
+{
+	return s->conf.nodes + 1;
+}
+struct proc *sim_proc(struct sim *s, gpid pid);
+static inline uint32_t sim_block(gpid pid)
+{
+	return naming_block_of(pid);
+}
+
+/* An event of this life of the guest kernel (or of this boot of the host) only. */
+struct guard {
+	uint32_t boot;
+	uint32_t life;
+};
+void sim_later(struct sim *s, struct knode *n, uint64_t delay_ns, world_fn fn, const char *name,
+	       uint64_t a, uint64_t b);
+/* Frees @payload. False: that life is over. */
+bool sim_guard_kernel(struct sim *s, node_id node, void *payload);
+bool sim_guard_host(struct sim *s, node_id node, void *payload);
+
+/* ---- kernel.c ---- */
+void kernel_start(struct sim *s, struct knode *n);
+void kernel_die(struct sim *s, struct knode *n);
+void kernel_on_msg(struct sim *s, struct knode *n, struct kmsg *k);
+bool kernel_move(struct sim *s, struct knode *n, gpid pid, node_id to);
+bool kernel_busy(const struct knode *n, gpid pid);
+/* The process has ended here; its machines are told. */
+void kernel_ended(struct sim *s, struct knode *n, gpid pid);
+void kernel_node_dead(struct sim *s, struct knode *n, node_id dead);
+void kernel_view_changed(struct sim *s, struct knode *n);
+void kernel_send(struct sim *s, struct knode *n, node_id to, const struct mig_msg *m);
+void kernel_sweep_soon(struct sim *s, struct knode *n);
+/* One effect is about to be carried out; true: the kernel has died before it. */
+bool kernel_fault(struct sim *s, struct knode *n);
+gpid kernel_birth(struct sim *s, struct knode *n);
+bool kernel_ready(const struct knode *n);
+/* A stub that stands for a process known to be dead dies too. */
+void kernel_settle(struct sim *s, struct knode *n, gpid pid);
+
+/* ---- exits.c ---- */
+void exits_died(struct sim *s, struct knode *n, gpid pid, int status, bool ours);
+void exits_reaped(struct sim *s, struct knode *n, gpid pid);
+void exits_on_msg(struct sim *s, struct knode *n, struct kmsg *k);
+void exits_on_record(struct sim *s, struct knode *n, const struct mig_msg *m);
+void exits_tick(struct sim *s, struct knode *n);
+bool exits_pending(const struct knode *n, gpid pid);
+struct tomb *exits_tomb(struct sim *s, struct knode *n, gpid pid);
+
+/* ---- pod.c ---- */
+void pod_boot(struct sim *s, struct knode *n);
+void pod_crash(struct sim *s, struct knode *n, uint64_t down_ns);
+void pod_heard(struct sim *s, struct knode *n, const struct kmsg *k);
+void pod_on_view(struct sim *s, struct knode *n, const struct kmsg *k);
+struct kmsg *pod_msg(struct knode *n, enum kmsg_kind kind, size_t kin, size_t stands);
+void pod_post(struct sim *s, struct knode *n, node_id to, struct kmsg *k);
+
+/* ---- namer.c ---- */
+struct namer *namer_new(struct sim *s);
+void namer_free(struct namer *nm);
+void namer_on_beat(struct sim *s, const struct kmsg *k);
+void namer_handover(struct sim *s, uint32_t pick);
+
+/* ---- load.c ---- */
+void load_start(struct sim *s);
+
+/* ---- fault.c ---- */
+void fault_plan(struct sim *s);
+void fault_start(struct sim *s);
+void fault_heal(struct sim *s);
+const char *fault_name(enum fault_kind kind);
+
+/* ---- disk.c ---- */
+struct disks *disks_new(struct sim *s);
+void disks_free(struct disks *d);
+void disks_crash(struct sim *s, node_id node);
+void disks_start(struct sim *s);
+
+/* ---- check.c ---- */
+void check_runs(struct sim *s, gpid pid); /* K1, after every change of a lock or kind */
+void check_lost_pages(struct sim *s, struct knode *n, gpid pid); /* M3, before a release */
+void check_dead(struct sim *s, gpid pid, const char *who);       /* K1, before a death is told */
+void check_announced(struct sim *s, node_id node);               /* G1 */
+void check_recount(struct sim *s);
+void check_end(struct sim *s);
+uint32_t check_runners(struct sim *s, gpid pid, struct knode **where);
+
+/* ---- cluster.c ---- */
+struct sim *sim_new(const struct sim_conf *conf, struct sim_cov *cov);
+void sim_run(struct sim *s);
+void sim_free(struct sim *s);
+
+#endif

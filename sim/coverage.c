@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which (state, event) pairs the cores were driven through, and in which states of a move the
+ * guest kernel died. The universe is what a core accepts (returns 0 for): listed here by hand.
+ */
+#include <stdio.h>
+
+#include "sim/run.h"
+
+#define MSG(m) (MIG_EV_COUNT + (m))
+
+struct cov_pair {
+	uint8_t state;
+	uint8_t event;
+};
+
+static const struct cov_pair source_pairs[] = {
+	{ MIG_S_IDLE, MIG_EV_START },           { MIG_S_ASKING, MSG(MIG_RECORD) },
+	{ MIG_S_ASKING, MIG_EV_TICK },          { MIG_S_ASKING, MIG_EV_NODE_DEAD },
+	{ MIG_S_ASKING, MIG_EV_AUTHORITY },     { MIG_S_ASKING, MIG_EV_EXIT },
+	{ MIG_S_PREPARING, MSG(MIG_PREPARED) }, { MIG_S_PREPARING, MSG(MIG_DROPPED) },
+	{ MIG_S_PREPARING, MIG_EV_TICK },       { MIG_S_PREPARING, MIG_EV_NODE_DEAD },
+	{ MIG_S_PREPARING, MIG_EV_AUTHORITY },  { MIG_S_PREPARING, MIG_EV_EXIT },
+	{ MIG_S_FREEZING, MIG_EV_FROZEN },      { MIG_S_FREEZING, MIG_EV_FREEZE_FAILED },
+	{ MIG_S_HANDED, MIG_EV_TICK },          { MIG_S_HANDED, MSG(MIG_RESUMED) },
+	{ MIG_S_HANDED, MSG(MIG_DROPPED) },     { MIG_S_HANDED, MSG(MIG_DRAINED) },
+	{ MIG_S_HANDED, MIG_EV_NODE_DEAD },     { MIG_S_HANDED, MIG_EV_AUTHORITY },
+	{ MIG_S_CLAIMING, MSG(MIG_RECORD) },    { MIG_S_CLAIMING, MSG(MIG_RESUMED) },
+	{ MIG_S_CLAIMING, MSG(MIG_DRAINED) },   { MIG_S_CLAIMING, MIG_EV_TICK },
+	{ MIG_S_CLAIMING, MIG_EV_NODE_DEAD },   { MIG_S_CLAIMING, MIG_EV_AUTHORITY },
+	{ MIG_S_DRAINING, MSG(MIG_DRAINED) },   { MIG_S_DRAINING, MIG_EV_NODE_DEAD },
+	{ MIG_S_RELEASING, MIG_EV_RELEASED },   { MIG_S_RELEASED, MSG(MIG_FORGET) },
+	{ MIG_S_RELEASED, MSG(MIG_DRAINED) },   { MIG_S_RELEASED, MIG_EV_TICK },
+	{ MIG_S_RELEASED, MIG_EV_NODE_DEAD },
+};
+
+static const struct cov_pair target_pairs[] = {
+	{ MIG_T_IDLE, MIG_EV_START },
+	{ MIG_T_BUILDING, MIG_EV_BUILT },
+	{ MIG_T_BUILDING, MIG_EV_BUILD_FAILED },
+	{ MIG_T_READY, MSG(MIG_PREPARE) },
+	{ MIG_T_READY, MSG(MIG_ABORT) },
+	{ MIG_T_READY, MIG_EV_LOADED },
+	{ MIG_T_READY, MIG_EV_LOAD_FAILED },
+	{ MIG_T_READY, MIG_EV_TICK },
+	{ MIG_T_READY, MIG_EV_NODE_DEAD },
+	{ MIG_T_READY, MIG_EV_AUTHORITY },
+	{ MIG_T_CLAIMING, MSG(MIG_RECORD) },
+	{ MIG_T_CLAIMING, MIG_EV_TICK },
+	{ MIG_T_CLAIMING, MIG_EV_NODE_DEAD },
+	{ MIG_T_CLAIMING, MIG_EV_AUTHORITY },
+	{ MIG_T_PULLING, MIG_EV_PULLED },
+	{ MIG_T_PULLING, MIG_EV_EXIT },
+	{ MIG_T_PULLING, MIG_EV_NODE_DEAD },
+	{ MIG_T_PULLING, MIG_EV_AUTHORITY },
+	{ MIG_T_DRAINED, MSG(MIG_RELEASED) },
+	{ MIG_T_DRAINED, MIG_EV_TICK },
+	{ MIG_T_DRAINED, MIG_EV_NODE_DEAD },
+	{ MIG_T_DRAINED, MIG_EV_EXIT },
+};
+
+static const struct cov_pair auth_pairs[] = {
+	{ MIG_A_SERVING, MIG_READ },     { MIG_A_SERVING, MIG_CLAIM },
+	{ MIG_A_SERVING, MIG_GONE },     { MIG_A_SERVING, MIG_FENCE },
+	{ MIG_A_REBUILDING, MIG_STAND }, { MIG_A_REBUILDING, MIG_FENCE },
+};
+
+static const char *event_name(uint32_t e)
+{
+	return e < MIG_EV_COUNT ? migrate_ev_name(e) : migrate_msg_name(e - MIG_EV_COUNT);
+}
+
+struct tally {
+	unsigned hit, all;
+};
+
+static void tally_pair(struct tally *t, uint64_t count, const char *core, const char *state,
+		       const char *event)
+{
+	t->all++;
+	t->hit += count > 0;
+	if (count == 0)
+		printf("  not reached: %s %s + %s\n", core, state, event);
+}
+
+void coverage_print(const struct sim_cov *cov)
+{
+	struct tally t = { 0, 0 }, deaths = { 0, 0 };
+
+	printf("coverage of (state, event) pairs:\n");
+	for (size_t i = 0; i < ARRAY_LEN(source_pairs); i++)
+		tally_pair(&t, cov->source[source_pairs[i].state][source_pairs[i].event], "source",
+			   migrate_source_state_name(source_pairs[i].state),
+			   event_name(source_pairs[i].event));
+	for (size_t i = 0; i < ARRAY_LEN(target_pairs); i++)
+		tally_pair(&t, cov->target[target_pairs[i].state][target_pairs[i].event], "target",
+			   migrate_target_state_name(target_pairs[i].state),
+			   event_name(target_pairs[i].event));
+	for (size_t i = 0; i < ARRAY_LEN(auth_pairs); i++)
+		tally_pair(&t, cov->auth[auth_pairs[i].state][auth_pairs[i].event], "authority",
+			   auth_pairs[i].state == MIG_A_SERVING ? "serving" : "rebuilding",
+			   migrate_msg_name(auth_pairs[i].event));
+	for (uint32_t i = MIG_S_ASKING; i < MIG_S_DONE; i++)
+		tally_pair(&deaths, cov->source_death[i], "source", migrate_source_state_name(i),
+			   "death of the guest kernel");
+	for (uint32_t i = MIG_T_BUILDING; i < MIG_T_DONE; i++)
+		tally_pair(&deaths, cov->target_death[i], "target", migrate_target_state_name(i),
+			   "death of the guest kernel");
+	printf("  pairs   %u of %u (%u %%)\n", t.hit, t.all, t.hit * 100 / t.all);
+	printf("  deaths  %u of %u states of a move\n", deaths.hit, deaths.all);
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The fault plan: drawn whole before the run, from a generator of its own, so that a fault can be
+ * taken out (--shrink, --faults) without moving the others.
+ */
+#include "sim/cluster.h"
+
+static const char *const names[FAULT_KINDS] = { "none",    "kernel", "host", "cut",     "one-way",
+						"isolate", "loss",   "slow", "handover" };
+
+const char *fault_name(enum fault_kind kind)
+{
+	return names[kind];
+}
+
+static uint64_t fault_length_ns(struct rand *r)
+{
+	static const uint32_t ms[8] = { 50, 200, 700, 2000, 4000, 8000, 15000, 45000 };
+
+	return (ms[rand_below(r, 8)] + rand_below(r, 500)) * NS_PER_MS;
+}
+
+static enum fault_kind fault_draw(struct rand *r)
+{
+	uint64_t d = rand_below(r, 100);
+
+	if (d < 58)
+		return FAULT_KERNEL;
+	if (d < 63)
+		return FAULT_HOST;
+	if (d < 73)
+		return FAULT_CUT;
+	if (d < 80)
+		return FAULT_ONE_WAY;
+	if (d < 85)
+		return FAULT_ISOLATE;
+	if (d < 90)
+		return FAULT_LOSS;
+	if (d < 94)
+		return FAULT_SLOW;
+	return FAULT_HANDOVER;
+}
+
+void fault_plan(struct sim *s)
+{
+	struct rand *r = &s->w.rng[RNG_FAULT];
+	uint64_t at_ns = 10 * NS_PER_S;
+
+	for (;;) {
+		struct fault f = { 0 };
+
+		at_ns += (300 + rand_below(r, 4500)) * NS_PER_MS;
+		f.kind = fault_draw(r);
+		f.at_ns = at_ns;
+		f.node = 1 + (node_id)rand_below(r, s->conf.nodes);
+		f.other = 1 + (node_id)rand_below(r, s->conf.nodes + 1);
+		f.n = 1 + (uint32_t)rand_below(r, 60);
+		f.for_ns = fault_length_ns(r);
+		if (at_ns >= s->conf.run_ns || s->fault_count == SIM_FAULTS_MAX)
+			return;
+		s->faults[s->fault_count++] = f;
+	}
+}
+
+static void cut(struct sim *s, node_id from, node_id to, int by)
+{
+	if (from != to)
+		s->w.cut[from][to] = (uint8_t)(s->w.cut[from][to] + by);
+}
+
+static void fault_apply(struct sim *s, const struct fault *f, int by)
+{
+	switch (f->kind) {
+	case FAULT_CUT:
+		cut(s, f->other, f->node, by);
+		cut(s, f->node, f->other, by);
+		return;
+	case FAULT_ONE_WAY:
+		cut(s, f->node, f->other, by);
+		return;
+	case FAULT_ISOLATE:
+		for (node_id id = 1; id <= sim_namer_id(s); id++) {
+			cut(s, f->node, id, by);
+			cut(s, id, f->node, by);
+		}
+		return;
+	case FAULT_LOSS:
+		s->w.loss_ppm = (uint32_t)((int)s->w.loss_ppm + by * 150000);
+		return;
+	case FAULT_SLOW:
+		s->w.slow_ppm = (uint32_t)((int)s->w.slow_ppm + by * 100000);
+		return;
+	default:
+		return;
+	}
+}
+
+static void fault_over(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
+{
+	struct sim *s = sim_of(w);
+
+	(void)node;
+	(void)b;
+	(void)payload;
+	fault_apply(s, &s->faults[a], -1);
+}
+
+static void fault_hit(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
+{
+	struct sim *s = sim_of(w);
+	const struct fault *f = &s->faults[a];
+	struct knode *n = &s->nodes[f->node];
+
+	(void)node;
+	(void)b;
+	(void)payload;
+	s->stats.faults++;
+	world_trace(w, 'i', f->node, fault_name(f->kind), a);
+	switch (f->kind) {
+	case FAULT_KERNEL:
+		if (n->up && n->kernel_up)
+			n->die_in = f->n;
+		return;
+	case FAULT_HOST:
+		if (n->up)
+			pod_crash(s, n, f->for_ns);
+		return;
+	case FAULT_HANDOVER:
+		namer_handover(s, f->n);
+		return;
+	default:
+		s->stats.cuts++;
+		fault_apply(s, f, 1);
+		world_in(w, f->for_ns, fault_over, "heal", 0, a, 0, NULL);
+	}
+}
+
+void fault_start(struct sim *s)
+{
+	for (uint32_t i = 0; i < s->fault_count && s->conf.faults; i++) {
+		if (!s->faults[i].off)
+			world_at(&s->w, s->faults[i].at_ns, fault_hit, "fault", s->faults[i].node,
+				 i, 0, NULL);
+	}
+}
+
+/* What is still to end ends by itself; nobody dies any more. */
+void fault_heal(struct sim *s)
+{
+	for (node_id id = 1; id <= s->conf.nodes; id++)
+		s->nodes[id].die_in = 0;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* run.h - options and parts of the simulator's front. Private to sim/. */
+#ifndef SIM_RUN_H
+#define SIM_RUN_H
+
+#include "sim/cluster.h"
+
+#define RUN_NODES   5
+#define RUN_MINUTES 10
+
+struct run_opts {
+	uint64_t first, last; /* seeds; last 0: only the first, with a report */
+	unsigned nodes;
+	uint64_t minutes;
+	const char *trace;
+	const char *broken;
+	const bool *only; /* faults to keep, by number; NULL: all */
+	bool shrink;
+	bool coverage;
+	bool json;
+	bool calm; /* no faults, a perfect network */
+	bool terse;
+};
+
+int run_all(struct run_opts *o);
+void coverage_print(const struct sim_cov *cov);
+
+#endif

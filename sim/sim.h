@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sim.h - the simulated world, for `pando sim` and tests.
+ *
+ * Prints to standard output, errors to standard error. One thread. The same seed
+ * and options give the same report, hash included, on any machine.
+ */
+#ifndef SIM_SIM_H
+#define SIM_SIM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* `pando sim ...`: @argv[0] is "sim". Returns the exit code: 0 clean, 1 a violation, 2 usage. */
+int sim_main(int argc, char **argv);
+extern const char sim_usage[];
+
+struct sim_result {
+	uint64_t hash;
+	uint64_t events;
+	char violated[24]; /* name of the broken invariant, or "" */
+	char text[200];
+};
+
+/* One run of @nodes for @minutes of virtual time, silently. */
+struct sim_result sim_once(uint64_t seed, unsigned nodes, unsigned minutes);
+
+#endif
