@@ -924,6 +924,13 @@ static void stand_add(struct kmsg *k, uint32_t max, struct mig_stand st)
 
 static void stand_all(struct knode *n, uint32_t b, struct kmsg *k, uint32_t max)
 {
+	/* What has ended here is ours until everybody knows. */
+	for (uint32_t i = 0; i < SIM_EXITS_MAX; i++) {
+		const struct exit_slot *x = &n->exits[i];
+
+		if (x->used && x->ours && !x->reaped && sim_block(x->pid) == b)
+			stand_add(k, max, (struct mig_stand){ x->pid, MIG_RUNS, 0, 0 });
+	}
 	for (uint32_t i = 0; i < SIM_MACHINES; i++) {
 		if (n->sources[i].used && sim_block(n->sources[i].m.pid) == b)
 			stand_add(k, max, migrate_source_stand(&n->sources[i].m));
@@ -935,13 +942,6 @@ static void stand_all(struct knode *n, uint32_t b, struct kmsg *k, uint32_t max)
 
 		if (t->kind == TASK_PROC && sim_block(t->pid) == b && !kernel_busy(n, t->pid))
 			stand_add(k, max, (struct mig_stand){ t->pid, MIG_RUNS, 0, 0 });
-	}
-	/* What has ended here is ours until everybody knows. */
-	for (uint32_t i = 0; i < SIM_EXITS_MAX; i++) {
-		const struct exit_slot *x = &n->exits[i];
-
-		if (x->used && x->ours && !x->reaped && sim_block(x->pid) == b)
-			stand_add(k, max, (struct mig_stand){ x->pid, MIG_RUNS, 0, 0 });
 	}
 }
 

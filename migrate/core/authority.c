@@ -133,7 +133,7 @@ static void auth_merge(struct mig_auth *a, const struct mig_msg *m, const struct
 	if (!rec || auth_rank(st->stance) <= auth_rank(rec->stance))
 		return;
 	rec->stance = st->stance;
-	rec->site = m->from;
+	rec->site = st->stance == MIG_LOST ? st->peer : m->from;
 	rec->move = st->move;
 	rec->peer = st->peer;
 }
@@ -151,7 +151,7 @@ static node_id auth_decide(const struct mig_auth *a, const struct mig_rec *rec)
 {
 	if (!auth_asked(a, rec->site))
 		return NODE_NONE; /* its node died since it answered */
-	if (rec->stance == MIG_RUNS)
+	if (rec->stance == MIG_RUNS || rec->stance == MIG_LOST)
 		return rec->site;
 	if (rec->stance == MIG_FROZEN && auth_asked(a, rec->peer))
 		return rec->site;

@@ -16,7 +16,9 @@
  *	FROZEN  it goes back to that source - if its target has answered the fence
  *		without having it (it never will); dead, if the target is dead, since
  *		it may have executed there
+ *	LOST    it is the target's, who may have loaded it and not know yet that it won
  *	ENDED, or nobody: dead
+ * What has ended at a node and is not told to all yet still RUNS there.
  *
  * Invariants:
  *	A1  an epoch never gets smaller, and never changes hands without growing

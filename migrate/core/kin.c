@@ -20,6 +20,7 @@ struct plan {
 	struct kin_step *steps;
 	uint32_t max;
 	uint32_t count;
+	gpid pid; /* who arrives: held by its builder, so it may bear */
 	gpid *bad;
 };
 
@@ -195,6 +196,10 @@ static enum kin_birth plan_birth(const struct plan *p, const struct kin_task *k)
 
 	if (!plan_parent_there(p, k))
 		return BIRTH_WAIT;
+	/* A guest is not injected; one that is about to be a stub here may bear later. */
+	if (parent &&
+	    ((parent->kind == KIN_HERE && parent->pid != p->pid) || parent->kind == KIN_ZOMBIE))
+		return BIRTH_NEVER;
 	if (kin_is_leader(k))
 		return BIRTH_NOW;
 	if (!parent)
@@ -408,7 +413,7 @@ static int plan_groups(struct plan *p)
 int kin_plan_arrive(struct kin_task *t, uint32_t n, gpid pid, struct kin_step *steps, uint32_t max,
 		    gpid *bad)
 {
-	struct plan p = { .t = t, .n = n, .steps = steps, .max = max, .bad = bad };
+	struct plan p = { .t = t, .n = n, .steps = steps, .max = max, .pid = pid, .bad = bad };
 	struct kin_task *me = kin_find(t, n, pid);
 	uint32_t was;
 	int r;

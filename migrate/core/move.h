@@ -97,6 +97,7 @@ struct mig_msg {
 enum mig_stance {
 	MIG_FREE = 0, /* no claim to it: say nothing */
 	MIG_FROZEN,   /* source, image may have left for @peer, outcome unknown */
+	MIG_LOST,     /* source that has read, or heard, that @peer won; @peer may not know yet */
 	MIG_RUNS,     /* executes here, or nobody else can have it */
 	MIG_ENDED,    /* won here and has ended: no older copy may run */
 };
@@ -105,7 +106,7 @@ struct mig_stand {
 	gpid pid;
 	enum mig_stance stance;
 	uint64_t move; /* 0: none */
-	node_id peer;  /* FROZEN: the target */
+	node_id peer;  /* FROZEN, LOST: the target */
 };
 
 enum mig_phase {

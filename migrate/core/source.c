@@ -483,7 +483,9 @@ struct mig_stand migrate_source_stand(const struct mig_source *s)
 		st.stance = MIG_FROZEN;
 		break;
 	case MIG_S_DRAINING:
-	case MIG_S_RELEASING:
+		st.stance = MUTANT("migrate.lost.untold") ? MIG_FREE : MIG_LOST;
+		break;
+	case MIG_S_RELEASING: /* the target has drained, so it knows; or it is dead */
 	case MIG_S_RELEASED:
 	case MIG_S_DONE:
 		st.stance = MIG_FREE;

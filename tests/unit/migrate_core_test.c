@@ -492,6 +492,21 @@ static void a_frozen_source_gets_it_back_if_its_target_stood_without_it(void **s
 	assert_int_equal(migrate_auth_find(&a, PID)->move, MOVE);
 }
 
+/* The source has read that its target won; the answer to the target itself was lost. */
+static void a_target_that_won_unknowingly_keeps_it_under_a_new_authority(void **state)
+{
+	struct mig_source s = source_in(MIG_S_DRAINING);
+	struct mig_stand lost = migrate_source_stand(&s);
+	struct mig_auth a = taken_over(3);
+
+	assert_int_equal(lost.stance, MIG_LOST);
+	stand(&a, SRC, &lost, 1);
+	stand(&a, AUTH, NULL, 0);
+	stand(&a, DST, NULL, 0);
+	assert_int_equal(migrate_auth_find(&a, PID)->site, DST);
+	assert_int_equal(migrate_auth_find(&a, PID)->move, MOVE);
+}
+
 /* It may have executed at the target, which is dead: an older copy must not run. */
 static void a_frozen_source_of_a_dead_target_is_dead(void **state)
 {
@@ -556,6 +571,7 @@ int main(void)
 		cmocka_unit_test(a_dead_node_takes_its_processes_along),
 		cmocka_unit_test(nothing_is_answered_until_everyone_has_stood),
 		cmocka_unit_test(a_frozen_source_gets_it_back_if_its_target_stood_without_it),
+		cmocka_unit_test(a_target_that_won_unknowingly_keeps_it_under_a_new_authority),
 		cmocka_unit_test(a_frozen_source_of_a_dead_target_is_dead),
 		cmocka_unit_test(a_fenced_authority_answers_no_more),
 		cmocka_unit_test(pids_of_other_blocks_are_a_faulty_peers),

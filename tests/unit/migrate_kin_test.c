@@ -167,6 +167,16 @@ static void a_zombie_that_never_led_cannot_be_joined(void **state)
 	assert_int_equal(arrive(t, 2, 10), -EXDEV);
 }
 
+/* An original that still serves its pages is no stub yet: who needs it as parent comes later. */
+static void a_guest_is_not_made_to_bear(void **state)
+{
+	struct kin_task t[] = { { 10, 1, 10, 10, KIN_HERE, 0, 0, 0 },
+				{ 20, 10, 10, 10, KIN_ELSEWHERE, 0, 0, 0 } };
+
+	assert_int_equal(arrive(t, 2, 20), -EXDEV);
+	assert_int_equal(arrive(t, 2, 10), 3);
+}
+
 static void kin_in_a_circle_is_a_lying_peer(void **state)
 {
 	struct kin_task t[] = { { 10, 20, 10, 10, KIN_ELSEWHERE, 0, 0, 0 },
@@ -218,6 +228,7 @@ int main(void)
 		cmocka_unit_test(a_number_that_a_group_still_uses_cannot_be_given),
 		cmocka_unit_test(half_made_stubs_are_put_right),
 		cmocka_unit_test(a_zombie_that_never_led_cannot_be_joined),
+		cmocka_unit_test(a_guest_is_not_made_to_bear),
 		cmocka_unit_test(kin_in_a_circle_is_a_lying_peer),
 		cmocka_unit_test(a_long_line_needs_room),
 		cmocka_unit_test(stubs_go_children_first_when_nothing_below_needs_them),
