@@ -166,6 +166,8 @@ static void segments_drop(struct naming_replica *r)
 	while (n + 1 < r->segment_count && r->segments[n].index_max < r->log_first &&
 	       r->segments[n].index_max <= r->snap.index)
 		r->ops->remove_segment(r->arg, r->segments[n++].number);
+	if (n == 0)
+		return;
 	memmove(r->segments, r->segments + n, (r->segment_count - n) * sizeof(*r->segments));
 	r->segment_count -= n;
 }

@@ -192,6 +192,10 @@ static bool append_ok(const struct naming_replica *r, const struct wire_msg *m)
 	if ((m->raft.index == 0) != (term == 0) || term > m->raft.term ||
 	    m->raft.index > UINT64_MAX / 2)
 		return false;
+	/* The library takes entries from index 1 on for new ones when its own are dropped behind
+	 * a snapshot: a message that was delayed for long must not get there. */
+	if (m->raft.index == 0 && r->log_first > 1)
+		return false;
 	for (size_t i = 0; i < m->entry_count; i++) {
 		const struct wire_entry *e = &m->entries[i];
 
