@@ -20,6 +20,7 @@
 #include "rpc/rpc.h"
 
 #define FDS_QUEUE_MAX 64
+#define READ_BYTES    (128u << 10)
 #define QUEUE_SOFT    (1u << 20) /* unsent bytes at which streams wait */
 
 /* ---- pipes: ordered bytes to one peer ---- */
@@ -90,6 +91,9 @@ struct rpc {
 	uint64_t rekey_records;     /* AEAD_REKEY_RECORDS; tests make it small */
 	struct rpc_fabric *fabric;
 	struct rpc_stats stats;
+	/* For all connections: what is left unfinished is copied out. */
+	uint8_t *read_buf;  /* READ_BYTES, of sockets */
+	uint8_t *plain_buf; /* RECORD_MAX, a record that came in pieces */
 };
 
 struct rpc_method *rpc_method_find(struct rpc *r, uint32_t method);

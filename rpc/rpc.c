@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "rpc/aead.h"
 #include "rpc/priv.h"
+#include "rpc/seal.h"
 
 #define SWEEP_NS (60 * NS_PER_S)
 
@@ -199,9 +200,16 @@ int rpc_new(struct rpc **out, struct loop *l, const struct rpc_limits *limits)
 
 	if (!r)
 		return -ENOMEM;
-	if (getrandom(seed, sizeof(seed), 0) != sizeof(seed)) {
+	r->read_buf = malloc(READ_BYTES);
+	r->plain_buf = malloc(RECORD_MAX);
+	if (!r->read_buf || !r->plain_buf ||
+	    getrandom(seed, sizeof(seed), 0) != (ssize_t)sizeof(seed)) {
+		int err = r->read_buf && r->plain_buf ? -ENXIO : -ENOMEM;
+
+		free(r->read_buf);
+		free(r->plain_buf);
 		free(r);
-		return -ENXIO;
+		return err;
 	}
 	r->loop = l;
 	r->life = seed[0] | 1;
@@ -234,6 +242,8 @@ void rpc_free(struct rpc *r)
 		scope_free(list_front(&r->scopes, struct rpc_scope_box, link));
 	loop_hook_del(r->loop, &r->hook);
 	loop_timer_clear(r->loop, &r->sweep);
+	free(r->read_buf);
+	free(r->plain_buf);
 	free(r->methods);
 	free(r);
 }

@@ -10,8 +10,6 @@
 
 #define BATCH (16 * RECORD_MAX) /* sealed before the pipe is asked again */
 
-static __thread uint8_t plain_buf[RECORD_MAX];
-
 int seal_record(struct rpc_seal *s, const void *plain, size_t len)
 {
 	struct buf *w = &s->conn->wire;
@@ -103,7 +101,7 @@ static ssize_t fill_packet(struct rpc_seal *s, const uint8_t *bytes, size_t len)
 			int err;
 
 			s->have = 0;
-			err = on_packet(s, s->packet, want, plain_buf);
+			err = on_packet(s, s->packet, want, s->conn->rpc->plain_buf);
 			return err < 0 ? err : (ssize_t)used;
 		}
 	}

@@ -11,9 +11,8 @@
 #include "base/check.h"
 #include "rpc/priv.h"
 
-#define READ_BYTES (128u << 10)
-#define READS_MAX  8   /* of one turn: others get their turn in between */
-#define SCM_FDS    253 /* SCM_MAX_FD of the kernel: never truncated */
+#define READS_MAX 8   /* of one turn: others get their turn in between */
+#define SCM_FDS   253 /* SCM_MAX_FD of the kernel: never truncated */
 
 struct sock {
 	struct rpc_pipe pipe;
@@ -24,9 +23,6 @@ struct sock {
 	bool paused;
 	bool *gone; /* set if we are freed while a callback runs */
 };
-
-/* One buffer for all: what is left unfinished is copied out of it. One loop thread owns it. */
-static __thread uint8_t read_buf[READ_BYTES];
 
 static int set_events(struct sock *s)
 {
@@ -103,13 +99,14 @@ static ssize_t receive(struct sock *s, int *fds, unsigned *fd_count)
 		struct cmsghdr align;
 		char space[CMSG_SPACE(SCM_FDS * sizeof(int))];
 	} control;
-	struct iovec iov = { .iov_base = read_buf, .iov_len = sizeof(read_buf) };
+	uint8_t *buf = s->pipe.conn->rpc->read_buf;
+	struct iovec iov = { .iov_base = buf, .iov_len = READ_BYTES };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 	ssize_t n;
 
 	*fd_count = 0;
 	if (!s->local) {
-		n = recv(s->fd, read_buf, sizeof(read_buf), MSG_DONTWAIT);
+		n = recv(s->fd, buf, READ_BYTES, MSG_DONTWAIT);
 		return n < 0 ? -errno : n;
 	}
 	msg.msg_control = control.space;
@@ -145,12 +142,12 @@ static void read_some(struct sock *s)
 			(void)set_events(s);
 			break;
 		}
-		rpc_pipe_bytes(c, read_buf, (size_t)n, fds, fd_count);
+		rpc_pipe_bytes(c, c->rpc->read_buf, (size_t)n, fds, fd_count);
 		if (gone)
 			return;
 		if (c->lost != 0)
 			break;
-		if ((size_t)n < sizeof(read_buf) && !s->local)
+		if ((size_t)n < READ_BYTES && !s->local)
 			break; /* the rest, if any, is told by the next turn */
 		if (s->local)
 			break;
