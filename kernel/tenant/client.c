@@ -265,14 +265,15 @@ int init_connect(int run_dir, enum init_role role, int *pidfd)
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
 	struct init_msg m = { .op = INIT_HELLO, .arg = { role } };
 	cleanup_close int s = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	int r;
+	int r = 0;
 
 	if (s < 0)
 		return -errno;
 	(void)snprintf(a.sun_path, sizeof(a.sun_path), "/proc/self/fd/%d/init.sock", run_dir);
 	if (connect(s, (struct sockaddr *)&a, sizeof(a)) < 0)
 		return -errno;
-	r = init_call(s, &m, NULL, 0, NULL, 0, pidfd, NULL, 5000);
+	if (role != 0)
+		r = init_call(s, &m, NULL, 0, NULL, 0, pidfd, NULL, 5000);
 	if (r < 0)
 		return r;
 	return take_fd(&s);

@@ -60,7 +60,10 @@ must_check int init_spawn_pack(void *out, size_t size, const struct init_spawn *
 must_check int init_spawn_unpack(const void *payload, size_t len, struct init_spawn *head,
 				 char **argv, char **envp, size_t max, char **cwd);
 
-/* Connects to the socket init.sock in directory @run_dir and says HELLO. Returns the connection. */
+/*
+ * Connects to the socket init.sock in directory @run_dir and says HELLO; with role 0 it does not,
+ * which tells whether somebody listens and disturbs nobody. Returns the connection.
+ */
 must_check int init_connect(int run_dir, enum init_role role, int *pidfd);
 
 #endif

@@ -10,10 +10,12 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "base/fault.h"
 #include "kernel/tenant/root.h"
 
 #define FDS_MAX 64
@@ -134,19 +136,28 @@ static int write_map(pid_t pid, const char *file, uint32_t base)
 	return write(fd, text, (size_t)n) == n ? 0 : -errno;
 }
 
-/* A user namespace is made by whoever enters it first; that one only waits to be killed. */
+/* Enters a new user namespace only to be killed; also by its maker's death. */
+static noreturn_fn void hold_namespace(pid_t maker)
+{
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	while (getppid() == maker)
+		(void)pause();
+	_exit(0);
+}
+
+/* A user namespace is made by whoever enters it first. */
 int userns_new(uint32_t base, char why[TENANT_WHY_MAX])
 {
+	pid_t maker = getpid();
 	pid_t pid = (pid_t)syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0);
 	char path[48];
 	int fd, r;
 
 	if (pid < 0)
 		return root_fail(why, -errno, "cannot make a user namespace");
-	if (pid == 0) {
-		for (;;)
-			(void)pause();
-	}
+	if (pid == 0)
+		hold_namespace(maker);
+	FAULT("tenant.start.userns");
 	(void)snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	r = fd < 0 ? -errno : 0;

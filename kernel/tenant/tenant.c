@@ -223,6 +223,10 @@ static int birth_prepare(struct birth *b, int run_dir, char why[TENANT_WHY_MAX])
 	const struct tenant_cfg *cfg = b->cfg;
 	int r;
 
+	/* First, as what is open now is open in its holder too, for a moment after our death. */
+	b->userns = userns_new(cfg->id_base, why);
+	if (b->userns < 0)
+		return b->userns;
 	b->program = open(cfg->init_path, O_RDONLY | O_CLOEXEC);
 	if (b->program < 0)
 		return root_fail(why, -errno, "cannot open %s", cfg->init_path);
@@ -238,9 +242,6 @@ static int birth_prepare(struct birth *b, int run_dir, char why[TENANT_WHY_MAX])
 	r = open_groups(b, why);
 	if (r < 0)
 		return r;
-	b->userns = userns_new(cfg->id_base, why);
-	if (b->userns < 0)
-		return b->userns;
 	return root_plan_tenant(&b->plan, cfg, b->userns, why);
 }
 
@@ -457,29 +458,31 @@ static int say_hello(struct tenant *t, char why[TENANT_WHY_MAX])
 	return r < 0 ? root_fail(why, r, "pando-init of %s does not answer", t->name) : 0;
 }
 
-int tenant_start(const struct tenant_cfg *cfg, struct tenant **out, char why[TENANT_WHY_MAX])
+static bool nobody_there(int error)
 {
-	struct tenant *t = NULL;
-	struct birth *b = NULL;
-	char ignored[TENANT_WHY_MAX];
-	int r;
+	return error == -ENOENT || error == -ECONNREFUSED || error == -EPIPE ||
+	       error == -ECONNRESET;
+}
 
-	why[0] = 0;
-	r = check_cfg(cfg, why);
-	if (r < 0)
-		return r;
-	r = tenant_adopt(cfg, &t, ignored);
-	if (r == 0) {
-		tenant_free(t);
-		return root_fail(why, -EEXIST, "cannot start %s: it runs", cfg->name);
+/* A world that runs is not touched; what is left of a dead one is cleared away. */
+static int make_way(struct tenant *t, char why[TENANT_WHY_MAX])
+{
+	int s = init_connect(t->run_dir, 0, NULL);
+
+	if (s >= 0) {
+		(void)close(s);
+		return root_fail(why, -EEXIST, "cannot start %s: it runs", t->name);
 	}
-	t = tenant_new(cfg);
-	b = birth_new(cfg);
-	r = t == NULL || b == NULL ? root_fail(why, -ENOMEM, "cannot start %s", cfg->name) : 0;
-	if (r == 0)
-		r = t->run_dir = open_run_dir(cfg, why);
-	if (r >= 0)
-		r = groups_make(cfg, why);
+	if (!nobody_there(s))
+		return root_fail(why, s, "cannot reach pando-init of %s", t->name);
+	return groups_clear(t->cgroups, t->cgroup, why);
+}
+
+/* Everything from here on is taken back by tenant_stop(). */
+static int start_world(struct tenant *t, struct birth *b, char why[TENANT_WHY_MAX])
+{
+	int r = groups_make(b->cfg, why);
+
 	FAULT("tenant.start.groups");
 	if (r == 0)
 		r = birth_prepare(b, t->run_dir, why);
@@ -493,20 +496,37 @@ int tenant_start(const struct tenant_cfg *cfg, struct tenant **out, char why[TEN
 		r = say_hello(t, why);
 	}
 	FAULT("tenant.start.born");
-	if (b != NULL)
-		birth_fini(b);
-	if (r == 0) {
-		*out = t;
-		return 0;
-	}
-	if (t != NULL && t->run_dir >= 0) {
-		int left = tenant_stop(t, ignored);
+	return r;
+}
 
-		if (left < 0) /* the next start clears it */
-			tenant_free(t);
-	} else if (t != NULL) {
+int tenant_start(const struct tenant_cfg *cfg, struct tenant **out, char why[TENANT_WHY_MAX])
+{
+	struct tenant *t;
+	struct birth *b;
+	char ignored[TENANT_WHY_MAX];
+	int r;
+
+	why[0] = 0;
+	r = check_cfg(cfg, why);
+	if (r < 0)
+		return r;
+	t = tenant_new(cfg);
+	if (t == NULL)
+		return root_fail(why, -ENOMEM, "cannot start %s", cfg->name);
+	r = t->run_dir = open_run_dir(cfg, why);
+	if (r >= 0)
+		r = make_way(t, why);
+	b = r < 0 ? NULL : birth_new(cfg);
+	if (b == NULL) {
 		tenant_free(t);
+		return r < 0 ? r : root_fail(why, -ENOMEM, "cannot start %s", cfg->name);
 	}
+	r = start_world(t, b, why);
+	birth_fini(b);
+	if (r == 0)
+		*out = t;
+	else if (tenant_stop(t, ignored) < 0)
+		tenant_free(t); /* the next start clears it */
 	return r;
 }
 
@@ -547,7 +567,7 @@ int tenant_adopt(const struct tenant_cfg *cfg, struct tenant **out, char why[TEN
 		*out = t;
 		return 0;
 	}
-	if (r == -ENOENT || r == -ECONNREFUSED || r == -EPIPE || r == -ECONNRESET) {
+	if (nobody_there(r)) {
 		/* Nobody is there: what a dead one left must not be in the way of the next. */
 		r = t->run_dir < 0 ? r : groups_clear(t->cgroups, t->cgroup, why);
 		if (r == 0)
