@@ -16,6 +16,7 @@
 #include "base/fault.h"
 
 #define CALL_MS         10000 /* for one injected call; a big munmap takes long */
+#define ASLEEP_MS       3     /* by then a call that sleeps does */
 #define STOP_EVENT(st)  ((unsigned)(st) >> 16)
 #define SYSCALL_STOP    (SIGTRAP | 0x80)
 #define GATE_BYTES      16 /* at the end of the vdso; 11 of code */
@@ -23,8 +24,13 @@
 #define GATE_CODE_BYTES 11
 #define ALL_MASKED      (~UINT64_C(0))
 
+/* What the kernel says to itself in %rax, seen by tracers only. */
+#define ERESTARTNOHAND 514
+
 #define X86_FLAG_TRAP      0x100
 #define X86_FLAG_DIRECTION 0x400
+
+#define EPOLL_PWAIT2 441
 
 static const uint8_t gate_code[GATE_BYTES] = {
 	0x0f,
@@ -284,6 +290,50 @@ static void regs_into_gate(struct user_regs_struct *r, uint64_t rip)
 	r->eflags &= ~(uint64_t)(X86_FLAG_TRAP | X86_FLAG_DIRECTION);
 }
 
+/*
+ * Calls that answer a stop with EINTR although no handler ran (signal(7)). With
+ * ERESTARTNOHAND the kernel itself decides, when the thread goes on: EINTR if a
+ * handler runs, else the call is made again.
+ */
+static void restart_if_unhandled(struct user_regs_struct *r)
+{
+	static const uint16_t calls[] = { SYS_read,         SYS_recvfrom,   SYS_recvmsg,
+					  SYS_accept,       SYS_accept4,    SYS_semop,
+					  SYS_semtimedop,   SYS_epoll_wait, SYS_epoll_pwait,
+					  SYS_io_getevents, EPOLL_PWAIT2,   SYS_rt_sigtimedwait };
+
+	if ((int64_t)r->rax != -EINTR)
+		return;
+	for (unsigned i = 0; i < ARRAY_LEN(calls); i++)
+		if (r->orig_rax == calls[i])
+			r->rax = (uint64_t)-ERESTARTNOHAND;
+}
+
+/*
+ * Within a restartable sequence: abort it, as a preemption would. Running in the
+ * gate would end the sequence unseen. (struct rseq_cs of linux/rseq.h)
+ */
+static int abort_rseq(struct gate *g, struct user_regs_struct *regs)
+{
+	struct {
+		uint32_t version, flags;
+		uint64_t start, post_commit, abort;
+	} cs;
+	struct tracee_rseq rseq;
+	uint64_t at = 0;
+	int r = tracee_get_rseq(g->t, &rseq);
+
+	if (r < 0 || rseq.addr == 0)
+		return r;
+	/* A guest may register what is not there: the kernel will tell it so. */
+	if (tracee_read(g->t->tid, rseq.addr + 8, &at, sizeof(at)) < 0 || at == 0 ||
+	    tracee_read(g->t->tid, at, &cs, sizeof(cs)) < 0)
+		return 0;
+	if (regs->rip - cs.start < cs.post_commit)
+		regs->rip = cs.abort;
+	return 0;
+}
+
 static int slot_fill(struct gate *g, enum gate_role role)
 {
 	struct gate_slot *s = g->slot;
@@ -300,6 +350,10 @@ static int slot_fill(struct gate *g, enum gate_role role)
 		s->regs.rax = 0;
 		s->regs.orig_rax = ALL_MASKED;
 	}
+	restart_if_unhandled(&s->regs);
+	r = abort_rseq(g, &s->regs);
+	if (r < 0)
+		return r;
 	s->pid = g->pid;
 	s->ns_tid = g->t->ns_tid;
 	s->area = 0;
@@ -529,7 +583,7 @@ int gate_area(struct gate *g, uint64_t at, size_t len)
 	int64_t ret;
 	int r;
 
-	CHECK(gate_area_code_end - gate_area_code <= GATE_AREA_DATA);
+	CHECK(gate_area_code_end - gate_area_code <= GATE_AREA_DATA - GATE_BYTES);
 	CHECK(g->slot->area == 0);
 	g->slot->area_len = len;
 	g->slot->area = at;
@@ -543,7 +597,11 @@ int gate_area(struct gate *g, uint64_t at, size_t len)
 		return r;
 	}
 	FAULT("gate.area.mapped");
-	return tracee_write(g->t->tid, at, gate_area_code,
+	/* A gate of its own comes first: the one in the vdso may go. */
+	r = tracee_write(g->t->tid, at, gate_code, sizeof(gate_code));
+	if (r < 0)
+		return r;
+	return tracee_write(g->t->tid, at + GATE_BYTES, gate_area_code,
 			    (size_t)(gate_area_code_end - gate_area_code));
 }
 
@@ -616,7 +674,7 @@ static int table_by_blob(struct gate *g, struct stub_call *calls, unsigned n, ui
 	if (r < 0)
 		return r;
 	FAULT("gate.table.written");
-	regs_into_gate(&regs, g->slot->area);
+	regs_into_gate(&regs, g->slot->area + GATE_BYTES);
 	regs.rbx = at;
 	regs.rbp = n;
 	r = run_to_magic(g, &regs);
@@ -662,17 +720,54 @@ int gate_fd_install(struct gate *g, int fd, int guest_fd, bool cloexec)
 	return r < 0 ? r : left;
 }
 
-int gate_rehome(struct gate *g, uint64_t vdso_end)
+static int stand_in_gate(struct gate *g)
 {
 	struct user_regs_struct regs;
-	int r = gate_put_code(g, vdso_end);
+	int r = tracee_get_regs(g->t, &regs);
 
-	if (r == 0)
-		r = tracee_get_regs(g->t, &regs);
 	if (r < 0)
 		return r;
 	regs_into_gate(&regs, g->slot->gate + GATE_LOOP);
 	return tracee_set_regs(g->t, &regs);
+}
+
+int gate_rehome_area(struct gate *g)
+{
+	CHECK(g->slot->area != 0);
+	g->slot->gate = g->slot->area;
+	return stand_in_gate(g);
+}
+
+int gate_rehome(struct gate *g, uint64_t vdso_end)
+{
+	int r = gate_put_code(g, vdso_end);
+
+	return r < 0 ? r : stand_in_gate(g);
+}
+
+int gate_call_restartable(struct gate *g, int64_t *ret, int64_t nr, const uint64_t arg[6])
+{
+	struct __ptrace_syscall_info info;
+	int r = set_call(g, nr, arg);
+
+	if (r == 0)
+		r = run_to(g, PTRACE_SYSCALL_INFO_ENTRY, &info);
+	if (r < 0)
+		return r;
+	/* An interrupt at once would break off the filter's question, not the sleep. */
+	r = tracee_run(g->t, PTRACE_SYSCALL, ASLEEP_MS);
+	if (r == -EBUSY) {
+		if (ptrace(PTRACE_INTERRUPT, g->t->tid, NULL, NULL) < 0)
+			return -errno;
+		r = tracee_wait(g->t, CALL_MS);
+	}
+	if (r < 0)
+		return r == -ECHILD ? -ESRCH : r;
+	if (WSTOPSIG(r) != SYSCALL_STOP ||
+	    ptrace(PTRACE_GET_SYSCALL_INFO, g->t->tid, (void *)sizeof(info), &info) < 0)
+		return -EFAULT;
+	*ret = info.exit.rval;
+	return to_signal_stop(g);
 }
 
 /* ---- exec ---- */

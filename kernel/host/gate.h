@@ -36,7 +36,7 @@
 #include "kernel/host/ptrace.h"
 #include "kernel/stub/stub.h"
 
-/* What a successor has to know. Fixed layout, in a memfd that the store keeps (INIT_KEY_GATES). */
+/* What a successor has to know. Fixed layout, in a memfd that the store keeps (GATE_KEY). */
 struct gate_slot {
 	_Atomic int32_t tid; /* the node's; 0: free. Written last when a slot is filled */
 	int32_t pid;         /* thread group */
@@ -60,6 +60,7 @@ enum gate_role {
 	GATE_READY, /* built, not yet committed; ask the authority: give registers, or the stub */
 };
 
+#define GATE_KEY   "gates" /* of the store */
 #define GATE_SLOTS 4096
 
 struct gate_memory {
@@ -143,7 +144,7 @@ must_check int gate_call(struct gate *g, int64_t *ret, int64_t nr, const uint64_
  * Maps @len bytes (code, then GATE_AREA_DATA: whatever the caller likes) in the
  * guest at the free address @at. gate_hole() finds one.
  */
-#define GATE_AREA_DATA 64
+#define GATE_AREA_DATA 128
 must_check int gate_hole(int proc, pid_t pid, size_t len, uint64_t *at);
 must_check int gate_area(struct gate *g, uint64_t at, size_t len);
 must_check int gate_area_drop(struct gate *g);
@@ -154,8 +155,20 @@ must_check int gate_table(struct gate *g, struct stub_call *calls, unsigned n, u
 /* Puts our descriptor @fd into the guest as @guest_fd. -ENOTSUP: without a filter. */
 must_check int gate_fd_install(struct gate *g, int fd, int guest_fd, bool cloexec);
 
-/* The gate moves to another vdso of the same process (a restored one). */
+/*
+ * The gate moves, so that the vdso it was in may go: into the area, and later
+ * into another vdso of the same process (a restored one).
+ */
+must_check int gate_rehome_area(struct gate *g);
 must_check int gate_rehome(struct gate *g, uint64_t vdso_end);
+
+/*
+ * Makes a call that sleeps (nanosleep, poll, futex) and breaks it off, so that
+ * the kernel notes how to go on with it. @ret: -516 (ERESTART_RESTARTBLOCK): it
+ * did; else the call was over at once. Ends at a stop where registers may say so.
+ */
+must_check int gate_call_restartable(struct gate *g, int64_t *ret, int64_t nr,
+				     const uint64_t arg[6]);
 
 /*
  * The parked leader executes @path (the stub): all other threads of the set end

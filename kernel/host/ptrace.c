@@ -18,6 +18,7 @@
 
 #define WATCHDOG_SIGNAL (SIGRTMIN + 7)
 #define STOP_EVENT(st)  ((unsigned)(st) >> 16)
+#define AGAIN_MS        50
 #define XSTATE_MAX      65536
 #define THREADS_MAX     32768
 
@@ -212,28 +213,6 @@ static int seize_new(struct tracee_set *set, int proc)
 	return r < 0 ? r : fresh;
 }
 
-/* Until it stands still for us. A signal that is being delivered goes its way first. */
-static int await_first_stop(struct tracee *t, unsigned timeout_ms)
-{
-	int status, r;
-
-	for (;;) {
-		r = wait_stop(t->tid, &status, timeout_ms);
-		if (r < 0)
-			return r;
-		t->stop = status;
-		if (!WIFSTOPPED(status))
-			return -ECHILD;
-		if (!is_signal_stop(status))
-			return 0;
-		/* Any stop has used up the interrupt. */
-		(void)ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL);
-		r = resume(t->tid, PTRACE_CONT, WSTOPSIG(status));
-		if (r < 0)
-			return r;
-	}
-}
-
 static bool is_group_stop(int status)
 {
 	return STOP_EVENT(status) == PTRACE_EVENT_STOP && WSTOPSIG(status) != SIGTRAP;
@@ -246,28 +225,76 @@ static void set_remove(struct tracee_set *set, unsigned i)
 	set->count--;
 }
 
+static struct tracee *set_find(struct tracee_set *set, pid_t tid)
+{
+	for (unsigned i = 0; i < set->count; i++)
+		if (set->threads[i].tid == tid)
+			return &set->threads[i];
+	return NULL;
+}
+
+/* Takes one stop of @t. Returns whether it is settled: it stands still for us, or has ended. */
+static bool settle(struct tracee *t, int status)
+{
+	t->stop = status;
+	if (!WIFSTOPPED(status) || !is_signal_stop(status))
+		return true;
+	/* A signal that is being delivered goes its way first; it has used up the interrupt. */
+	t->stop = 0;
+	(void)ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL);
+	(void)resume(t->tid, PTRACE_CONT, WSTOPSIG(status));
+	return false;
+}
+
+/* An exec that was on its way when we came forgets that it is to stop (seen on 6.18). */
+static void interrupt_again(const struct tracee_set *set, unsigned first)
+{
+	for (unsigned i = first; i < set->count; i++)
+		if (set->threads[i].stop == 0)
+			(void)ptrace(PTRACE_INTERRUPT, set->threads[i].tid, NULL, NULL);
+}
+
+/*
+ * Waits for whichever comes first: one may be in the middle of an exec that waits
+ * for the others to be reaped, by us.
+ */
 static int await_from(struct tracee_set *set, unsigned first, unsigned timeout_ms,
 		      tracee_nudge_fn nudge, void *arg)
 {
-	unsigned i = first;
+	unsigned left = set->count - first, waited_ms = 0;
+	int status;
 
 	for (unsigned n = first; nudge && n < set->count; n++)
 		nudge(arg, set->threads[n].tid);
+	while (left > 0) {
+		int tid = wait_stop(-1, &status, AGAIN_MS);
+		struct tracee *t;
 
-	while (i < set->count) {
-		struct tracee *t = &set->threads[i];
-		int r = await_first_stop(t, timeout_ms);
-
-		if (r == -ECHILD || r == -ESRCH) {
-			if (t->tid == set->pid)
-				return -ESRCH;
-			set_remove(set, i);
+		if (tid == -EBUSY && (waited_ms += AGAIN_MS) < timeout_ms) {
+			interrupt_again(set, first);
 			continue;
 		}
-		if (r < 0)
-			return r;
-		set->group_stopped |= is_group_stop(t->stop);
-		i++;
+
+		if (tid == -ESRCH)
+			break; /* nobody is left */
+		if (tid < 0)
+			return tid;
+		t = set_find(set, tid);
+		if (t && t->stop == 0 && settle(t, status))
+			left--;
+		else if (t && !WIFSTOPPED(status))
+			t->stop = status;
+	}
+	for (unsigned i = set->count; i-- > 0;) {
+		struct tracee *t = &set->threads[i];
+
+		if (WIFSTOPPED(t->stop)) {
+			set->group_stopped |= is_group_stop(t->stop);
+			continue;
+		}
+		if (t->tid == set->pid)
+			return -ESRCH;
+		set_remove(set, i);
 	}
 	return 0;
 }

@@ -82,12 +82,20 @@ struct image_hooks {
 	int (*fd_take)(void *arg, pid_t pid, const struct image_fd *fd, struct buf *cookie);
 	/* Build: an open descriptor (of the caller's process) for what fd_take took there. */
 	int (*fd_make)(void *arg, const struct image_fd *fd, const void *cookie, size_t len);
+	/*
+	 * Dump: when (CLOCK_MONOTONIC, ns) did @tid begin the nanosleep, poll or futex call it is
+	 * in? -ENOENT: unknown; then it may sleep longer than it wanted. Known to who is notified.
+	 */
+	int (*sleep_since)(void *arg, pid_t tid, uint64_t *since_ns);
+	/* Build: the same of a thread @tid of the target, for its next move. May be NULL. */
+	void (*sleep_note)(void *arg, pid_t tid, uint64_t since_ns);
 };
 
 struct image_env {
 	int proc;                 /* directory descriptor of the node's procfs */
 	struct gate_slots *slots; /* of this guest kernel */
 	const char *stub_path;    /* the stub as the guest sees it */
+	unsigned filters;         /* seccomp filters every guest has; more are its own */
 	const struct image_hooks *hooks;
 	void *arg;
 };

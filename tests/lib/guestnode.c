@@ -21,6 +21,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "base/clock.h"
+
 #define HELD_MAX 64
 #define IDS      65536
 #define ID_BASE  1000000
@@ -40,6 +42,7 @@ struct guestnode_shared {
 	struct seccomp_notif inflight;
 	struct held held[HELD_MAX];
 	struct held answer_next[HELD_MAX]; /* tid: its next magic call is answered at once */
+	struct held sleeper[HELD_MAX];     /* id: when its sleep began, ns */
 };
 
 /* ---- messages to init: one datagram, descriptors along ---- */
@@ -126,6 +129,9 @@ static int install_filter(void)
 		NOTIFY(SYS_clone3),
 		NOTIFY(SYS_setitimer),
 		NOTIFY(SYS_prctl),
+		NOTIFY(SYS_nanosleep),
+		NOTIFY(SYS_clock_nanosleep),
+		NOTIFY(SYS_poll),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
 	struct sock_fprog prog = { ARRAY_LEN(code), code };
@@ -213,7 +219,8 @@ static void init_main(int sock)
 		struct pollfd p = { sock, POLLIN, 0 };
 		struct ctl e = { .op = CTL_EXIT };
 
-		(void)poll(&p, 1, 20);
+		/* ppoll: unlike poll it is not notified */
+		(void)ppoll(&p, 1, &(struct timespec){ 0, 20000000 }, NULL);
 		while ((e.pid = waitpid(-1, &e.status, WNOHANG)) > 0)
 			(void)ctl_send(sock, &e, NULL, 0, false);
 		if (p.revents)
@@ -260,6 +267,8 @@ static void node_main(int sync, int sock, const char *dir, const char *stub, int
 	if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0 || setgroups(0, NULL) < 0 ||
 	    unshare(CLONE_NEWNS | CLONE_NEWPID) < 0)
 		_exit(101);
+	/* A change of ids has cleared it. */
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	init = fork();
 	if (init == 0) {
 		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -329,7 +338,6 @@ int guestnode_up(struct guestnode *n, const char *dir, const char *stub_binary)
 	if (holder == 0) {
 		(void)close(sync[0]);
 		(void)close(sock[0]);
-		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 		node_main(sync[1], sock[1], dir, n->stub, stub_fd);
 	}
 	(void)close(sync[1]);
@@ -477,8 +485,34 @@ static void take_magic(const struct seccomp_notif *q)
 	(void)pthread_cond_broadcast(&kernel.changed);
 }
 
+void guestnode_sleep_note(struct guestnode *n, pid_t tid, uint64_t since_ns)
+{
+	struct held *h = held_find(n->sh->sleeper, tid);
+
+	if (!h)
+		h = held_find(n->sh->sleeper, 0);
+	if (!h)
+		h = &n->sh->sleeper[(unsigned)tid % HELD_MAX];
+	h->id = since_ns;
+	atomic_store(&h->tid, tid);
+}
+
+int guestnode_sleep_since(struct guestnode *n, pid_t tid, uint64_t *since_ns)
+{
+	struct held *h = held_find(n->sh->sleeper, tid);
+
+	if (!h)
+		return -ENOENT;
+	*since_ns = h->id;
+	return 0;
+}
+
 static void handle(const struct seccomp_notif *q)
 {
+	if ((q->data.nr == SYS_nanosleep || q->data.nr == SYS_clock_nanosleep ||
+	     q->data.nr == SYS_poll) &&
+	    !gate_slot_find(&kernel.n->slots, (pid_t)q->pid))
+		guestnode_sleep_note(kernel.n, (pid_t)q->pid, clock_mono_ns());
 	(void)pthread_mutex_lock(&kernel.lock);
 	if (q->data.nr == STUB_MAGIC)
 		take_magic(q);
@@ -492,8 +526,9 @@ static void *listener_main(void *arg)
 	struct guestnode *n = arg;
 	struct seccomp_notif *q = &n->sh->inflight;
 
-	if (q->id != 0)
-		handle(q); /* our predecessor died with it */
+	/* Our predecessor may have died with it, answered or not. */
+	if (q->id != 0 && ioctl(n->listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &q->id) == 0)
+		handle(q);
 	for (;;) {
 		memset(q, 0, sizeof(*q));
 		if (ioctl(n->listener, SECCOMP_IOCTL_NOTIF_RECV, q) < 0) {
@@ -590,10 +625,10 @@ static void kernel_main(struct guestnode *n, int (*fn)(struct guestnode *, void 
 	struct gate_magic magic = { magic_await, magic_addfd, magic_answer, n };
 	pthread_t t;
 
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (setns(n->userns_fd, CLONE_NEWUSER) < 0 || setresgid(0, 0, 0) < 0 ||
 	    setresuid(0, 0, 0) < 0)
 		_exit(99);
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	kernel.n = n;
 	n->slots.magic = &magic;
 	drop_stale(n);

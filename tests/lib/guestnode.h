@@ -53,6 +53,10 @@ int guestnode_run(struct guestnode *n, int (*fn)(struct guestnode *n, void *arg)
 pid_t guestnode_serve(struct guestnode *n);
 void guestnode_serve_end(pid_t kernel);
 
+/* When @tid began to sleep, as an incarnation was told. */
+int guestnode_sleep_since(struct guestnode *n, pid_t tid, uint64_t *since_ns);
+void guestnode_sleep_note(struct guestnode *n, pid_t tid, uint64_t since_ns);
+
 /* In an incarnation: has the stub @pid (as we see it) make calls. */
 int guestnode_stub_calls(struct guestnode *n, pid_t pid, struct stub_call *calls, unsigned count);
 
