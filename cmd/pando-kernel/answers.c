@@ -92,7 +92,8 @@ static void reply_list(struct world *w, struct rpc_call *call, const struct proc
 	uint64_t now_ns = boot_ns();
 
 	for (size_t i = 0; rows && ptr && i < l->n && list.n_processes < LIST_MAX; i++) {
-		if (only != 0 && l->v[i].t.gpid != only)
+		/* A stub executes nothing; who stands for it is listed where that is. */
+		if ((only != 0 && l->v[i].t.gpid != only) || stubs_find(w->stubs, l->v[i].t.gpid))
 			continue;
 		fill_row(&rows[i], w, &l->v[i], now_ns);
 		ptr[list.n_processes++] = &rows[i].p;
@@ -179,7 +180,8 @@ static void on_status(void *arg, struct rpc_conn *c, struct rpc_call *call, cons
 	s.tenant = w->tenant;
 	s.listening = notify_listening(w->notify);
 	if (proc_scan(&l, &w->view) == 0) {
-		s.processes = (uint32_t)l.n;
+		s.stubs = stubs_count(w->stubs);
+		s.processes = (uint32_t)l.n - MIN((uint32_t)l.n, s.stubs);
 		proc_list_fini(&l);
 	}
 	REPLY(call, status, &s);
@@ -290,6 +292,9 @@ static void on_nodes(void *arg, struct rpc_conn *c, struct rpc_call *call, const
 					   .memory_bytes = n->memory_bytes,
 					   .free_bytes = n->free_bytes };
 		(void)snprintf(to->name, sizeof(to->name), "%s", n->name);
+		to->has_key = n->key.len == sizeof(to->key);
+		if (to->has_key)
+			memcpy(to->key, n->key.data, sizeof(to->key));
 	}
 	answers_reply(call, q ? 0 : -EPROTO, NULL);
 	if (q)

@@ -8,57 +8,179 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/sysinfo.h>
 
+#include "base/check.h"
 #include "base/log.h"
 #include "cmd/pando-kernel/world.h"
 #include "kernel/host/mem.h"
 #include "kernel/kernel.h"
 #include "kernel/stub/stub.h"
+#include "kernel/sys/sys.h"
+
+#define UFFD_IOC_NEW _IO(0xAA, 0x00) /* linux/userfaultfd.h, which has its fences */
+#ifndef SYS_process_mrelease
+#define SYS_process_mrelease 448
+#endif
+
+/* The host does it, or refuses it, as for any process: what it acts on is on this node. */
+static enum notify_verdict run(struct world *w, struct init_slot *s)
+{
+	notify_set_run(s);
+	return NOTIFY_ANSWER;
+}
+
+static enum notify_verdict later(struct world *w, struct init_slot *s)
+{
+	return NOTIFY_LATER;
+}
+
+/* For what only the guest kernel itself may let a guest do, in a gate. */
+static enum notify_verdict refuse(struct world *w, struct init_slot *s)
+{
+	notify_set_errno(s, -EPERM);
+	return NOTIFY_ANSWER;
+}
+
+static enum notify_verdict on_prctl(struct world *w, struct init_slot *s)
+{
+	return (int)notify_call(s)->args[0] == PR_SET_MM ? refuse(w, s) : run(w, s);
+}
+
+static enum notify_verdict on_ioctl(struct world *w, struct init_slot *s)
+{
+	return (unsigned)notify_call(s)->args[1] == UFFD_IOC_NEW ? refuse(w, s) : run(w, s);
+}
+
+/* An exec goes to the loop only if its process has said where it wants to be. */
+static enum notify_verdict on_exec(struct world *w, struct init_slot *s)
+{
+	return place_wanted(w) ? NOTIFY_LATER : run(w, s);
+}
+
+typedef enum notify_verdict (*handler)(struct world *w, struct init_slot *s);
+
+static const struct {
+	int nr;
+	handler fn;
+} handlers[] = {
+	{ SYS_ioctl, on_ioctl },
+	{ SYS_connect, run },
+	{ SYS_bind, run },
+	{ SYS_listen, run },
+	{ SYS_execve, on_exec },
+	{ SYS_execveat, on_exec },
+	{ SYS_kill, run },
+	{ SYS_tkill, run },
+	{ SYS_tgkill, run },
+	{ SYS_rt_sigqueueinfo, run },
+	{ SYS_rt_tgsigqueueinfo, run },
+	{ SYS_pidfd_send_signal, run },
+	{ SYS_pidfd_open, run },
+	{ SYS_pidfd_getfd, run },
+	{ SYS_sysinfo, later },
+	{ SYS_ptrace, run },
+	{ SYS_setpgid, run },
+	{ SYS_setsid, run },
+	{ SYS_getpgid, run },
+	{ SYS_getsid, run },
+	{ SYS_getpriority, run },
+	{ SYS_setpriority, run },
+	{ SYS_prctl, on_prctl },
+	{ SYS_sched_setaffinity, run },
+	{ SYS_sched_getaffinity, run },
+	{ SYS_prlimit64, run },
+	{ SYS_process_vm_readv, run },
+	{ SYS_process_vm_writev, run },
+	{ SYS_process_madvise, run },
+	{ SYS_process_mrelease, run },
+	{ SYS_kcmp, run },
+	{ KERNEL_SYS_ON, later },
+	{ STUB_MAGIC, later },
+};
+
+#define DIRECT 512 /* numbers below are looked up by index */
+static handler by_number[DIRECT];
 
 static enum notify_verdict decide(void *arg, struct init_slot *s, bool again)
 {
-	switch (notify_call(s)->nr) {
-	case KERNEL_SYS_ON:
+	int nr = notify_call(s)->nr;
+
+	if (nr >= 0 && nr < DIRECT && by_number[nr])
+		return by_number[nr](arg, s);
+	if (nr == KERNEL_SYS_ON || nr == STUB_MAGIC)
 		return NOTIFY_LATER;
-	case STUB_MAGIC:
-		notify_set_errno(s, -ENOSYS);
-		return NOTIFY_ANSWER;
-	default:
-		notify_set_run(s);
-		return NOTIFY_ANSWER;
+	/* The filter and this program are of one build: it hands over nothing else. */
+	notify_set_errno(s, -ENOSYS);
+	return NOTIFY_ANSWER;
+}
+
+/* Every row of the table that the filter hands to us has its handler. */
+static void check_handlers(void)
+{
+	size_t n;
+	const struct sys_row *rows = sys_rows(&n);
+
+	for (size_t i = 0; i < ARRAY_LEN(handlers); i++)
+		if (handlers[i].nr < DIRECT)
+			by_number[handlers[i].nr] = handlers[i].fn;
+	for (size_t i = 0; i < n; i++) {
+		bool ours = rows[i].verdict == SYS_KERNEL;
+
+		for (unsigned j = 0; j < rows[i].when_count; j++)
+			ours |= sys_whens(&(size_t){ 0 })[rows[i].when_first + j].verdict ==
+				SYS_KERNEL;
+		CHECK(!ours || rows[i].nr >= DIRECT || by_number[rows[i].nr]);
 	}
 }
 
-static const struct world_node *find_node(const struct world *w, const char *name)
+/* The machine as a guest may see it: the sum of its nodes. What pandod has not told yet is this
+ * node's. */
+static void on_sysinfo(struct world *w, struct init_slot *s)
 {
-	for (size_t i = 0; i < w->node_count; i++)
-		if (strcmp(w->nodes[i].name, name) == 0)
-			return &w->nodes[i];
-	return NULL;
-}
+	struct sysinfo si;
+	uint64_t total = 0, unused = 0;
 
-/* on NODE: here is always possible. */
-static void on_sys_on(struct world *w, struct init_slot *s)
-{
-	char name[NODE_NAME_MAX];
-	const struct world_node *n;
-	ssize_t len = mem_read_string((pid_t)notify_call(s)->pid, notify_call(s)->args[0], name,
-				      sizeof(name));
-
-	if (len < 0)
-		notify_set_errno(s, len == -ENAMETOOLONG ? -ENOENT : -EFAULT);
-	else if (strcmp(name, w->node_name) == 0)
-		notify_set_value(s, 0);
-	else if ((n = find_node(w, name)) == NULL)
-		notify_set_errno(s, -ENOENT);
+	for (size_t i = 0; i < w->node_count; i++) {
+		if (!w->nodes[i].alive)
+			continue;
+		total += w->nodes[i].memory_bytes;
+		unused += w->nodes[i].free_bytes;
+	}
+	(void)sysinfo(&si);
+	if (total != 0) {
+		si.mem_unit = 4096;
+		si.totalram = total / 4096;
+		si.freeram = unused / 4096;
+		si.sharedram = si.bufferram = si.totalswap = si.freeswap = 0;
+	}
+	if (mem_write((pid_t)notify_call(s)->pid, notify_call(s)->args[0], &si, sizeof(si)) != 0)
+		notify_set_errno(s, -EFAULT);
 	else
-		notify_set_errno(s, n->alive ? -EOPNOTSUPP : -EHOSTDOWN);
+		notify_set_value(s, 0);
 	notify_answer(w->notify, s);
 }
 
 static void postponed(void *arg, struct init_slot *s)
 {
-	on_sys_on(arg, s);
+	struct world *w = arg;
+
+	switch (notify_call(s)->nr) {
+	case SYS_sysinfo:
+		on_sysinfo(w, s);
+		break;
+	case KERNEL_SYS_ON:
+		place_on(w, s);
+		break;
+	case STUB_MAGIC:
+		stubs_magic(w->stubs, s);
+		break;
+	default:
+		place_exec(w, s);
+	}
 }
 
 void calls_listen(struct world *w)
@@ -81,6 +203,7 @@ int calls_open(struct world *w)
 {
 	int fd = pid1_get(w->pid1, INIT_KEY_SLOTS), r;
 
+	check_handlers();
 	if (fd < 0)
 		return fd;
 	r = notify_new(&w->notify, w->loop, fd, decide, postponed, w);
@@ -88,6 +211,7 @@ int calls_open(struct world *w)
 		(void)close(fd);
 		return r;
 	}
+	stubs_set_notify(w->stubs, w->notify);
 	calls_listen(w);
 	return 0;
 }

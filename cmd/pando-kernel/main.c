@@ -44,6 +44,26 @@ static void on_gone(void *arg)
 	loop_stop(w->loop);
 }
 
+static void on_stub_signal(void *arg, struct stub *s, int signo, const siginfo_t *si)
+{
+	/* A child's end is told to a stub of a parent elsewhere, which waits for it. */
+	if (signo == SIGCHLD && !s->home)
+		site_reap(arg, s);
+	else if (s->home)
+		place_signal(arg, s, signo);
+	pipes_look_again(arg);
+}
+
+static void on_stub_died(void *arg, struct stub *s)
+{
+	if (s->home)
+		place_stub_died(arg, s);
+	else
+		site_stub_died(arg, s);
+}
+
+static const struct stubs_ops stubs_ops = { .signal = on_stub_signal, .died = on_stub_died };
+
 static const struct pid1_ops pid1_ops = {
 	.exited = on_exited,
 	.stored = on_stored,
@@ -108,8 +128,23 @@ static int start(struct world *w)
 	list_init(&w->starts);
 	w->view.procfs = KERNEL_FD_PROC;
 	w->view.pidns = pid1_namespace(w->pid1);
-	/* First of all the guests go on; nobody needs pandod for that. */
-	r = calls_open(w);
+	list_init(&w->peers);
+	list_init(&w->marks);
+	list_init(&w->arrivals);
+	r = rpc_new(&w->pod_rpc, w->loop, NULL);
+	if (r == 0)
+		r = peers_open(w);
+	if (r == 0)
+		r = pipes_open(w);
+	if (r == 0)
+		r = stubs_new(&w->stubs, w->loop, &w->view, &stubs_ops, w);
+	if (r == 0)
+		r = place_open(w);
+	if (r == 0)
+		r = site_open(w);
+	/* From here on the guests go on; nobody needs pandod for that. */
+	if (r == 0)
+		r = calls_open(w);
 	if (r == 0)
 		r = session_adopt(w);
 	if (r == 0)

@@ -117,10 +117,6 @@ static int connect_pod(struct world *w, int fd)
 
 int pod_open(struct world *w, int fd)
 {
-	int r = rpc_new(&w->pod_rpc, w->loop, NULL);
-
-	if (r != 0)
-		return r;
 	session_serve(w);
 	answers_serve(w);
 	return connect_pod(w, fd);

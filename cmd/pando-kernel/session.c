@@ -278,6 +278,8 @@ void session_pids_came(struct world *w)
 			continue;
 		spawn(s);
 	}
+	if (!list_empty(&w->arrivals))
+		site_zygote(w);
 }
 
 /*

@@ -13,6 +13,11 @@
 #include "cmd/pando-kernel/pid1.h"
 #include "kernel/host/notify.h"
 #include "kernel/proc/proc.h"
+#include "kernel/host/gate.h"
+#include "kernel/ipc/relay.h"
+#include "kernel/proc/stub.h"
+#include "kernel/tenant/tenant.h"
+#include "rpc/auth.h"
 #include "rpc/rpc.h"
 
 #define NODES_MAX 1024
@@ -25,6 +30,8 @@ struct world_node {
 	uint32_t load_milli;
 	uint64_t memory_bytes;
 	uint64_t free_bytes;
+	bool has_key;
+	uint8_t key[RPC_KEY_BYTES];
 };
 
 struct world {
@@ -51,6 +58,34 @@ struct world {
 
 	struct world_node nodes[NODES_MAX];
 	size_t node_count;
+
+	/* peers.c */
+	struct rpc *peer_rpc;
+	struct rpc_identity identity;
+	bool has_identity;
+	struct list peers;
+
+	/* pipes.c */
+	struct relays *relays;
+	struct list pipes;
+	uint64_t last_relay;
+	bool pumps_paused;
+	struct loop_timer pumps_again;
+
+	/* place.c: processes at home here */
+	struct stubs *stubs;
+	struct gate_slots gates;
+	struct list marks;
+	struct list placings; /* execs on their way */
+	unsigned marks_count; /* atomic: the receiving thread looks at it */
+
+	/* site.c: processes of other homes */
+	struct list guests;
+	struct list arrivals; /* that wait for the zygote */
+	unsigned arriving;    /* arrivals under way */
+	struct list ending;   /* that failed, and whose stub is dying */
+	gpid zygote;          /* 0: none */
+	bool zygote_asked;
 };
 
 /* ---- calls.c: the guests' calls ---- */
@@ -73,6 +108,49 @@ void session_tell_all(struct world *w);
 void session_pids_came(struct world *w);
 void session_exited(struct world *w, gpid pid, int status, uint64_t event);
 unsigned session_count(const struct world *w);
+
+/* ---- peers.c: guest kernels of other nodes ---- */
+must_check int peers_open(struct world *w);
+/* The connection to the kernel on @node if it is up, else NULL. */
+struct rpc_conn *peers_conn(struct world *w, node_id node);
+/* Calls @fn once there is a connection, maybe at once; or with @err. */
+typedef void (*peers_fn)(void *arg, int err, struct rpc_conn *c);
+void peers_with(struct world *w, node_id node, peers_fn fn, void *arg);
+
+/* ---- pipes.c: what a process elsewhere reads and writes ---- */
+must_check int pipes_open(struct world *w);
+void pipes_connected(struct world *w, node_id node);
+void pipes_disconnected(struct world *w, node_id node);
+/* At home: relays the description @fd (taken). */
+must_check int pipes_home(struct world *w, uint64_t id, node_id site, gpid pid, int fd,
+			  bool process_writes);
+/* At the site: returns the end that the process gets, the caller's to close. */
+must_check int pipes_site(struct world *w, uint64_t id, node_id home, gpid pid,
+			  bool process_writes);
+/* It executes: bytes may flow. Not before, for who fails to exec must not have taken any. */
+void pipes_go(struct world *w, gpid pid);
+/* Everything that @pid has written is where its readers look for it. */
+bool pipes_flushed(struct world *w, gpid pid);
+void pipes_drop(struct world *w, gpid pid, bool home);
+/* The process has ended: nobody reads its input any more. */
+void pipes_drop_inputs(struct world *w, gpid pid);
+/* Who is in front of its terminal may have changed. */
+void pipes_look_again(struct world *w);
+
+/* ---- place.c: execs that leave; site.c: execs that come ---- */
+must_check int place_open(struct world *w);
+bool place_wanted(const struct world *w); /* any thread */
+void place_on(struct world *w, struct init_slot *s);
+void place_exec(struct world *w, struct init_slot *s);
+void place_signal(struct world *w, struct stub *s, int signo);
+void place_stub_died(struct world *w, struct stub *s);
+must_check int site_open(struct world *w);
+void site_zygote(struct world *w);
+/* A child of the stub has changed. */
+void site_reap(struct world *w, struct stub *s);
+void site_stub_died(struct world *w, struct stub *s);
+/* Drops the stubs that nobody here needs. */
+void site_tidy(struct world *w);
 
 /* ---- answers.c: what pandod may ask ---- */
 void answers_serve(struct world *w);

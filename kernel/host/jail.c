@@ -30,6 +30,7 @@ static const unsigned short allowed[] = {
 	/* waiting */
 	SYS_poll, SYS_ppoll, SYS_epoll_create1, SYS_epoll_ctl, SYS_epoll_wait, SYS_epoll_pwait,
 	SYS_epoll_pwait2, SYS_eventfd2, SYS_timerfd_create, SYS_timerfd_settime, SYS_futex,
+	SYS_timer_create, SYS_timer_settime, SYS_timer_delete,
 	SYS_nanosleep, SYS_clock_nanosleep, SYS_restart_syscall, SYS_sched_yield,
 	/* sockets that we were given; new ones: see socket below */
 	SYS_sendto, SYS_recvfrom, SYS_sendmsg, SYS_recvmsg, SYS_shutdown, SYS_getsockname,

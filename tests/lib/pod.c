@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -19,6 +21,7 @@
 #include "kernel/stub/stub.h"
 #include "kernel/sys/sys.h"
 #include "kernel/tenant/client.h"
+#include "rpc/auth.h"
 
 static struct pod *pods[8];
 
@@ -65,6 +68,9 @@ void pod_fail(struct pod *p, const char *fmt, ...)
 	exit(1);
 }
 
+static void tell_nodes(struct pod *p);
+static void introduce(struct pod *p);
+
 /* ---- what the kernel asks and tells ---- */
 static void on_ready(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
 {
@@ -73,6 +79,8 @@ static void on_ready(void *arg, struct rpc_conn *c, struct rpc_call *call, const
 
 	POD_CHECK(p, r != NULL);
 	p->ready++;
+	tell_nodes(p);
+	introduce(p);
 	p->adopted += r->adopted;
 	kernel__ready__free_unpacked(r, NULL);
 }
@@ -204,6 +212,116 @@ static int build_filter(void)
 	return ARRAY_LEN(allow);
 }
 
+/* ---- other nodes: every pod of this program is one ---- */
+static struct rpc_keys node_keys[ARRAY_LEN(pods)];
+
+static unsigned index_of(const struct pod *p)
+{
+	unsigned i = 0;
+
+	while (pods[i] != p)
+		i++;
+	return i;
+}
+
+static void introduce(struct pod *p)
+{
+	Kernel__Identity id = KERNEL__IDENTITY__INIT;
+	struct rpc_keys keys;
+	struct rpc_cert cert = { .tenant = 1, .node = p->node, .expires_s = UINT32_MAX };
+	uint8_t body[1024];
+	struct rpc_msg m = { .method = KERNEL_IDENTITY, .body = body };
+
+	POD_CHECK(p, rpc_keys_new(&keys) == 0);
+	cert.epoch = ++p->epoch;
+	memcpy(cert.key, keys.public, sizeof(cert.key));
+	rpc_cert_sign(&cert, &node_keys[index_of(p)]);
+	id.secret.data = (uint8_t *)&keys;
+	id.secret.len = sizeof(keys);
+	id.certificate.data = (uint8_t *)&cert;
+	id.certificate.len = sizeof(cert);
+	m.len = kernel__identity__pack(&id, body);
+	POD_CHECK(p, rpc_send(p->conn, &m) == 0);
+}
+
+static void tell_nodes(struct pod *p)
+{
+	Kernel__Node rows[ARRAY_LEN(pods)], *list[ARRAY_LEN(pods)];
+	Kernel__Nodes all = KERNEL__NODES__INIT;
+	uint8_t body[2048];
+	struct rpc_msg m = { .method = KERNEL_NODES, .body = body };
+
+	for (unsigned i = 0; i < ARRAY_LEN(pods); i++) {
+		Kernel__Node *row = &rows[all.n_nodes];
+
+		if (!pods[i])
+			continue;
+		kernel__node__init(row);
+		row->id = pods[i]->node;
+		row->name = pods[i]->node_name;
+		row->alive = true;
+		row->key.data = node_keys[i].public;
+		row->key.len = RPC_KEY_BYTES;
+		list[all.n_nodes++] = row;
+	}
+	all.nodes = list;
+	m.len = kernel__nodes__pack(&all, body);
+	if (p->conn)
+		POD_CHECK(p, rpc_send(p->conn, &m) == 0);
+}
+
+/* A TCP connection through loopback, one end for each kernel: what two pandods do together. */
+static void connect_pair(struct pod *p, int out[2])
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	socklen_t len = sizeof(a);
+	int l = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
+
+	POD_CHECK(p, l >= 0 && bind(l, (struct sockaddr *)&a, sizeof(a)) == 0 &&
+			     listen(l, 1) == 0 && getsockname(l, (struct sockaddr *)&a, &len) == 0);
+	out[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	POD_CHECK(p, connect(out[0], (struct sockaddr *)&a, len) == 0);
+	out[1] = accept4(l, NULL, NULL, SOCK_CLOEXEC);
+	POD_CHECK(p, out[1] >= 0);
+	(void)close(l);
+	for (int i = 0; i < 2; i++)
+		(void)setsockopt(out[i], IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+}
+
+static void on_peer_taken(void *arg, int err, const struct rpc_msg *m)
+{
+	if (err != 0)
+		fprintf(stderr, "pod: a kernel does not take a connection: %s\n", strerror(-err));
+}
+
+static void on_peer_wanted(void *arg, struct rpc_conn *c, struct rpc_call *call,
+			   const struct rpc_msg *m)
+{
+	struct pod *p = arg, *to = NULL;
+	Kernel__PeerWanted *q = kernel__peer_wanted__unpack(NULL, m->len, m->body);
+	Kernel__PeerIn in = KERNEL__PEER_IN__INIT;
+	uint8_t body[16];
+	struct rpc_msg give = { .method = KERNEL_PEER_IN, .body = body, .fd_count = 1 };
+	struct rpc_msg reply = { .fd_count = 1 };
+	int pair[2];
+
+	for (unsigned i = 0; i < ARRAY_LEN(pods); i++)
+		if (pods[i] && pods[i]->node == q->node)
+			to = pods[i];
+	kernel__peer_wanted__free_unpacked(q, NULL);
+	if (!to || !to->conn) {
+		POD_CHECK(p, rpc_reply(call, -EHOSTDOWN, NULL) == 0);
+		return;
+	}
+	connect_pair(p, pair);
+	in.node = p->node;
+	give.len = kernel__peer_in__pack(&in, body);
+	give.fds[0] = pair[1];
+	reply.fds[0] = pair[0];
+	POD_CHECK(p, rpc_request(to->conn, &give, NULL, on_peer_taken, NULL, NULL) == 0);
+	POD_CHECK(p, rpc_reply(call, 0, &reply) == 0);
+}
+
 void pod_start(struct pod *p, struct loop *l, node_id node, gpid blocks)
 {
 	const char *dir = getenv("PANDO_TEST_DIR"), *bin = getenv("BIN");
@@ -230,6 +348,7 @@ void pod_start(struct pod *p, struct loop *l, node_id node, gpid blocks)
 		pods[i] = p;
 		break;
 	}
+	POD_CHECK(p, rpc_keys_new(&node_keys[index_of(p)]) == 0);
 	p->kernel_pidfd = -1;
 	p->loop = l;
 	p->node = node;
@@ -257,8 +376,12 @@ void pod_start(struct pod *p, struct loop *l, node_id node, gpid blocks)
 	rpc_serve(p->rpc, KERNEL_READY, on_ready, p);
 	rpc_serve(p->rpc, KERNEL_PIDS_WANTED, on_pids, p);
 	rpc_serve(p->rpc, KERNEL_SESSION_EXIT, on_exit_told, p);
+	rpc_serve(p->rpc, KERNEL_PEER_WANTED, on_peer_wanted, p);
 	p->restarts = 1;
 	pod_kernel_start(p);
+	for (size_t i = 0; i < ARRAY_LEN(pods); i++)
+		if (pods[i])
+			tell_nodes(pods[i]);
 }
 
 void pod_stop(struct pod *p)

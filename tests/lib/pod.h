@@ -35,13 +35,14 @@ struct pod {
 	char cgroup[64];
 	char dir[128];
 	node_id node;
-	char node_name[16];
+	char node_name[16]; /* "n1" */
 	int kernel_pidfd;
 	unsigned kernels;  /* started so far */
 	unsigned restarts; /* wanted: 0 leaves a dead one dead */
 	unsigned ready;    /* Ready messages */
 	uint64_t adopted;  /* sum over them */
 	gpid next_block;
+	uint64_t epoch; /* of the kernels' certificates */
 	struct pod_session sessions[POD_SESSIONS_MAX];
 	unsigned session_count;
 	struct loop_child child;

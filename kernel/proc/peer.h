@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* peer.h - methods between the guest kernels of one tenant; messages are peer.proto's. */
+#ifndef KERNEL_PROC_PEER_H
+#define KERNEL_PROC_PEER_H
+
+#include "kernel/kernel.h"
+
+enum peer_method {
+	PEER_RUN = KERNEL_METHOD(64),     /* Run -> Ran */
+	PEER_CHANGED = KERNEL_METHOD(65), /* Changed -> (empty) */
+	PEER_RAISE = KERNEL_METHOD(66),   /* Raise -> (empty) */
+	PEER_RELAY = KERNEL_METHOD(67),   /* one-way Relay */
+};
+
+#endif
