@@ -469,6 +469,11 @@ static void step_next(struct arrival *a)
 		turn(a);
 		return;
 	}
+	if (step->kind == KIN_MAKE_ORPHAN) {
+		a->why = "a relative of it is an orphan in a session";
+		arrival_end(a, -EXDEV);
+		return;
+	}
 	s = step->kind == KIN_MAKE ? bearer(a, step->by) : stubs_find(a->w->stubs, step->pid);
 	t = s ? stub_table_new() : NULL;
 	if (!t) {
@@ -512,7 +517,9 @@ static uint32_t table_of_node(struct world *w, struct kin_task *t, uint32_t max)
 			.ppid = p->ppid == w->zygote ? 1 : p->ppid,
 			.pgid = p->t.pgid,
 			.sid = p->t.sid,
-			.kind = stubs_find(w->stubs, p->t.gpid) ? KIN_STUB : KIN_HERE,
+			.kind = p->t.state == 'Z'                 ? KIN_ZOMBIE
+				: stubs_find(w->stubs, p->t.gpid) ? KIN_STUB
+								  : KIN_HERE,
 		};
 	}
 	proc_list_fini(&l);
@@ -542,9 +549,11 @@ static int plan(struct arrival *a)
 		if (n == KIN_MAX)
 			r = -E2BIG;
 		else
-			t[n++] = (struct kin_task){ k->pid,        k->ppid > 0 ? k->ppid : 1,
-						    k->pgid,       k->sid,
-						    KIN_ELSEWHERE, 0 };
+			t[n++] = (struct kin_task){ .pid = k->pid,
+						    .ppid = k->ppid > 0 ? k->ppid : 1,
+						    .pgid = k->pgid,
+						    .sid = k->sid,
+						    .kind = KIN_ELSEWHERE };
 	}
 	if (r == 0) {
 		kin_sort(t, n);
