@@ -17,7 +17,10 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/types.h"
+#include "tests/bench/bench.h"
 #include "tests/lib/naming_proc.h"
+
+#define ELECTION_MS 200 /* of the nodes of naming_proc */
 
 static struct proc p[4];
 static char base[96];
@@ -28,14 +31,6 @@ static int rm(const char *path, const struct stat *st, int flag, struct FTW *f)
 	(void)flag;
 	(void)f;
 	return remove(path);
-}
-
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a;
-	double y = *(const double *)b;
-
-	return (x > y) - (x < y);
 }
 
 /* ns of one durable 4 KiB write, blocking, into zeros that are there already: the median. */
@@ -63,8 +58,7 @@ static double bare_write(unsigned count)
 		ns[i] = (double)(clock_mono_ns() - t0);
 	}
 	close(fd);
-	qsort(ns, count, sizeof(*ns), by_value);
-	median = ns[count / 2];
+	median = bench_median(ns, count);
 	free(ns);
 	return median;
 }
@@ -112,11 +106,6 @@ static double run(int node, unsigned count, unsigned window)
 	return (double)ns / count;
 }
 
-static void row(const char *what, double ns, double bare)
-{
-	printf("%-44s %9.1f us %9.0f /s %7.2f x bare write\n", what, ns / 1e3, 1e9 / ns, ns / bare);
-}
-
 static void failover(unsigned rounds)
 {
 	double sum = 0;
@@ -139,8 +128,9 @@ static void failover(unsigned rounds)
 		proc_start(&p[dead], base, dead);
 		CHECK(proc_ask(&p[dead], 20000, "find x") != NULL);
 	}
-	printf("%-44s %9.0f ms mean, %.0f ms worst of %u (election timeout 200 ms)\n",
-	       "failover: leader killed -> command answered", sum / rounds, worst, rounds);
+	/* From the kill of the leader to the answer of the next command, against the timeout. */
+	bench_row_max("naming_failover", "ms", sum / rounds, ELECTION_MS, 3);
+	printf("naming: the slowest failover of %u took %.0f ms\n", rounds, worst);
 }
 
 int main(void)
@@ -163,11 +153,12 @@ int main(void)
 	/* Other load only slows a write down: the better of before and after. */
 	again = bare_write(1000);
 	bare = MIN(bare, again);
-	row("bare durable 4 KiB write", bare, bare);
-	row("command at the leader, one under way", ns[0], bare);
-	row("command at a follower, one under way", ns[1], bare);
-	row("commands at the leader, 64 under way", ns[2], bare);
-	row("commands at the leader, 2,000 handed in", ns[3], bare);
+	bench_row_max("naming_command_leader", "us", ns[0] / 1e3, bare / 1e3, 4);
+	bench_row_max("naming_command_follower", "us", ns[1] / 1e3, bare / 1e3, 5);
+	bench_row_max("naming_command_64_under_way", "us", ns[2] / 1e3, bare / 1e3, 0.25);
+	bench_row_max("naming_command_2000_handed_in", "us", ns[3] / 1e3, bare / 1e3, 0.25);
+	printf("naming: %.0f commands/s with 64 under way; reference: one durable 4 KiB write\n",
+	       1e9 / ns[2]);
 	failover(5);
 	for (int i = 1; i <= 3; i++)
 		proc_kill(&p[i]);
