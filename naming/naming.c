@@ -211,23 +211,37 @@ static const struct naming_replica_ops replica_ops = {
 
 /* ---- the ticket follows the voters, so that a restart finds them ---- */
 
+static void peer_fill(struct wire_peer *p, const struct naming_node *node)
+{
+	memset(p, 0, sizeof(*p));
+	p->id = node->id;
+	memcpy(p->addr, node->addr, sizeof(p->addr));
+	memcpy(p->key, node->key, sizeof(p->key));
+}
+
+/* The voters first, whom a fed node asks; then others, who may be voters when we come back. */
 static size_t peers_now(const struct naming *n, struct wire_peer *out)
 {
 	const struct naming_core *k = naming_tables(n);
+	const struct naming_node *node;
 	struct naming_replica_info i;
 	size_t count = 0;
+	size_t voters;
 
 	naming_replica_info(n->r, &i);
 	for (unsigned v = 0; v < i.voter_count && count < WIRE_PEERS_MAX; v++) {
-		const struct naming_node *node = naming_node_find(k, i.voters[v]);
+		node = naming_node_find(k, i.voters[v]);
+		if (node != NULL)
+			peer_fill(&out[count++], node);
+	}
+	voters = count;
+	for (uint32_t j = 0; (node = naming_node_at(k, j)) != NULL && count < WIRE_PEERS_MAX; j++) {
+		bool in = node->state == NAMING_NODE_LEFT;
 
-		if (node == NULL)
-			continue;
-		memset(&out[count], 0, sizeof(out[count]));
-		out[count].id = node->id;
-		memcpy(out[count].addr, node->addr, sizeof(out[count].addr));
-		memcpy(out[count].key, node->key, sizeof(out[count].key));
-		count++;
+		for (size_t v = 0; v < voters; v++)
+			in = in || out[v].id == node->id;
+		if (!in)
+			peer_fill(&out[count++], node);
 	}
 	return count;
 }

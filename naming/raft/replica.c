@@ -117,6 +117,7 @@ static void configuration_committed(struct naming_replica *r, uint64_t index, co
 	/* The step takes the configuration. */
 	(void)replica_step(r, &ev);
 	r->voters_ms = 0;
+	r->ops->status(r->arg);
 }
 
 void replica_apply_committed(struct naming_replica *r)
