@@ -209,7 +209,7 @@ int sys_filter_build(struct sock_filter *out, size_t max)
 	if (max == 0)
 		return -ENOSPC;
 	emit_load(&p, OFF_ARCH);
-	at = emit(&p, BPF_JMP | BPF_JEQ | BPF_K, 1, 0, AUDIT_ARCH_X86_64);
+	(void)emit(&p, BPF_JMP | BPF_JEQ | BPF_K, 1, 0, AUDIT_ARCH_X86_64);
 	emit_ret(&p, SYS_KILL);
 	emit_load(&p, OFF_NR);
 	at = emit_unless(&p, BPF_JEQ, HOT_NR);

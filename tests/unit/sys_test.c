@@ -239,11 +239,17 @@ static uint32_t oracle_action(int verdict)
 /* libseccomp always compares 64 bits, and knows no "any of": one rule per bit says the same. */
 static struct scmp_arg_cmp oracle_cmp(const struct sys_cond *c, uint32_t bit)
 {
-	if (c->op == SYS_COND_EQ64)
-		return SCMP_CMP64(c->arg, SCMP_CMP_EQ, c->value);
-	if (c->op == SYS_COND_EQ)
-		return SCMP_CMP64(c->arg, SCMP_CMP_MASKED_EQ, c->mask, c->value);
-	return SCMP_CMP64(c->arg, SCMP_CMP_MASKED_EQ, bit, bit);
+	struct scmp_arg_cmp cmp = { .arg = c->arg };
+
+	if (c->op == SYS_COND_EQ64) {
+		cmp.op = SCMP_CMP_EQ;
+		cmp.datum_a = c->value;
+		return cmp;
+	}
+	cmp.op = SCMP_CMP_MASKED_EQ;
+	cmp.datum_a = c->op == SYS_COND_EQ ? c->mask : bit;
+	cmp.datum_b = c->op == SYS_COND_EQ ? c->value : bit;
+	return cmp;
 }
 
 static void oracle_add_when(scmp_filter_ctx ctx, const struct sys_when *w)
