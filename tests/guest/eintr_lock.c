@@ -9,6 +9,7 @@ static int held_file(void (*lock)(int fd))
 {
 	int fd = open("eintr.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600), ready[2];
 	char c;
+	pid_t me = getpid();
 
 	must(fd >= 0 && pipe(ready) == 0);
 	if (fork_child() == 0) {
@@ -17,7 +18,7 @@ static int held_file(void (*lock)(int fd))
 		must(fd >= 0);
 		lock(fd);
 		must(write(ready[1], "l", 1) == 1);
-		dies_with_parent();
+		dies_with(me);
 		pause();
 		_exit(0);
 	}

@@ -4,10 +4,10 @@
 
 static int hold(void)
 {
-	pid_t pid = fork_child();
+	pid_t me = getpid(), pid = fork_child();
 
 	if (pid == 0) {
-		dies_with_parent();
+		dies_with(me);
 		for (;;)
 			pause();
 	}

@@ -17,13 +17,13 @@ run_login() { # program out-directory
 
 # Moves the program as soon as it is there; one that has ended before is counted as not moved.
 run_moved() { # program out-directory
-	local pid= nodes=(n2 n3 n1) i=0
+	local pid= nodes=(n2 n3) i=0
 	as alice rm -f .moved
 	timeout -k 5 $limit "$BIN/pando" --dir "$CLUSTER_DIR" login -T alice -- \
 		sh -c "echo \$\$ >.moved; exec bin/$1" </dev/null >"$2/$1.out" 2>"$2/$1.err" &
 	local login=$!
 	wait_for 10 as alice test -s .moved && pid=$(as alice cat .moved)
-	while [ -n "$pid" ] && kill -0 $login 2>/dev/null && [ $i -lt 3 ]; do
+	while [ -n "$pid" ] && kill -0 $login 2>/dev/null && [ $i -lt 2 ]; do
 		p migrate "$pid" "${nodes[i]}" >/dev/null 2>>"$2/moves.log" && moves=$((moves + 1))
 		i=$((i + 1))
 	done
