@@ -8,8 +8,8 @@ install_programs() {
 	tar c -C "$B/guest" $(programs) | as alice sh -c 'mkdir -p bin && tar x -C bin'
 }
 
-run_login() { # program out-directory
-	timeout -k 5 $limit "$BIN/pando" --dir "$CLUSTER_DIR" login -T alice -- "bin/$1" \
+run_login() { # program out-directory node
+	timeout -k 5 $limit "$BIN/pando" --dir "$CLUSTER_DIR" login -T --node "$3" alice -- "bin/$1" \
 		</dev/null >"$2/$1.out" 2>"$2/$1.err"
 	echo "exit $?" >"$2/$1.status"
 	cat "$2/$1.err" >>"$2/$1.out"
@@ -33,7 +33,7 @@ run_moved() { # program out-directory
 }
 
 login_all() { # mode out-directory
-	local name nodes=3 moves=0
+	local name nodes=3 moves=0 turn=0
 	[ "$1" = one ] && nodes=1
 	mkdir -p "$2"
 	cluster_up $nodes
@@ -43,7 +43,8 @@ login_all() { # mode out-directory
 		if [ "$1" = moved ]; then
 			run_moved "$name" "$2"
 		else
-			run_login "$name" "$2"
+			turn=$((turn % nodes + 1)) # a session on each node in turn
+			run_login "$name" "$2" n$turn
 		fi
 	done
 	[ "$1" != moved ] || echo "moves: $moves"
