@@ -56,11 +56,6 @@ int ctl_client_fd(const struct ctl_client *c)
 	return c->fd;
 }
 
-bool ctl_client_has_bytes(const struct ctl_client *c)
-{
-	return c->in.len > 0 || c->body.len > 0;
-}
-
 /* Keeps what fits, closes the rest. */
 static void take_descriptors(struct ctl_client *c, struct msghdr *m)
 {
@@ -204,7 +199,7 @@ static int line_take(struct ctl_client *c, json_t **line)
 	return *line ? 1 : -EPROTO;
 }
 
-int ctl_client_line(struct ctl_client *c, json_t **line)
+int ctl_client_line_in(struct ctl_client *c, json_t **line)
 {
 	for (;;) {
 		const uint8_t *data;
@@ -213,8 +208,8 @@ int ctl_client_line(struct ctl_client *c, json_t **line)
 
 		if (r != 0 || c->chunks.done)
 			return r;
-		if (c->in.len == 0 && (r = read_more(c)) < 0)
-			return r;
+		if (c->in.len == 0)
+			return -EAGAIN;
 		r = http_chunks_step(&c->chunks, c->in.data, c->in.len, &used, &data, &n);
 		if (r == 0 && n > 0)
 			r = buf_add(&c->body, data, n);
@@ -222,6 +217,18 @@ int ctl_client_line(struct ctl_client *c, json_t **line)
 		if (r < 0)
 			return r;
 	}
+}
+
+int ctl_client_line(struct ctl_client *c, json_t **line)
+{
+	int r;
+
+	while ((r = ctl_client_line_in(c, line)) == -EAGAIN) {
+		r = read_more(c);
+		if (r < 0)
+			return r;
+	}
+	return r;
 }
 
 void ctl_answer_fini(struct ctl_answer *a)

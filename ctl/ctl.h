@@ -75,9 +75,8 @@ struct ctl_client;
 /* Errors: -errno of socket and connect. */
 must_check int ctl_client_new(struct ctl_client **out, const char *path);
 void ctl_client_free(struct ctl_client *c);
-/* For poll. ctl_client_line() is due when it is readable, or when bytes came with earlier ones. */
+/* For poll, when ctl_client_line_in() has nothing: readable, ctl_client_line() is due. */
 int ctl_client_fd(const struct ctl_client *c);
-bool ctl_client_has_bytes(const struct ctl_client *c);
 
 struct ctl_answer {
 	int status;
@@ -92,6 +91,8 @@ must_check int ctl_client_call(struct ctl_client *c, const char *method, const c
 			       const json_t *body, struct ctl_answer *out);
 /* The next line of a stream. Returns 1 and @line, 0 at its end, -errno, -EPROTO. */
 must_check int ctl_client_line(struct ctl_client *c, json_t **line);
+/* The same out of what has been read already: -EAGAIN when that holds no whole line. */
+must_check int ctl_client_line_in(struct ctl_client *c, json_t **line);
 void ctl_answer_fini(struct ctl_answer *a);
 
 #endif

@@ -160,7 +160,7 @@ static void wait_api(struct login *s)
 {
 	struct pollfd fds[2] = { { ctl_client_fd(s->api), POLLIN, 0 }, { s->signals, POLLIN, 0 } };
 
-	while (fds[0].revents == 0 && !ctl_client_has_bytes(s->api)) {
+	while (fds[0].revents == 0) {
 		if (poll(fds, 2, -1) < 0 && errno != EINTR)
 			return;
 		if (fds[1].revents != 0)
@@ -223,8 +223,11 @@ static int wait_end(struct login *s)
 		json_t *line = NULL;
 		int r, code;
 
-		wait_api(s);
-		r = ctl_client_line(s->api, &line);
+		r = ctl_client_line_in(s->api, &line);
+		if (r == -EAGAIN) {
+			wait_api(s);
+			r = ctl_client_line(s->api, &line);
+		}
 		if (r == 1 && json_object_get(line, "status") != NULL) {
 			code = code_of_status(json_number(line, "status"));
 			json_decref(line);

@@ -144,17 +144,18 @@ static int start_all(struct up *u)
 	return code;
 }
 
-/* Waits until every node sees the machine and a leader: what a command wants next. */
+/* Waits until every node sees a leader and all the others: what a command wants next. */
 static int wait_ready(struct up *u)
 {
-	char name[NODE_NAME_MAX];
+	char name[NODE_NAME_MAX], path[64];
 	int code = 0;
 
 	for (unsigned k = 1; k <= u->count && code == 0; k++) {
 		json_t *s = NULL;
 
 		(void)snprintf(name, sizeof(name), "n%u", k);
-		code = ask_node(u, name, "become ready", "GET", NULL, &s, "/v1/node?ready=1");
+		(void)snprintf(path, sizeof(path), "/v1/node?ready=%ld", u->count);
+		code = ask_node(u, name, "wait for the machine", "GET", NULL, &s, path);
 		json_decref(s);
 	}
 	return code;

@@ -95,6 +95,7 @@ struct ready_waiter {
 	struct list link;
 	struct pod *pod;
 	struct ctl_req *req;
+	unsigned nodes; /* so many must be alive */
 	struct loop_timer late;
 };
 
@@ -103,6 +104,21 @@ static bool is_ready(const struct pod *p)
 	return member_in_touch(p) &&
 	       naming_node_find(naming_tables(p->naming), naming_self(p->naming)) != NULL &&
 	       naming_volume_find(naming_tables(p->naming), TENANT_NONE, "home") != NULL;
+}
+
+static unsigned nodes_alive(const struct pod *p)
+{
+	const struct naming_core *k = naming_tables(p->naming);
+	const struct naming_node *n;
+	unsigned alive = 0;
+
+	for (uint32_t i = 0; (n = naming_node_at(k, i)) != NULL; i++) {
+		struct peer_load l;
+
+		peers_load(p, n->id, &l);
+		alive += l.alive && n->state == NAMING_NODE_JOINED;
+	}
+	return alive;
 }
 
 static json_t *node_json(const struct pod *p)
@@ -130,7 +146,8 @@ static void waiter_late(struct loop_timer *t)
 	struct ready_waiter *x = container_of(t, struct ready_waiter, late);
 
 	ctl_problem(x->req, 504, "pando status",
-		    "the node sees no leader of the machine after %d s", READY_MS / 1000);
+		    "after %d s the node sees %s and %u of %u nodes alive", READY_MS / 1000,
+		    is_ready(x->pod) ? "a leader" : "no leader", nodes_alive(x->pod), x->nodes);
 	waiter_free(x);
 }
 
@@ -141,6 +158,8 @@ void api_changed(struct pod *p)
 	if (!is_ready(p))
 		return;
 	list_for_each_safe (x, next, &p->ready_waiters, link) {
+		if (nodes_alive(p) < x->nodes)
+			continue;
 		ctl_reply(x->req, 200, node_json(p));
 		waiter_free(x);
 	}
@@ -150,10 +169,13 @@ static void get_node(struct pod *p, struct ctl_req *r, args_t a)
 {
 	char text[8];
 	struct ready_waiter *x;
+	unsigned nodes = 0;
 
 	(void)a;
-	if (http_query_get(ctl_req_head(r)->query, "ready", text, sizeof(text)) < 0 ||
-	    is_ready(p)) {
+	/* "ready=N": when the node sees a leader and N nodes alive, itself included. */
+	if (http_query_get(ctl_req_head(r)->query, "ready", text, sizeof(text)) > 0)
+		nodes = (unsigned)strtoul(text, NULL, 10);
+	if (nodes == 0 || (is_ready(p) && nodes_alive(p) >= nodes)) {
 		ctl_reply(r, 200, node_json(p));
 		return;
 	}
@@ -161,6 +183,7 @@ static void get_node(struct pod *p, struct ctl_req *r, args_t a)
 	CHECK(x != NULL);
 	x->pod = p;
 	x->req = r;
+	x->nodes = nodes;
 	list_add_tail(&p->ready_waiters, &x->link);
 	ctl_req_on_gone(r, waiter_gone, x);
 	CHECK(loop_timer_set(p->loop, &x->late, clock_mono_ns() + READY_MS * NS_PER_MS,

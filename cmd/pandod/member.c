@@ -42,6 +42,85 @@ static void on_send(void *arg, node_id to, const void *msg, size_t len)
 	peers_send_naming(arg, to, msg, len);
 }
 
+static int hints_path(const struct pod *p, char out[PATH_MAX + 16])
+{
+	return snprintf(out, PATH_MAX + 16, "%s/peers", p->data);
+}
+
+/* Without them a machine whose nodes all restart at once could not meet again. */
+static void hints_save(struct pod *p)
+{
+	const struct naming_core *k = naming_tables(p->naming);
+	cleanup_buf struct buf text = BUF_INIT;
+	char path[PATH_MAX + 16], hex[2 * NAMING_KEY_BYTES + 1];
+	const struct naming_node *n;
+	int r = 0;
+
+	for (uint32_t i = 0; r == 0 && (n = naming_node_at(k, i)) != NULL; i++) {
+		if (n->state == NAMING_NODE_LEFT)
+			continue;
+		for (size_t b = 0; b < NAMING_KEY_BYTES; b++)
+			(void)snprintf(hex + 2 * b, 3, "%02x", n->key[b]);
+		r = buf_addf(&text, "%u %s %s\n", n->id, n->addr, hex);
+	}
+	(void)hints_path(p, path);
+	if (r == 0 && text.len > 0)
+		r = file_put(path, buf_str(&text));
+	if (r < 0)
+		log_warn("cannot write %s: %s", path, strerror(-r));
+}
+
+static bool hint_parse(const char *line, struct hint *h)
+{
+	char hex[2 * NAMING_KEY_BYTES + 1], pair[3] = "";
+
+	if (sscanf(line, "%u %63s %64s", &h->id, h->addr, hex) != 3 ||
+	    strlen(hex) != 2 * NAMING_KEY_BYTES)
+		return false;
+	for (size_t b = 0; b < NAMING_KEY_BYTES; b++) {
+		memcpy(pair, hex + 2 * b, 2);
+		h->key[b] = (uint8_t)strtoul(pair, NULL, 16);
+	}
+	return true;
+}
+
+static void hints_load(struct pod *p)
+{
+	struct member *m = p->member;
+	char path[PATH_MAX + 16], line[256];
+	FILE *f;
+
+	(void)hints_path(p, path);
+	f = fopen(path, "re");
+	while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
+		struct hint *more = realloc(m->hints, (m->hint_count + 1) * sizeof(*more));
+
+		if (more == NULL)
+			break;
+		m->hints = more;
+		m->hint_count += hint_parse(line, &more[m->hint_count]);
+	}
+	if (f != NULL)
+		(void)fclose(f);
+}
+
+int member_peer(const struct pod *p, node_id id, char addr[NAMING_ADDR_MAX],
+		uint8_t key[NAMING_KEY_BYTES])
+{
+	const struct member *m = p->member;
+
+	if (naming_peer(p->naming, id, addr, key) == 0)
+		return 0;
+	for (size_t i = 0; i < m->hint_count; i++) {
+		if (m->hints[i].id != id)
+			continue;
+		memcpy(addr, m->hints[i].addr, NAMING_ADDR_MAX);
+		memcpy(key, m->hints[i].key, NAMING_KEY_BYTES);
+		return 0;
+	}
+	return -ENOENT;
+}
+
 static void on_changed(void *arg, uint32_t kinds, uint32_t id)
 {
 	struct pod *p = arg;
@@ -50,6 +129,7 @@ static void on_changed(void *arg, uint32_t kinds, uint32_t id)
 	if (kinds & naming_kind_bit(NAMING_NODE)) {
 		peers_sync(p);
 		kern_tell_nodes(p);
+		hints_save(p);
 	}
 	if (kinds & naming_kind_bit(NAMING_TENANT))
 		world_drop_removed(p);
@@ -83,6 +163,7 @@ int member_init(struct pod *p)
 		return r;
 	}
 	p->member = m;
+	hints_load(p);
 	return 0;
 }
 
@@ -91,6 +172,7 @@ void member_fini(struct pod *p)
 	if (p->member == NULL)
 		return;
 	rpc_keys_wipe(&p->member->keys);
+	free(p->member->hints);
 	free(p->member);
 	p->member = NULL;
 }

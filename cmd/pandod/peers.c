@@ -82,7 +82,7 @@ static int admit(void *arg, const struct rpc_peer *peer)
 	if (n != NULL && n->state == NAMING_NODE_LEFT)
 		return -EACCES;
 	/* While our tables are empty the ticket tells who the voters are. */
-	if (naming_peer(p->naming, peer->node, addr, key) < 0)
+	if (member_peer(p, peer->node, addr, key) < 0)
 		return -EACCES;
 	return memcmp(key, peer->key, sizeof(key)) == 0 ? 0 : -EACCES;
 }
@@ -125,7 +125,7 @@ static void peer_dial(struct peer *x)
 	int r;
 
 	if (x->out != NULL || p->peers->rpc == NULL || x->id < naming_self(p->naming) ||
-	    naming_peer(p->naming, x->id, addr, key) < 0)
+	    member_peer(p, x->id, addr, key) < 0)
 		return;
 	r = rpc_dial(p->peers->rpc, "tcp", addr, key, out_changed, x, &x->out);
 	if (r < 0)
@@ -169,7 +169,11 @@ void peers_sync(struct pod *p)
 	for (uint32_t i = 0; (n = naming_node_at(k, i)) != NULL; i++)
 		if (n->id != self && n->state != NAMING_NODE_LEFT)
 			peer_add(p, n->id);
-	/* Just joined: the tables are empty, the ticket names the voters. */
+	/* Just joined or restarted, the tables are empty: the ticket and our memory name the
+	 * others. */
+	for (size_t i = 0; naming_node_at(k, 0) == NULL && i < p->member->hint_count; i++)
+		if (p->member->hints[i].id != self)
+			peer_add(p, p->member->hints[i].id);
 	naming_status(p->naming, &s);
 	for (unsigned i = 0; i < s.voters; i++)
 		if (s.voter[i] != self && s.voter[i] != NODE_NONE)

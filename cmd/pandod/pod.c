@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "cmd/pandod/peers.h"
 #include "cmd/pandod/pod.h"
 #include "kernel/sys/sys.h"
 
@@ -188,7 +189,7 @@ int node_main(const struct args *a)
 	if (r < 0)
 		return STATUS_FAILED;
 	if (naming_self(pod.naming) != NODE_NONE &&
-	    naming_peer(pod.naming, naming_self(pod.naming), addr, key) == 0) {
+	    member_peer(&pod, naming_self(pod.naming), addr, key) == 0) {
 		r = member_listen(&pod, addr);
 		if (r < 0)
 			log_error("cannot listen at %s: %s", addr, strerror(-r));

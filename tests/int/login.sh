@@ -49,18 +49,19 @@ as alice sh -c 'echo out; echo err >&2' >"$PANDO_TEST_DIR/out" 2>"$PANDO_TEST_DI
 wait_for 10 sh -c "! $BIN/pando --dir $CLUSTER_DIR ps alice -o csv | grep -q ',yes'" || fail "yes did not die of its lost reader"
 
 # A signal to pando goes to the program.
-as alice sh -c 'trap "echo got it; exit 9" TERM; echo ready; while :; do sleep 0.05; done' >"$PANDO_TEST_DIR/sig" &
-wait_for 10 grep -q ready "$PANDO_TEST_DIR/sig" || fail "the signal test does not start"
+"$BIN/pando" --dir "$CLUSTER_DIR" login -T alice -- sh -c 'trap "echo got it; exit 9" TERM; echo ready; while :; do sleep 0.05; done' \
+	>"$PANDO_TEST_DIR/sig" &
+wait_for 10 grep -qs ready "$PANDO_TEST_DIR/sig" || fail "the signal test does not start"
 kill -TERM $!
 wait $!
 code=$?
 [ "$code $(tail -n 1 "$PANDO_TEST_DIR/sig")" = "9 got it" ] || fail "SIGTERM: status $code, $(cat "$PANDO_TEST_DIR/sig")"
 
 # On a terminal: a pty of the tenant's own, size and changes of it, ctrl-C as a byte, status through.
-python3 tests/lib/tty.py "$BIN/pando" --dir "$CLUSTER_DIR" login alice || fail "terminal"
+python3 tests/lib/terminal.py "$BIN/pando" --dir "$CLUSTER_DIR" login alice || fail "terminal"
 
 # A caller who vanishes hangs the session up.
-as alice sh -c 'echo $$; exec sleep 1000' >"$PANDO_TEST_DIR/gone" &
+"$BIN/pando" --dir "$CLUSTER_DIR" login -T alice -- sh -c 'echo $$; exec sleep 1000' >"$PANDO_TEST_DIR/gone" &
 wait_for 10 test -s "$PANDO_TEST_DIR/gone" || fail "the hang-up test does not start"
 kill -KILL $!
 wait $! 2>/dev/null

@@ -2,7 +2,7 @@
 # cluster.sh - a local cluster for a test, taken down when the test ends, however it ends. Sourced.
 #
 #	. tests/lib/cluster.sh
-#	cluster_up 3 --cpus 0.25      three nodes in $PANDO_TEST_DIR/c
+#	cluster_up 3 --cpus 0.25      three nodes below $PANDO_TEST_DIR
 #	p tenant add alice            pando on it
 #	as alice sh -c 'echo hi'      a program in a session of alice, on pipes
 #	as_on n2 alice CMD...         the same, the session starts on node n2
@@ -12,7 +12,9 @@
 # wait_for S CMD...   runs CMD until it succeeds, at most S seconds
 # shellcheck shell=bash
 BIN=${BIN:-$PWD/build/gcc/bin}
-CLUSTER_DIR=${CLUSTER_DIR:-${PANDO_TEST_DIR:?run it by tests/run.sh, or set PANDO_TEST_DIR}/c}
+: "${PANDO_TEST_DIR:?run it by tests/run.sh, or set PANDO_TEST_DIR}"
+# Its last part names the control groups: a leftover tells which test it is of.
+CLUSTER_DIR=${CLUSTER_DIR:-$PANDO_TEST_DIR/$(basename "$PANDO_TEST_DIR")}
 
 p() { "$BIN/pando" --dir "$CLUSTER_DIR" "$@"; }
 
@@ -72,17 +74,6 @@ pandod_pid() { # node
 
 kernel_pid() { # node tenant
 	local group
-	group=$(find /sys/fs/cgroup -type d -path "*-$(cluster_hash)/$1/$2/kernel" | head -n 1)
-	head -n 1 "$group/cgroup.procs"
-}
-
-# The end of the cluster's control group name.
-cluster_hash() {
-	local dir
-	dir=$(find /sys/fs/cgroup -maxdepth 3 -type d -name "pando-$(basename "$CLUSTER_DIR")-*" | while read -r d; do
-		# Several clusters may be called "c": ours is the one in which our guard is.
-		grep -qs "$(basename "$d")/" "/proc/$(cat "$CLUSTER_DIR/n1/run/guard.pid")/cgroup" && echo "$d" && break
-	done)
-	dir=$(basename "$dir")
-	echo "${dir##*-}"
+	group=$(find /sys/fs/cgroup -type d -path "*/pando-$(basename "$CLUSTER_DIR")-*/$1/$2/kernel" | head -n 1)
+	[ -n "$group" ] && head -n 1 "$group/cgroup.procs"
 }
