@@ -146,6 +146,8 @@ static int start(struct world *w)
 	if (r == 0)
 		r = calls_open(w);
 	if (r == 0)
+		r = machine_open(w);
+	if (r == 0)
 		r = session_adopt(w);
 	if (r == 0)
 		r = pod_open(w, KERNEL_FD_POD);

@@ -93,6 +93,9 @@ must_check int calls_open(struct world *w);
 /* Takes the listener out of the store, if there is one yet. */
 void calls_listen(struct world *w);
 
+/* ---- machine.c: the tenant's /proc ---- */
+must_check int machine_open(struct world *w);
+
 /* ---- pod.c: the connection to pandod ---- */
 must_check int pod_open(struct world *w, int fd);
 /* A new pandod has put its connection into the store. */

@@ -341,6 +341,7 @@ static void config_fill(struct world *w, const struct places *pl, const struct n
 		.volumes = pl->volumes,
 		.volume_count = ARRAY_LEN(pl->volumes),
 		.home = pl->home_inside,
+		.procfs = access("/dev/fuse", R_OK | W_OK) == 0,
 		.init_path = pl->init,
 		.stub_path = access(pl->stub, X_OK) == 0 ? pl->stub : NULL,
 		.pando_path = access(pl->pando, X_OK) == 0 ? pl->pando : NULL,

@@ -136,6 +136,8 @@ struct init_spawn {
 /* The FUSE connection of the tenant's /proc (kernel/procfs/), where tenant_cfg.procfs asked for it.
  */
 #define INIT_KEY_PROCFS "procfs"
+/* Directory of the native procfs of the tenant's pids: /proc/.host without a path to it. */
+#define INIT_KEY_NATIVE "proc.native"
 /* v2 directories, writable by the guest kernel: where guests run, and where it makes a group for
  * each guest on the move. */
 #define INIT_KEY_RUN    "cgroup.run"

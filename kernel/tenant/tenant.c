@@ -276,7 +276,7 @@ static int loopback_up(void)
 /* Pid 1 of the tenant, before it becomes pando-init. */
 static void pid_one(struct birth *b)
 {
-	struct gift gifts[8 + CGROUP_FDS_MAX] = {
+	struct gift gifts[9 + CGROUP_FDS_MAX] = {
 		{ "freeze", b->freeze },
 		{ "store." INIT_KEY_RUN, b->run_dir_fd },
 		{ "store." INIT_KEY_FROZEN, b->frozen_dir_fd },
@@ -298,6 +298,7 @@ static void pid_one(struct birth *b)
 	gifts[n++] = (struct gift){ "proc", proc.native };
 	if (proc.fuse >= 0) {
 		gifts[n++] = (struct gift){ "store." INIT_KEY_PROCFS, proc.fuse };
+		gifts[n++] = (struct gift){ "store." INIT_KEY_NATIVE, proc.native };
 		gifts[n++] = (struct gift){ "mountproc", proc.tree };
 	}
 	for (int i = 0; i < b->run_count; i++)
