@@ -84,6 +84,15 @@ void check_announced(struct sim *s, node_id node)
 	}
 }
 
+/* No repetition takes longer than the longest fault and what follows it. */
+void check_signals(struct sim *s, const struct proc *p)
+{
+	s->w.stats.checks++;
+	if (p->sigs && !p->doubt && s->w.now_ns - p->sigs_ns > 150 * NS_PER_S)
+		world_violate(&s->w, "M4", "signals %llx of %d were lost in a move",
+			      (unsigned long long)p->sigs, p->pid);
+}
+
 /* K3, no less: parents, children and leaders of what executes here have a task here. */
 static void recount_kin(struct sim *s, struct knode *n, const struct task *t)
 {

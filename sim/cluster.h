@@ -46,6 +46,7 @@ struct proc {
 	int status;
 	uint64_t version; /* steps it has executed */
 	uint64_t sigs;    /* raised in it and not yet taken */
+	uint64_t sigs_ns; /* since when there are any */
 };
 
 /* ---- a node ---- */
@@ -335,6 +336,7 @@ void check_runs(struct sim *s, gpid pid); /* K1, after every change of a lock or
 void check_lost_pages(struct sim *s, struct knode *n, gpid pid); /* M3, before a release */
 void check_dead(struct sim *s, gpid pid, const char *who);       /* K1, before a death is told */
 void check_announced(struct sim *s, node_id node);               /* G1 */
+void check_signals(struct sim *s, const struct proc *p);         /* M4, at every step */
 void check_recount(struct sim *s);
 void check_end(struct sim *s);
 uint32_t check_runners(struct sim *s, gpid pid, struct knode **where);

@@ -24,19 +24,19 @@ static enum fault_kind fault_draw(struct rand *r)
 {
 	uint64_t d = rand_below(r, 100);
 
-	if (d < 58)
+	if (d < 45)
 		return FAULT_KERNEL;
-	if (d < 63)
+	if (d < 50)
 		return FAULT_HOST;
-	if (d < 73)
+	if (d < 60)
 		return FAULT_CUT;
-	if (d < 80)
+	if (d < 68)
 		return FAULT_ONE_WAY;
-	if (d < 85)
+	if (d < 72)
 		return FAULT_ISOLATE;
-	if (d < 90)
+	if (d < 77)
 		return FAULT_LOSS;
-	if (d < 94)
+	if (d < 83)
 		return FAULT_SLOW;
 	return FAULT_HANDOVER;
 }
@@ -87,6 +87,9 @@ static void fault_apply(struct sim *s, const struct fault *f, int by)
 	case FAULT_LOSS:
 		s->w.loss_ppm = (uint32_t)((int)s->w.loss_ppm + by * 150000);
 		return;
+	case FAULT_HANDOVER:
+		s->w.slow_ppm = (uint32_t)((int)s->w.slow_ppm + by * 400000);
+		return;
 	case FAULT_SLOW:
 		s->w.slow_ppm = (uint32_t)((int)s->w.slow_ppm + by * 100000);
 		return;
@@ -103,6 +106,14 @@ static void fault_over(struct world *w, node_id node, uint64_t a, uint64_t b, vo
 	(void)b;
 	(void)payload;
 	fault_apply(s, &s->faults[a], -1);
+}
+
+static void fault_handover(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
+{
+	(void)node;
+	(void)b;
+	(void)payload;
+	namer_handover(sim_of(w), (uint32_t)a);
 }
 
 static void fault_hit(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
@@ -125,8 +136,12 @@ static void fault_hit(struct world *w, node_id node, uint64_t a, uint64_t b, voi
 		if (n->up)
 			pod_crash(s, n, f->for_ns);
 		return;
-	case FAULT_HANDOVER:
-		namer_handover(s, f->n);
+	case FAULT_HANDOVER: /* half of them on a slow network: answers of the old one come late */
+		if (f->n & 2) {
+			fault_apply(s, f, 1);
+			world_in(w, 3 * NS_PER_S, fault_over, "heal", 0, a, 0, NULL);
+		}
+		world_in(w, 700 * NS_PER_MS, fault_handover, "handover", 0, f->n, 0, NULL);
 		return;
 	default:
 		s->stats.cuts++;

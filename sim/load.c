@@ -147,6 +147,7 @@ static void load_step(struct world *w, node_id node, uint64_t a, uint64_t b, voi
 	t->version = ++p->version;
 	p->sigs &= ~t->pending;
 	t->pending = 0;
+	check_signals(s, p);
 	world_hash(w, p->version);
 	world_hash(w, n->id);
 	load_act(s, n, p);
@@ -168,11 +169,28 @@ static struct task *load_site(struct sim *s, gpid pid)
 	return best;
 }
 
+/* Half of the signals go to somebody who is in the middle of a move, if there is one. */
+static struct proc *signalled(struct sim *s)
+{
+	struct rand *r = &s->w.rng[RNG_LOAD];
+	struct knode *n = random_node(s);
+	struct proc *p = &s->procs[rand_below(r, s->proc_count)];
+
+	if (rand_chance(r, 1, 2))
+		return p;
+	for (uint32_t i = 0; i < n->host.count; i++) {
+		const struct task *t = &n->host.tasks[i];
+
+		if (t->kind == TASK_PROC && (t->locks & LOCK_FREEZER))
+			return sim_proc(s, t->pid);
+	}
+	return p;
+}
+
 /* A terminal raises signals at the task itself, whatever its state. */
 static void load_signal(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
 {
 	struct sim *s = sim_of(w);
-	struct rand *r = &w->rng[RNG_LOAD];
 	struct task *t;
 	struct proc *p;
 
@@ -181,13 +199,15 @@ static void load_signal(struct world *w, node_id node, uint64_t a, uint64_t b, v
 	(void)payload;
 	if (s->quiet)
 		return;
-	world_in(w, 150 * NS_PER_MS, load_signal, "terminal", node, 0, 0, NULL);
+	world_in(w, 53 * NS_PER_MS, load_signal, "terminal", node, 0, 0, NULL);
 	if (s->proc_count == 0)
 		return;
-	p = &s->procs[rand_below(r, s->proc_count)];
+	p = signalled(s);
 	t = load_site(s, p->pid);
 	if (!p->alive || !t)
 		return;
+	if (p->sigs == 0)
+		p->sigs_ns = w->now_ns;
 	t->pending |= UINT64_C(1) << (w->stats.events % 31);
 	p->sigs |= t->pending;
 	s->stats.signals++;

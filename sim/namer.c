@@ -206,9 +206,26 @@ static void namer_watch(struct world *w, node_id node, uint64_t a, uint64_t b, v
 	world_in(w, 500 * NS_PER_MS, namer_watch, "watch-due", node, 0, 0, NULL);
 }
 
+/* The block of a process that is being moved right now, or 0: where a handover hurts most. */
+static uint32_t namer_moving_block(const struct sim *s, uint32_t pick)
+{
+	for (uint32_t i = 0; i < s->conf.nodes; i++) {
+		const struct knode *n = &s->nodes[(pick + i) % s->conf.nodes + 1];
+
+		for (uint32_t j = 0; j < SIM_MACHINES; j++) {
+			if (n->sources[j].used && n->sources[j].m.state >= MIG_S_PREPARING)
+				return sim_block(n->sources[j].m.pid);
+		}
+	}
+	return 0;
+}
+
 /* An operator drains something: a block's authority goes to another live node. */
 void namer_handover(struct sim *s, uint32_t pick)
 {
+	uint32_t moving = pick & 1 ? namer_moving_block(s, pick) : 0;
+
+	pick = moving ? moving : pick;
 	for (uint32_t i = 0; i < SIM_BLOCKS_MAX; i++) {
 		uint32_t number = (pick + i) % SIM_BLOCKS_MAX;
 		const struct view_block *b = &s->namer->view.blocks[number];

@@ -72,6 +72,7 @@ static void msg_hash(struct world *w, const struct kmsg *k)
 	world_hash(w, (uint64_t)k->m.pid);
 	world_hash(w, k->m.epoch);
 	world_hash(w, k->m.move);
+	world_hash(w, k->m.asked);
 	world_hash(w, k->m.aterm);
 	world_hash(w, k->m.site);
 	world_hash(w, (uint64_t)(int64_t)k->m.err);
@@ -289,8 +290,23 @@ static void pod_forget(struct knode *n)
 	memset(n->tombs, 0, SIM_PROCS_MAX * sizeof(*n->tombs));
 }
 
+/* Handed to a host that is dead now: it may have executed there, nobody can tell (authority.h). */
+static void doubt_handed(struct sim *s, node_id dead)
+{
+	for (node_id id = 1; id <= s->conf.nodes; id++) {
+		const struct note_slot *slots = s->nodes[id].source_notes;
+
+		for (uint32_t i = 0; i < SIM_MACHINES; i++) {
+			if (slots[i].used && slots[i].note.phase == MIG_PHASE_HANDED &&
+			    slots[i].note.peer == dead)
+				sim_proc(s, slots[i].note.pid)->doubt = true;
+		}
+	}
+}
+
 void pod_crash(struct sim *s, struct knode *n, uint64_t down_ns)
 {
+	doubt_handed(s, n->id);
 	for (uint32_t i = 0; i < n->host.count; i++) {
 		const struct task *t = &n->host.tasks[i];
 		struct proc *p = sim_proc(s, t->pid);

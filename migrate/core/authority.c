@@ -62,6 +62,7 @@ static void auth_answer(const struct mig_auth *a, const struct mig_msg *m, struc
 				    .epoch = rec->epoch,
 				    .move = rec->move,
 				    .site = rec->site,
+				    .asked = m->move,
 				    .aterm = a->aterm };
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "migrate/core/move.h"
 
+#include "base/mutant.h"
 #include "migrate/core/out.h"
 
 const struct mig_conf mig_conf_default = {
@@ -62,7 +63,7 @@ bool migrate_stray(const struct mig_msg *msg, struct mig_msg *reply)
 		return true;
 	case MIG_RELEASED: /* the same, at the other end */
 		reply->kind = MIG_FORGET;
-		return true;
+		return !MUTANT("migrate.forget.dropped");
 	default:
 		return false;
 	}

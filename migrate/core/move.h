@@ -61,7 +61,8 @@
 enum mig_msg_kind {
 	MIG_READ = 1, /* source -> authority */
 	MIG_CLAIM,    /* source or target -> authority: epoch, move */
-	MIG_RECORD,   /* authority -> them: aterm, and the record: epoch, site (0: dead), move */
+	MIG_RECORD,   /* authority -> them: aterm, asked (the question's move), and the record:
+			 epoch, site (0: dead), move */
 	MIG_PREPARE,  /* source -> target: epoch; the process' description rides along */
 	MIG_PREPARED, /* target -> source: err */
 	MIG_ABORT,    /* source -> target: drop what you built, unless you have claimed */
@@ -85,6 +86,7 @@ struct mig_msg {
 	gpid pid;     /* FENCE, STAND: the block's first pid */
 	epoch_t epoch;
 	uint64_t move;  /* chosen by the source, unique for ever (a random number) */
+	uint64_t asked; /* RECORD: move of the question, so that an old answer is known as one */
 	uint64_t aterm; /* READ, CLAIM, GONE, RECORD, FENCE, STAND: term of the authority */
 	node_id site;
 	int err;                        /* 0 or -errno */

@@ -135,6 +135,8 @@ static int source_on_record(struct mig_source *s, const struct mig_msg *m, uint6
 		return -ESTALE;
 	switch (s->state) {
 	case MIG_S_ASKING:
+		if (m->asked != s->move && !MUTANT("migrate.answer.stale"))
+			return -ESTALE; /* of a time when it was here before */
 		if (m->site != s->self) {
 			source_end(s, out, -ESRCH);
 			return 0;

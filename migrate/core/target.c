@@ -135,8 +135,7 @@ static int target_on_source(struct mig_target *t, const struct mig_msg *m, struc
 		if (m->sigs != 0 && !t->ended)
 			out_add(out, MIG_FX_RAISE)->sigs = m->sigs;
 		out_add(out, MIG_FX_UNNOTE);
-		if (!MUTANT("migrate.forget.dropped"))
-			target_send(t, out, MIG_FORGET, t->source, 0);
+		target_send(t, out, MIG_FORGET, t->source, 0);
 		target_end(t, out, 0);
 		return 0;
 	default:

@@ -43,6 +43,7 @@ static struct mig_msg record(epoch_t epoch, node_id site, uint64_t move)
 	m.epoch = epoch;
 	m.site = site;
 	m.move = move;
+	m.asked = MOVE;
 	return m;
 }
 
@@ -168,6 +169,18 @@ static void a_late_answer_to_the_first_read_decides_nothing(void **state)
 
 	assert_int_equal(s_msg(&s, record(5, SRC, 0)), -ESTALE);
 	assert_int_equal(s.state, MIG_S_CLAIMING);
+}
+
+/* Seed 124: moved away and back meanwhile, the first answer came after the second question. */
+static void an_answer_to_an_earlier_question_is_not_the_epoch(void **state)
+{
+	struct mig_source s = source_in(MIG_S_ASKING);
+	struct mig_msg old = record(3, SRC, 0);
+
+	old.asked = MOVE - 1;
+	assert_int_equal(s_msg(&s, old), -ESTALE);
+	assert_int_equal(s_msg(&s, record(5, SRC, 0)), 0);
+	assert_int_equal(s.epoch, 5);
 }
 
 static void before_the_freeze_any_failure_leaves_the_process_alone(void **state)
@@ -551,6 +564,7 @@ int main(void)
 		cmocka_unit_test(a_lost_claim_serves_pages_and_never_thaws),
 		cmocka_unit_test(a_record_of_another_move_does_not_thaw),
 		cmocka_unit_test(a_late_answer_to_the_first_read_decides_nothing),
+		cmocka_unit_test(an_answer_to_an_earlier_question_is_not_the_epoch),
 		cmocka_unit_test(before_the_freeze_any_failure_leaves_the_process_alone),
 		cmocka_unit_test(a_target_that_died_after_it_won_takes_the_process_with_it),
 		cmocka_unit_test(a_record_of_a_fenced_authority_is_not_believed),
