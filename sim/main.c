@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The options of `pando sim`. */
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,19 +8,20 @@
 #include "sim/run.h"
 #include "sim/sim.h"
 
-const char sim_usage[] =
-	"usage: pando sim [--seed S | --seeds A-B] [--nodes N] [--minutes M] [--calm]\n"
-	"                 [--trace FILE] [--shrink] [--coverage] [--json]\n"
-	"                 [--faults N,N...|none] [--break NAME] [--breaks]\n";
-
-static const struct option options[] = {
-	{ "seed", required_argument, NULL, 's' },   { "seeds", required_argument, NULL, 'S' },
-	{ "nodes", required_argument, NULL, 'n' },  { "minutes", required_argument, NULL, 'm' },
-	{ "trace", required_argument, NULL, 't' },  { "break", required_argument, NULL, 'b' },
-	{ "faults", required_argument, NULL, 'f' }, { "shrink", no_argument, NULL, 'r' },
-	{ "coverage", no_argument, NULL, 'c' },     { "json", no_argument, NULL, 'j' },
-	{ "breaks", no_argument, NULL, 'B' },       { "calm", no_argument, NULL, 'C' },
-	{ "help", no_argument, NULL, 'h' },         { NULL, 0, NULL, 0 },
+const struct sim_option sim_options[SIM_OPTIONS] = {
+	{ "seed", "S", "one run, with a report (7)" },
+	{ "seeds", "A-B", "a run for each seed, one line for each violation" },
+	{ "nodes", "N", "nodes (5); with --hours as many as you like" },
+	{ "minutes", "M", "virtual minutes of a run (10)" },
+	{ "calm", NULL, "no faults, a perfect network" },
+	{ "faults", "LIST", "only these faults of the plan (numbers, commas), or none" },
+	{ "shrink", NULL, "after a violation: find a smaller fault plan that still fails" },
+	{ "trace", "FILE", "write a timeline for ui.perfetto.dev" },
+	{ "coverage", NULL, "which states and events the cores were driven through" },
+	{ "break", "NAME", "with a broken variant of a core (build with MUTANTS=1)" },
+	{ "breaks", NULL, "list the broken variants of this build" },
+	{ "json", NULL, "print JSON" },
+	{ 0 },
 };
 
 static bool number(const char *text, uint64_t min, uint64_t max, uint64_t *out)
@@ -80,63 +80,66 @@ static void print_breaks(void)
 	}
 }
 
-static int parse(int argc, char **argv, struct run_opts *o)
+static int usage(const char *word)
+{
+	fprintf(stderr, "pando: cannot simulate: unknown option '%s'; try: pando sim --help\n",
+		word);
+	return 2;
+}
+
+static bool apply_value(struct run_opts *o, const char *name, char *value)
 {
 	uint64_t v;
-	int c;
 
-	optind = 0;
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		switch (c) {
-		case 's':
-			if (!number(optarg, 0, UINT64_MAX, &o->first))
-				return 2;
-			break;
-		case 'S':
-			if (!seeds(optarg, o))
-				return 2;
-			break;
-		case 'n':
-			if (!number(optarg, 2, SIM_NODES_MAX, &v))
-				return 2;
-			o->nodes = (unsigned)v;
-			break;
-		case 'm':
-			if (!number(optarg, 1, 100000, &o->minutes))
-				return 2;
-			break;
-		case 't':
-			o->trace = optarg;
-			break;
-		case 'b':
-			o->broken = optarg;
-			break;
-		case 'f':
-			if (!faults(optarg, o))
-				return 2;
-			break;
-		case 'r':
-			o->shrink = true;
-			break;
-		case 'c':
-			o->coverage = true;
-			break;
-		case 'j':
-			o->json = true;
-			break;
-		case 'C':
-			o->calm = true;
-			break;
-		case 'B':
-			print_breaks();
-			return -1;
-		case 'h':
-			fputs(sim_usage, stdout);
-			return -1;
-		default:
-			fputs(sim_usage, stderr);
+	if (strcmp(name, "seed") == 0)
+		return number(value, 0, UINT64_MAX, &o->first);
+	if (strcmp(name, "seeds") == 0)
+		return seeds(value, o);
+	if (strcmp(name, "minutes") == 0)
+		return number(value, 1, 100000, &o->minutes);
+	if (strcmp(name, "faults") == 0)
+		return faults(value, o);
+	if (strcmp(name, "nodes") == 0) {
+		if (!number(value, 2, 1000000, &v))
+			return false;
+		o->nodes = (unsigned)v;
+	} else if (strcmp(name, "trace") == 0) {
+		o->trace = value;
+	} else if (strcmp(name, "break") == 0) {
+		o->broken = value;
+	}
+	return true;
+}
+
+static void apply_flag(struct run_opts *o, const char *name)
+{
+	o->shrink |= strcmp(name, "shrink") == 0;
+	o->coverage |= strcmp(name, "coverage") == 0;
+	o->json |= strcmp(name, "json") == 0;
+	o->calm |= strcmp(name, "calm") == 0;
+	o->list_breaks |= strcmp(name, "breaks") == 0;
+}
+
+static const struct sim_option *option_find(const char *word)
+{
+	for (const struct sim_option *s = sim_options; s->name; s++) {
+		if (strncmp(word, "--", 2) == 0 && strcmp(word + 2, s->name) == 0)
+			return s;
+	}
+	return NULL;
+}
+
+static int parse(int argc, char **argv, struct run_opts *o)
+{
+	for (int i = 1; i < argc; i++) {
+		const struct sim_option *opt = option_find(argv[i]);
+
+		if (!opt || (opt->arg && i + 1 == argc))
+			return usage(argv[i]);
+		if (!opt->arg)
+			apply_flag(o, opt->name);
+		else if (!apply_value(o, opt->name, argv[++i]))
 			return 2;
-		}
 	}
 	return 0;
 }
@@ -147,6 +150,17 @@ int sim_main(int argc, char **argv)
 	int r = parse(argc, argv, &o);
 
 	if (r != 0)
-		return r < 0 ? 0 : r;
+		return r;
+	if (o.list_breaks) {
+		print_breaks();
+		return 0;
+	}
+	if (o.nodes > SIM_NODES_MAX) {
+		fprintf(stderr,
+			"pando: cannot simulate the protocols of %u nodes: at most %u; "
+			"try: pando sim --nodes %u --hours 1 --workload timeshare\n",
+			o.nodes, SIM_NODES_MAX, o.nodes);
+		return 2;
+	}
 	return run_all(&o);
 }

@@ -20,6 +20,7 @@ struct run_opts {
 	bool json;
 	bool calm; /* no faults, a perfect network */
 	bool terse;
+	bool list_breaks;
 };
 
 int run_all(struct run_opts *o);

@@ -13,7 +13,15 @@
 
 /* `pando sim ...`: @argv[0] is "sim". Returns the exit code: 0 clean, 1 a violation, 2 usage. */
 int sim_main(int argc, char **argv);
-extern const char sim_usage[];
+
+/* The options, for whoever prints help; ends with a NULL name. */
+struct sim_option {
+	const char *name;
+	const char *arg; /* NULL: a flag */
+	const char *help;
+};
+#define SIM_OPTIONS 32
+extern const struct sim_option sim_options[SIM_OPTIONS];
 
 struct sim_result {
 	uint64_t hash;

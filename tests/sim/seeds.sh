@@ -1,0 +1,19 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# 200 seeds break no invariant, in under a minute, and drive the cores through nearly everything they accept.
+set -eu
+cd "$(dirname "$0")/../.."
+out=$PANDO_TEST_DIR/out
+t0=$(date +%s)
+"$BIN"/pando sim --seeds 1-200 --coverage | tee "$out"
+[ $(($(date +%s) - t0)) -lt 60 ] || { echo "200 seeds took a minute or more"; exit 1; }
+percent=$(sed -n 's/.*pairs .*(\([0-9]*\) %).*/\1/p' "$out")
+[ "$percent" -ge 95 ] || { echo "coverage of pairs is $percent %"; exit 1; }
+grep -q 'deaths  13 of 13' "$out" || { echo "the guest kernel did not die in every state of a move"; exit 1; }
+"$BIN"/pando sim --seed 7 --json --trace "$PANDO_TEST_DIR/trace.json" >"$out"
+python3 - "$PANDO_TEST_DIR/trace.json" "$out" <<'PY'
+import json, sys
+trace, report = json.load(open(sys.argv[1])), json.load(open(sys.argv[2]))
+assert len(trace) > 1000 and {e["ph"] for e in trace} >= {"M", "b", "e", "i"}, "no timeline"
+assert report["events"] >= 10000 and report["violated"] == "", report
+PY
