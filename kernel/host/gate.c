@@ -370,9 +370,23 @@ static int gate_start(struct gate *g, struct gate_slots *slots, int proc, pid_t 
 	return g->slot ? 0 : -ENOSPC;
 }
 
+/* What execve returns is still to be written: over the number of a call made now. */
+static int finish_exec(struct gate *g)
+{
+	int r;
+
+	do {
+		r = tracee_run(g->t, PTRACE_SYSCALL, CALL_MS);
+	} while (r >= 0 && STOP_EVENT(r) != 0);
+	if (r < 0)
+		return r == -ECHILD ? -ESRCH : r;
+	return WSTOPSIG(r) == SYSCALL_STOP ? 0 : -EFAULT;
+}
+
 int gate_park(struct gate *g, struct gate_slots *slots, int proc, pid_t pid, struct tracee *t,
 	      enum gate_role role)
 {
+	bool at_exec = STOP_EVENT(t->stop) == PTRACE_EVENT_EXEC;
 	struct user_regs_struct regs;
 	struct range vdso = { 0, 0 };
 	int r = gate_start(g, slots, proc, pid, t);
@@ -402,7 +416,7 @@ int gate_park(struct gate *g, struct gate_slots *slots, int proc, pid_t pid, str
 	if (r < 0)
 		goto undo;
 	FAULT("gate.park.mask");
-	return 0;
+	return at_exec ? finish_exec(g) : 0;
 undo:
 	if (tracee_set_regs(t, &g->slot->regs) < 0)
 		r = -ESRCH;

@@ -121,7 +121,10 @@ struct image_frozen;
  */
 must_check int image_freeze(const struct image_env *env, pid_t pid, struct image_frozen **out,
 			    struct buf *why);
-/* The same for a single-threaded process this thread has seized and that stands at its exec stop.
+/*
+ * The same for a single-threaded process that this thread has seized and that
+ * stands at its PTRACE_EVENT_EXEC (@stop: the wait status). On error it is
+ * detached and runs on.
  */
 must_check int image_freeze_adopt(const struct image_env *env, pid_t pid, int stop,
 				  struct image_frozen **out, struct buf *why);

@@ -212,26 +212,34 @@ static bool in_one_vma(const struct image_built *b, uint64_t at, uint64_t len)
 	       b->m.vma[lo]->pages > 0;
 }
 
+int image_pages_check(const struct image_built *b, const struct record_reader *r)
+{
+	uint64_t at;
+	size_t len = r->buf.len - MIN(r->buf.len, sizeof(at));
+
+	if (len == 0 || len % PAGE != 0)
+		return -EBADMSG;
+	memcpy(&at, r->buf.data, sizeof(at));
+	return at % PAGE == 0 && in_one_vma(b, at, len) ? 0 : -EBADMSG;
+}
+
 int image_pages_build(struct image_built *b, struct record_reader *r, int type)
 {
 	/* The first such record, or the end, has been read already. */
-	for (;;) {
+	while (type == RECORD_PAGES) {
 		uint64_t at;
-		size_t len = r->buf.len - MIN(r->buf.len, sizeof(at));
-		int err;
+		int err = image_pages_check(b, r);
 
-		if (type == RECORD_END)
-			return r->buf.len == 0 ? 0 : -EBADMSG;
-		if (type != RECORD_PAGES || len == 0 || len % PAGE != 0)
-			return -EBADMSG;
+		if (err < 0)
+			return err;
 		memcpy(&at, r->buf.data, sizeof(at));
-		if (at % PAGE != 0 || !in_one_vma(b, at, len))
-			return -EBADMSG;
-		err = tracee_write(b->set.pid, at, r->buf.data + sizeof(at), len);
+		err = tracee_write(b->set.pid, at, r->buf.data + sizeof(at),
+				   r->buf.len - sizeof(at));
 		if (err < 0)
 			return why_err(b->why, err, "write memory");
 		type = record_read(r);
-		if (type < 0)
-			return type;
 	}
+	if (type < 0)
+		return type;
+	return type == RECORD_END && r->buf.len == 0 ? 0 : -EBADMSG;
 }

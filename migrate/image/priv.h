@@ -164,6 +164,8 @@ struct image_built {
 must_check int image_mm_dump(struct record_writer *w, struct image_frozen *f, struct buf *why);
 must_check int image_clear_build(struct image_built *b);
 must_check int image_vmas_build(struct image_built *b);
+/* Whether the record that has been read last is a run of pages of one mapping. -EBADMSG. */
+must_check int image_pages_check(const struct image_built *b, const struct record_reader *r);
 /* @type: of the record that has been read last. */
 must_check int image_pages_build(struct image_built *b, struct record_reader *r, int type);
 must_check int image_mm_build(struct image_built *b);
@@ -174,7 +176,8 @@ must_check int image_fds_dump(struct record_writer *w, struct image_frozen *f, s
 must_check int image_fds_build(struct image_built *b);
 
 /* ---- process.c: limits, working directory, signal actions, timers, credentials ---- */
-must_check int image_status_check(const struct image_env *env, pid_t pid, struct buf *why);
+must_check int image_status_check(const struct image_env *env, pid_t pid, bool traced_by_us,
+				  struct buf *why);
 must_check int image_head_dump(struct record_writer *w, struct image_frozen *f, struct buf *why);
 /* By injection, into @f. */
 must_check int image_process_ask(struct image_frozen *f, struct buf *why);

@@ -62,11 +62,12 @@ static uint64_t status_number(const char *status, const char *name, int base)
 	return v;
 }
 
-static void check_status_text(const struct image_env *env, const char *s, struct buf *why)
+static void check_status_text(const struct image_env *env, const char *s, bool traced_by_us,
+			      struct buf *why)
 {
 	uint64_t tracer = status_number(s, "TracerPid", 10);
 
-	if (tracer != 0)
+	if (tracer != 0 && !traced_by_us)
 		why_add(why, "it is traced");
 	if (status_number(s, "NoNewPrivs", 10) != 0)
 		why_add(why, "it has given up privileges for ever (no_new_privs)");
@@ -111,7 +112,7 @@ static void check_root(const struct image_env *env, pid_t pid, struct buf *why)
 	why_add(why, "it has a root directory of its own");
 }
 
-int image_status_check(const struct image_env *env, pid_t pid, struct buf *why)
+int image_status_check(const struct image_env *env, pid_t pid, bool traced_by_us, struct buf *why)
 {
 	cleanup_buf struct buf b = BUF_INIT;
 	const char *s;
@@ -120,7 +121,7 @@ int image_status_check(const struct image_env *env, pid_t pid, struct buf *why)
 	s = r == 0 ? buf_str(&b) : NULL;
 	if (!s)
 		return r < 0 ? r : -ENOMEM;
-	check_status_text(env, s, why);
+	check_status_text(env, s, traced_by_us, why);
 	check_vfork(env, pid, s, why);
 	check_root(env, pid, why);
 	return 0;

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 
@@ -61,11 +62,11 @@ static int park_all(struct image_frozen *f, struct buf *why)
 	return r < 0 ? why_err(why, r, "hold its threads") : 0;
 }
 
-static int frozen_new(const struct image_env *env, pid_t pid, struct image_frozen **out,
-		      struct buf *why)
+static int frozen_new(const struct image_env *env, pid_t pid, bool traced_by_us,
+		      struct image_frozen **out, struct buf *why)
 {
 	size_t before = why->len;
-	int r = image_status_check(env, pid, why);
+	int r = image_status_check(env, pid, traced_by_us, why);
 
 	if (r == 0 && why->len > before)
 		r = -ENOTSUP;
@@ -83,7 +84,6 @@ static int frozen_start(struct image_frozen *f, int stopped, struct buf *why,
 {
 	int r = stopped < 0 ? why_err(why, stopped, "stop its threads") : park_all(f, why);
 
-	/* The map is read before the area is in it only by chance: so it is left out later. */
 	if (r == 0)
 		r = image_process_ask(f, why);
 	if (r < 0) {
@@ -99,7 +99,7 @@ static int frozen_start(struct image_frozen *f, int stopped, struct buf *why,
 int image_freeze(const struct image_env *env, pid_t pid, struct image_frozen **out, struct buf *why)
 {
 	struct image_frozen *f;
-	int r = frozen_new(env, pid, &f, why);
+	int r = frozen_new(env, pid, false, &f, why);
 
 	if (r < 0)
 		return r;
@@ -109,12 +109,14 @@ int image_freeze(const struct image_env *env, pid_t pid, struct image_frozen **o
 int image_freeze_adopt(const struct image_env *env, pid_t pid, int stop, struct image_frozen **out,
 		       struct buf *why)
 {
-	struct image_frozen *f = calloc(1, sizeof(*f));
+	struct image_frozen *f;
+	int r = frozen_new(env, pid, true, &f, why);
 
-	if (!f)
-		return -ENOMEM;
-	f->env = *env;
-	return frozen_start(f, tracee_adopt(&f->set, env->proc, pid, stop), why, out);
+	if (r == 0)
+		r = frozen_start(f, tracee_adopt(&f->set, env->proc, pid, stop), why, out);
+	if (r < 0) /* ESRCH: it has been let go already */
+		(void)ptrace(PTRACE_DETACH, pid, NULL, NULL);
+	return r;
 }
 
 /* Our own area is not the guest's. */

@@ -31,7 +31,7 @@ int image_why(const struct image_env *env, pid_t pid, struct image_why *out)
 	int r;
 
 	*out = (struct image_why){ .reasons = BUF_INIT };
-	r = image_status_check(env, pid, &out->reasons);
+	r = image_status_check(env, pid, false, &out->reasons);
 	if (r == 0)
 		r = image_maps_read(env, pid, &maps, &out->reasons);
 	if (r == 0)

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -167,6 +168,23 @@ static int file_read(void *arg, void *bytes, size_t len)
 	return n == (ssize_t)len ? 0 : n < 0 ? -errno : -EBADMSG;
 }
 
+/* As placement does it: the exec itself is the host's, the fresh image moves. */
+static int freeze_at_exec(const struct image_env *env, pid_t pid, struct image_frozen **f,
+			  struct buf *why)
+{
+	struct tracee t = { .tid = pid };
+	int st;
+
+	if (ptrace(PTRACE_SEIZE, pid, NULL, (void *)(long)PTRACE_O_TRACEEXEC) < 0)
+		return -errno;
+	st = tracee_wait(&t, 10000);
+	if (st < 0)
+		return st;
+	if (st >> 16 != PTRACE_EVENT_EXEC)
+		return -EPROTO;
+	return image_freeze_adopt(env, pid, st, f, why);
+}
+
 static int source(struct guestnode *n, void *arg)
 {
 	struct side s = { n, arg };
@@ -180,7 +198,8 @@ static int source(struct guestnode *n, void *arg)
 	if (s.m->fault && fault_arm(s.m->fault, 1, FAULT_KILL) < 0)
 		return fail(s.m->fault, -ENOENT, &why);
 	s.m->times[0] = clock_mono_ns();
-	r = image_freeze(&env, s.m->pid, &f, &why);
+	r = getenv("AT_EXEC") ? freeze_at_exec(&env, s.m->pid, &f, &why)
+			      : image_freeze(&env, s.m->pid, &f, &why);
 	if (r < 0)
 		return fail("freeze", r, &why);
 	r = image_dump(f, &to, &why);
