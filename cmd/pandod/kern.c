@@ -313,6 +313,8 @@ static void tell_nodes(struct world *w)
 		row->load_milli = load.load_milli;
 		row->memory_bytes = load.memory_bytes;
 		row->free_bytes = load.free_bytes;
+		row->key.data = (uint8_t *)(uintptr_t)n->key;
+		row->key.len = sizeof(n->key);
 		list[all.n_nodes++] = row;
 	}
 	all.nodes = list;
