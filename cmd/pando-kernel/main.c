@@ -46,8 +46,8 @@ static void on_gone(void *arg)
 
 static void on_stub_signal(void *arg, struct stub *s, int signo, const siginfo_t *si)
 {
-	/* A child's end is told to a stub of a parent elsewhere, which waits for it. */
-	if (signo == SIGCHLD && !s->home)
+	/* A child that came here from its parent's node: its end is told by the parent's stub. */
+	if (signo == SIGCHLD)
 		site_reap(arg, s);
 	else if (s->home)
 		place_signal(arg, s, signo);

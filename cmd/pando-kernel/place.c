@@ -28,6 +28,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <termios.h>
 
 #include "base/buf.h"
 #include "base/clock.h"
@@ -37,6 +38,7 @@
 #include "kernel/host/gate.h"
 #include "kernel/host/mem.h"
 #include "kernel/kernel.h"
+#include "kernel/kernel.pb-c.h"
 #include "kernel/proc/peer.h"
 #include "kernel/proc/peer.pb-c.h"
 
@@ -54,6 +56,9 @@ struct mark {
 	node_id node;
 };
 
+#define BUSY_PERCENT 90                /* of a node's capacity: above, execs look for another */
+#define ASK_NS       (200 * NS_PER_MS) /* pandod's patience is ours: the caller is held */
+
 /* One exec under way. */
 struct placing {
 	struct list link;
@@ -67,6 +72,7 @@ struct placing {
 	Peer__Fd *fds[FDS_MAX];
 	int sources[FDS_MAX]; /* our copies of relayed descriptions, -1: none */
 	const char *why;
+	bool asked_for; /* `on`: what cannot be is an error. Else it runs here. */
 
 	/* of the worker that makes the stub */
 	pthread_t thread;
@@ -78,7 +84,19 @@ struct placing {
 /* ---- marks: pando_on() ---- */
 bool place_wanted(const struct world *w)
 {
-	return __atomic_load_n(&w->marks_count, __ATOMIC_ACQUIRE) != 0;
+	return __atomic_load_n(&w->marks_count, __ATOMIC_ACQUIRE) != 0 ||
+	       __atomic_load_n(&w->busy, __ATOMIC_RELAXED);
+}
+
+/* A process that is becoming a stub, or a stub that is becoming a process. */
+static bool turning_find(struct world *w, pid_t pid)
+{
+	struct placing *p;
+
+	list_for_each (p, &w->placings, link)
+		if (p->pid == pid)
+			return true;
+	return stubs_find_node_pid(w->stubs, pid) != NULL;
 }
 
 static void mark_free(struct world *w, struct mark *m)
@@ -305,6 +323,14 @@ static bool same_description(int a, int b)
 	return syscall(SYS_kcmp, getpid(), getpid(), 0 /* KCMP_FILE */, a, b) == 0;
 }
 
+/* One description for 0, 1 and 2, as a rule: input and output go through relays of their own. */
+static bool is_terminal(int fd)
+{
+	struct termios t;
+
+	return tcgetattr(fd, &t) == 0;
+}
+
 /* Another number of a description that is there already? */
 static bool add_alias(struct placing *p, int copy, unsigned number)
 {
@@ -312,7 +338,8 @@ static bool add_alias(struct placing *p, int copy, unsigned number)
 		Peer__Fd *f = p->fds[i];
 		uint32_t *more;
 
-		if (p->sources[i] < 0 || !same_description(p->sources[i], copy))
+		if (p->sources[i] < 0 || is_terminal(p->sources[i]) ||
+		    !same_description(p->sources[i], copy))
 			continue;
 		more = reallocarray(f->numbers, f->n_numbers + 1, sizeof(*more));
 		if (!more)
@@ -335,7 +362,7 @@ static void set_kind(struct placing *p, Peer__Fd *f, int copy, const char *path)
 		f->kind = acc == O_RDONLY   ? PEER__FD_KIND__FD_INPUT
 			  : acc == O_WRONLY ? PEER__FD_KIND__FD_OUTPUT
 					    : PEER__FD_KIND__FD_NONE;
-	else if (S_ISCHR(st.st_mode) && strncmp(path, "/dev/pts/", 9) == 0)
+	else if (S_ISCHR(st.st_mode) && is_terminal(copy))
 		f->kind = f->numbers[0] == 0 ? PEER__FD_KIND__FD_INPUT : PEER__FD_KIND__FD_OUTPUT;
 	else if (S_ISREG(st.st_mode) && acc != O_RDONLY)
 		f->kind = acc == O_WRONLY ? PEER__FD_KIND__FD_OUTPUT : PEER__FD_KIND__FD_NONE;
@@ -357,7 +384,7 @@ static int add_fd(struct placing *p, int pidfd, int number)
 	copy = (int)syscall(SYS_pidfd_getfd, pidfd, number, 0);
 	if (copy < 0)
 		return -errno;
-	if (add_alias(p, copy, (unsigned)number)) {
+	if (!is_terminal(copy) && add_alias(p, copy, (unsigned)number)) {
 		(void)close(copy);
 		return 0;
 	}
@@ -495,9 +522,12 @@ static void placing_free(struct placing *p)
 
 static void refuse(struct placing *p, int err)
 {
-	if (p->why)
+	if (p->why && p->asked_for)
 		log_info("pid %d cannot run on node %u: %s", p->gpid, p->site, p->why);
-	notify_set_errno(p->slot, err);
+	if (p->asked_for)
+		notify_set_errno(p->slot, err);
+	else
+		notify_set_run(p->slot);
 	notify_answer(p->w->notify, p->slot);
 	placing_free(p);
 }
@@ -708,28 +738,98 @@ static void on_peer(void *arg, int err, struct rpc_conn *c)
 	}
 }
 
+static struct placing *placing_new(struct world *w, struct init_slot *s, node_id site)
+{
+	struct placing *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return NULL;
+	peer__run__init(&p->run);
+	list_add_tail(&w->placings, &p->link);
+	p->w = w;
+	p->slot = s;
+	p->pid = (pid_t)notify_call(s)->pid;
+	p->site = site;
+	return p;
+}
+
+static void go(struct placing *p)
+{
+	int r = gather(p);
+
+	if (r != 0)
+		refuse(p, r);
+	else
+		peers_with(p->w, p->site, on_peer, p);
+}
+
+static void on_advice(void *arg, int err, const struct rpc_msg *m)
+{
+	struct placing *p = arg;
+	Kernel__Placed *q = err == 0 ? kernel__placed__unpack(NULL, m->len, m->body) : NULL;
+
+	p->site = q ? q->node : p->w->node;
+	if (q)
+		kernel__placed__free_unpacked(q, NULL);
+	if (p->site == p->w->node || p->site == NODE_NONE)
+		refuse(p, -EAGAIN); /* stays */
+	else
+		go(p);
+}
+
+static int ask_advice(struct placing *p)
+{
+	Kernel__Place q = KERNEL__PLACE__INIT;
+	struct task_info t;
+	uint8_t body[128];
+	struct rpc_msg m = { .method = KERNEL_PLACE, .body = body };
+	struct rpc_opts o = { .deadline_ns = loop_now_ns(p->w->loop) + ASK_NS };
+
+	if (!p->w->pod || task_read(&t, p->w->view.procfs, p->pid) != 0)
+		return -ENOTCONN;
+	q.pid = t.gpid;
+	q.comm = t.comm;
+	q.near_node = p->w->node;
+	m.len = kernel__place__pack(&q, body);
+	return rpc_request(p->w->pod, &m, &o, on_advice, p, NULL);
+}
+
 void place_exec(struct world *w, struct init_slot *s)
 {
 	struct mark *m = mark_find(w, (pid_t)notify_call(s)->pid);
-	struct placing *p = m ? calloc(1, sizeof(*p)) : NULL;
-	int r;
+	bool busy = __atomic_load_n(&w->busy, __ATOMIC_RELAXED);
+	/* A stub's exec is its turning into a process: never to be placed again. */
+	bool ours = turning_find(w, (pid_t)notify_call(s)->pid);
+	struct placing *p =
+		!ours && (m || busy) ? placing_new(w, s, m ? m->node : NODE_NONE) : NULL;
 
 	if (!p) {
 		notify_set_run(s);
 		notify_answer(w->notify, s);
 		return;
 	}
-	peer__run__init(&p->run);
-	list_add_tail(&w->placings, &p->link);
-	p->w = w;
-	p->slot = s;
-	p->pid = m->pid;
-	p->site = m->node;
-	r = gather(p);
-	if (r != 0)
-		refuse(p, r);
-	else
-		peers_with(w, p->site, on_peer, p);
+	p->asked_for = m != NULL;
+	if (m)
+		go(p);
+	else if (ask_advice(p) != 0)
+		refuse(p, -EAGAIN);
+}
+
+/* Small commands stay without anybody being asked, until there is more to do than this node can. */
+void place_look(struct world *w)
+{
+	bool busy = false, room = false;
+
+	for (size_t i = 0; i < w->node_count; i++) {
+		const struct world_node *n = &w->nodes[i];
+		bool full = (uint64_t)n->load_milli * 100 >= (uint64_t)n->cpu_milli * BUSY_PERCENT;
+
+		if (n->id == w->node)
+			busy = full;
+		else
+			room |= n->alive && n->has_key && !full;
+	}
+	__atomic_store_n(&w->busy, busy && room && w->has_identity, __ATOMIC_RELAXED);
 }
 
 /* ---- afterwards: stubs whose process is elsewhere ---- */

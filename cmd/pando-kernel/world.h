@@ -77,7 +77,8 @@ struct world {
 	struct gate_slots gates;
 	struct list marks;
 	struct list placings; /* execs on their way */
-	unsigned marks_count; /* atomic: the receiving thread looks at it */
+	unsigned marks_count; /* atomic, as is busy: the receiving thread looks at them */
+	bool busy;            /* more to do than this node can, and others have room */
 
 	/* site.c: processes of other homes */
 	struct list guests;
@@ -145,6 +146,8 @@ must_check int place_open(struct world *w);
 bool place_wanted(const struct world *w); /* any thread */
 void place_on(struct world *w, struct init_slot *s);
 void place_exec(struct world *w, struct init_slot *s);
+/* The nodes' loads have changed. */
+void place_look(struct world *w);
 void place_signal(struct world *w, struct stub *s, int signo);
 void place_stub_died(struct world *w, struct stub *s);
 must_check int site_open(struct world *w);

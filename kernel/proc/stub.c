@@ -49,7 +49,7 @@ struct stub *stubs_find(struct stubs *st, gpid pid)
 	return NULL;
 }
 
-static struct stub *find_node_pid(struct stubs *st, pid_t pid)
+struct stub *stubs_find_node_pid(struct stubs *st, pid_t pid)
 {
 	struct stub *s;
 
@@ -270,7 +270,7 @@ void stubs_magic(struct stubs *st, struct init_slot *slot)
 {
 	const struct notify_call *c = notify_call(slot);
 	pid_t pid = (pid_t)c->pid;
-	struct stub *s = find_node_pid(st, pid);
+	struct stub *s = stubs_find_node_pid(st, pid);
 
 	if (s)
 		s->asking = true;
@@ -279,12 +279,12 @@ void stubs_magic(struct stubs *st, struct init_slot *slot)
 	else if (s && c->args[0] != 0 && c->args[0] != STUB_SIGNAL)
 		take_signal(st, s, c);
 	/* A callback may have taken it. */
-	s = find_node_pid(st, pid);
+	s = stubs_find_node_pid(st, pid);
 	if (s)
 		notify_set_value(slot, next_table(st, s, slot));
 	else
 		notify_set_errno(slot, -ENOSYS);
-	s = find_node_pid(st, pid);
+	s = stubs_find_node_pid(st, pid);
 	if (s)
 		s->asking = false;
 	notify_answer(st->notify, slot);

@@ -76,6 +76,7 @@ must_check int stubs_add(struct stubs *st, gpid pid, struct stub **out);
 /* It is none any more (it has become the process): its pidfd is the caller's. */
 int stubs_take(struct stub *s);
 struct stub *stubs_find(struct stubs *st, gpid pid);
+struct stub *stubs_find_node_pid(struct stubs *st, pid_t pid);
 unsigned stubs_count(const struct stubs *st);
 /* Calls @cb for each; it may not add or take. */
 void stubs_each(struct stubs *st, void (*cb)(void *arg, struct stub *s), void *arg);
