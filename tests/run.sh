@@ -91,11 +91,8 @@ run_layer() {
 	guest)
 		run_one guest natively 300 ./tests/guest/run.sh native
 		run_one guest kernel 300 ./tests/guest/run.sh kernel
-		# Where there is a node daemon and the fixture for it.
-		if [ -x "$BIN/pandod" ] && [ -f tests/lib/cluster.sh ]; then
-			run_one guest one 300 ./tests/guest/run.sh one
-			run_one guest three 300 ./tests/guest/run.sh three
-		fi
+		run_one guest one 300 ./tests/guest/run.sh one
+		run_one guest three 300 ./tests/guest/run.sh three
 		;;
 	fuzz) for t in "$B"/fuzz/*; do [ -x "$t" ] && run_one fuzz "$(basename "$t")" 120 "$t"; done ;;
 	int) for t in tests/int/*.sh; do [ -x "$t" ] && run_one int "$(basename "$t" .sh)" 300 "$t"; done ;;
