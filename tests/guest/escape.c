@@ -324,7 +324,8 @@ TRY(cgroups, open("/sys/fs/cgroup/cgroup.procs", O_WRONLY))
 TRY(cgroup_v1, open("/sys/fs/cgroup/memory/tasks", O_WRONLY))
 TRY(above_root, open("/../../../../work", O_RDONLY))
 TRY(root_home, open("/root/.ssh", O_RDONLY))
-TRY(daemon_socket, open("/run/pando", O_RDONLY))
+TRY(daemon_socket, unlink("/run/pando/control.sock"))
+TRY(daemon_dir, open("/run/pando/escape", O_CREAT | O_WRONLY, 0600))
 TRY(write_usr, open("/usr/escape", O_CREAT | O_WRONLY, 0600))
 TRY(write_etc, open("/etc/escape", O_CREAT | O_WRONLY, 0600))
 TRY(shadow, open("/etc/shadow", O_RDONLY))
@@ -568,6 +569,7 @@ static const struct {
 	A(above_root),
 	A(root_home),
 	A(daemon_socket),
+	A(daemon_dir),
 	A(write_usr),
 	A(write_etc),
 	A(shadow),
