@@ -78,6 +78,12 @@ struct naming {
 	uint64_t piece_id;
 	bool creating;
 
+	/* naming_leave() */
+	naming_done_fn leave_done;
+	void *leave_arg;
+	uint64_t leave_deadline_ns;
+	bool leave_waits; /* for another node to have our vote */
+
 	uint32_t changed_kinds;
 	uint32_t changed_id;
 	unsigned changed_count;
@@ -286,6 +292,8 @@ static void ticket_refresh(struct naming *n)
 /* ---- the turn ---- */
 
 static void create_maybe(struct naming *n);
+static void leave_maybe(struct naming *n);
+static void leave_end(struct naming *n, int err, const struct naming_result *r);
 
 static void tell_answers(struct naming *n)
 {
@@ -334,6 +342,7 @@ static void tell(struct naming *n)
 	tell_answers(n);
 	if (status && n->ops->status != NULL)
 		n->ops->status(n->arg);
+	leave_maybe(n);
 }
 
 static void receive(struct naming *n)
@@ -522,6 +531,8 @@ void naming_free(struct naming *n)
 	n->r = NULL;
 	cancel(&n->answered);
 	cancel(&n->pending);
+	if (n->leave_done != NULL)
+		leave_end(n, -ECANCELED, NULL);
 	while (!list_empty(&n->incoming)) {
 		struct incoming *in = list_front(&n->incoming, struct incoming, link);
 
@@ -740,6 +751,70 @@ int naming_barrier(struct naming *n, uint64_t deadline_ns, naming_done_fn done, 
 	const struct naming_cmd noop = { .kind = NAMING_CMD_NOOP };
 
 	return naming_propose(n, &noop, deadline_ns, done, arg);
+}
+
+/* ---- leaving ---- */
+
+static void leave_end(struct naming *n, int err, const struct naming_result *r)
+{
+	naming_done_fn done = n->leave_done;
+
+	n->leave_done = NULL;
+	n->leave_waits = false;
+	done(n->leave_arg, err, r);
+}
+
+static void leave_left(void *arg, int err, const struct naming_result *r)
+{
+	leave_end(arg, err, r);
+}
+
+/* Raft no longer counts on us: now the tables may say so, and others hang up. */
+static void leave_maybe(struct naming *n)
+{
+	const struct naming_cmd cmd = { .kind = NAMING_CMD_NODE_LEFT, .node = n->ticket.self };
+	struct naming_replica_info i;
+	int r = 0;
+
+	if (!n->leave_waits)
+		return;
+	naming_replica_info(n->r, &i);
+	if (i.role == NAMING_REPLICA_FED) {
+		n->leave_waits = false;
+		r = naming_propose(n, &cmd, n->leave_deadline_ns, leave_left, n);
+	} else if (clock_mono_ns() >= n->leave_deadline_ns) {
+		r = -ETIMEDOUT;
+	}
+	if (r != 0)
+		leave_end(n, r, NULL);
+}
+
+static void leave_began(void *arg, int err, const struct naming_result *r)
+{
+	struct naming *n = arg;
+
+	/* -EINVAL: it began in an earlier try. */
+	if (err != 0 || (r->err != 0 && r->err != -EINVAL)) {
+		leave_end(n, err, r);
+		return;
+	}
+	n->leave_waits = true;
+}
+
+int naming_leave(struct naming *n, uint64_t deadline_ns, naming_done_fn done, void *arg)
+{
+	const struct naming_cmd cmd = { .kind = NAMING_CMD_NODE_LEAVE, .node = n->ticket.self };
+	int r;
+
+	if (n->leave_done != NULL)
+		return -EALREADY;
+	r = naming_propose(n, &cmd, deadline_ns, leave_began, n);
+	if (r != 0)
+		return r;
+	n->leave_done = done;
+	n->leave_arg = arg;
+	n->leave_deadline_ns = deadline_ns;
+	return 0;
 }
 
 /* The machine's first command comes from the node that made it, after every start until it

@@ -109,6 +109,15 @@ must_check int naming_propose(struct naming *n, const struct naming_cmd *cmd, ui
 must_check int naming_barrier(struct naming *n, uint64_t deadline_ns, naming_done_fn done,
 			      void *arg);
 
+/*
+ * This node leaves for good: it gets nothing new, hands its vote to another node, and only
+ * then is it told to have left. Until @done it must stay reachable. A result's err may be
+ * -EBUSY: it is still an authority of pid blocks or owns a volume. -ETIMEDOUT: nobody could
+ * take its vote (it is the only one, or a majority is away); it may be asked again.
+ * Errors: as naming_propose(); -EALREADY: it is under way.
+ */
+must_check int naming_leave(struct naming *n, uint64_t deadline_ns, naming_done_fn done, void *arg);
+
 /* This node's copy. Never NULL; empty while no member. */
 const struct naming_core *naming_tables(const struct naming *n);
 

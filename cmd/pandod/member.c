@@ -473,40 +473,22 @@ static void left(void *arg, int err, const struct naming_result *r)
 	if (err == 0)
 		a->pod->left = true;
 	ask_end(a, err,
-		err == -EBUSY ? "processes that began here still run: it keeps their pids"
-		: err == 0    ? ""
-			      : "the tables refuse it");
-}
-
-static void leaving(void *arg, int err, const struct naming_result *r)
-{
-	struct ask *a = arg;
-	struct naming_cmd cmd = { .kind = NAMING_CMD_NODE_LEFT,
-				  .node = naming_self(a->pod->naming) };
-	int e;
-
-	if (err == 0 && r->err != 0 && r->err != -EINVAL)
-		err = r->err;
-	if (err != 0) {
-		ask_end(a, err, "no leader answered");
-		return;
-	}
-	e = naming_propose(a->pod->naming, &cmd, clock_mono_ns() + POD_ASK_MS * NS_PER_MS, left, a);
-	if (e < 0)
-		ask_end(a, e, "the machine's tables cannot be asked");
+		err == -EBUSY       ? "processes that began here still run: it keeps their pids"
+		: err == -ETIMEDOUT ? "no other node could take its vote"
+		: err == 0          ? ""
+				    : "the tables refuse it");
 }
 
 void member_leave(struct pod *p, member_done_fn done, void *arg)
 {
 	struct ask *a = ask_new(p, done, arg, "");
-	struct naming_cmd cmd = { .kind = NAMING_CMD_NODE_LEAVE, .node = naming_self(p->naming) };
 	int r;
 
 	if (!list_empty(&p->worlds)) {
 		ask_end(a, -EBUSY, "tenants have processes here");
 		return;
 	}
-	r = naming_propose(p->naming, &cmd, clock_mono_ns() + POD_ASK_MS * NS_PER_MS, leaving, a);
+	r = naming_leave(p->naming, clock_mono_ns() + POD_ASK_MS * NS_PER_MS, left, a);
 	if (r < 0)
-		ask_end(a, r, "this node is no member");
+		ask_end(a, r, r == -EALREADY ? "it is leaving" : "this node is no member");
 }

@@ -67,8 +67,30 @@ static void change(struct naming_replica *r, node_id id, int role)
 	raft_configuration_close(&next);
 }
 
+/* What the configuration has, of nodes that the tables have too, and in all. */
+struct tally {
+	unsigned voters;      /* in all */
+	unsigned good_voters; /* whose node is joined */
+	unsigned good;        /* servers whose node is joined */
+};
+
+static struct tally tally(const struct naming_replica *r)
+{
+	struct tally t = { 0 };
+
+	for (unsigned i = 0; i < r->raft.configuration.n; i++) {
+		const struct raft_server *s = &r->raft.configuration.servers[i];
+		bool good = node_in(r, (node_id)s->id);
+
+		t.good += good;
+		t.voters += s->role == RAFT_VOTER;
+		t.good_voters += good && s->role == RAFT_VOTER;
+	}
+	return t;
+}
+
 /* One server that should not be in, or not vote. True: something was begun. */
-static bool remove_one(struct naming_replica *r, unsigned voters, unsigned target)
+static bool remove_one(struct naming_replica *r, const struct tally *t, unsigned target)
 {
 	const struct raft_configuration *c = &r->raft.configuration;
 
@@ -78,7 +100,7 @@ static bool remove_one(struct naming_replica *r, unsigned voters, unsigned targe
 		if (node_in(r, (node_id)s->id))
 			continue;
 		/* The last voter stays, whatever the tables say: without it there is no log. */
-		if (s->role == RAFT_VOTER && voters == 1)
+		if (s->role == RAFT_VOTER && t->voters == 1)
 			continue;
 		if (s->id == r->cfg.self) {
 			struct raft_event ev = { .type = RAFT_TRANSFER };
@@ -90,7 +112,7 @@ static bool remove_one(struct naming_replica *r, unsigned voters, unsigned targe
 		change(r, (node_id)s->id, -1);
 		return true;
 	}
-	for (unsigned i = c->n; voters > target && i-- > 0;) {
+	for (unsigned i = c->n; t->good_voters > target && i-- > 0;) {
 		if (c->servers[i].role == RAFT_VOTER && c->servers[i].id != r->cfg.self) {
 			change(r, (node_id)c->servers[i].id, RAFT_STANDBY);
 			return true;
@@ -99,11 +121,11 @@ static bool remove_one(struct naming_replica *r, unsigned voters, unsigned targe
 	return false;
 }
 
-static bool add_one(struct naming_replica *r, unsigned want)
+static bool add_one(struct naming_replica *r, unsigned servers, unsigned want)
 {
 	const struct naming_node *n;
 
-	if (r->raft.configuration.n >= want)
+	if (servers >= want || r->raft.configuration.n >= CHANGE_SERVERS_MAX)
 		return false;
 	for (uint32_t i = 0; (n = naming_node_at(r->core, i)) != NULL; i++) {
 		if (n->state == NAMING_NODE_JOINED && server_of(r, n->id) == NULL) {
@@ -163,9 +185,9 @@ void replica_voters_flush(struct naming_replica *r)
 {
 	const struct naming_node *n;
 	unsigned joined = 0;
-	unsigned voters = 0;
 	unsigned want;
 	unsigned target;
+	struct tally t;
 
 	if (!replica_leading(r) || r->now_ms < r->voters_ms)
 		return;
@@ -176,12 +198,12 @@ void replica_voters_flush(struct naming_replica *r)
 		return;
 	for (uint32_t i = 0; (n = naming_node_at(r->core, i)) != NULL; i++)
 		joined += n->state == NAMING_NODE_JOINED;
-	for (unsigned i = 0; i < r->raft.configuration.n; i++)
-		voters += r->raft.configuration.servers[i].role == RAFT_VOTER;
+	t = tally(r);
 	want = MIN(joined, r->cfg.voters_max);
 	target = want == 0 ? 1 : want - (want % 2 == 0);
-	if (r->promoting == NODE_NONE && (remove_one(r, voters, target) || add_one(r, want)))
+	if (r->promoting == NODE_NONE && (remove_one(r, &t, target) || add_one(r, t.good, want)))
 		return;
-	if (voters < target || r->promoting != NODE_NONE)
+	/* Counted without those that leave: the last voter leaves when another one votes. */
+	if (t.good_voters < target || r->promoting != NODE_NONE)
 		promote_one(r);
 }

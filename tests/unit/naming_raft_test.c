@@ -208,6 +208,35 @@ static void a_voter_that_leaves_is_replaced(void **state)
 	world_free(w);
 }
 
+static bool leads_alone(struct world *w, uint64_t id)
+{
+	struct naming_replica_info i;
+
+	if (world_leader(w) != id)
+		return false;
+	naming_replica_info(w->node[id].r, &i);
+	return i.voter_count == 1 && i.voters[0] == id;
+}
+
+/* The only voter leaves: the other node gets its vote first, and then all of it. */
+static void the_last_voter_leaves_when_another_votes(void **state)
+{
+	struct world *w = world_new(10);
+	struct naming_cmd c = world_cmd(NAMING_CMD_NODE_LEAVE, NULL);
+
+	world_grow(w, 2);
+	c.node = 1;
+	assert_int_equal(world_do(w, 1, &c, NULL), 0);
+	assert_true(world_until(w, 10000, leads_alone, 2));
+	c = world_cmd(NAMING_CMD_TENANT_ADD, "alice");
+	assert_int_equal(world_do(w, 1, &c, NULL), 0);
+	world_kill(w, 1);
+	c = world_cmd(NAMING_CMD_TENANT_ADD, "bob");
+	assert_int_equal(world_do(w, 2, &c, NULL), 0);
+	assert_null(w->broken);
+	world_free(w);
+}
+
 /* Crashes, torn writes, loss, partitions, full disks; then quiet: nothing acknowledged is lost. */
 static uint64_t storm(uint64_t seed, unsigned *acked_total)
 {
@@ -323,6 +352,7 @@ int main(void)
 		cmocka_unit_test(a_parted_leader_answers_nothing),
 		cmocka_unit_test(a_full_disk_refuses_and_works_again),
 		cmocka_unit_test(a_voter_that_leaves_is_replaced),
+		cmocka_unit_test(the_last_voter_leaves_when_another_votes),
 		cmocka_unit_test(storms_lose_nothing),
 		cmocka_unit_test(the_same_seed_is_the_same_history),
 	};
