@@ -19,6 +19,7 @@
 #include "kernel/sched/sched.h"
 
 enum { PEERS_MAX = 256 };
+#define LEFT_PATIENCE_NS (5 * NS_PER_S) /* then we hang up on a node that left */
 
 struct peer {
 	struct list link;
@@ -29,6 +30,7 @@ struct peer {
 	struct peer_load load;
 	uint64_t heard_ns;
 	uint32_t placed_milli; /* by us since its last report */
+	uint64_t left_ns;      /* when we heard that it left; 0: it did not */
 };
 
 struct peers {
@@ -180,7 +182,12 @@ void peers_sync(struct pod *p)
 			peer_add(p, s.voter[i]);
 	list_for_each_safe (x, next, &p->peers->all, link) {
 		n = naming_node_find(k, x->id);
-		if (n != NULL && n->state == NAMING_NODE_LEFT)
+		if (n == NULL || n->state != NAMING_NODE_LEFT)
+			continue;
+		/* It waits for just this news, which has to get there first. */
+		if (x->left_ns == 0)
+			x->left_ns = clock_mono_ns();
+		else if (clock_mono_ns() - x->left_ns > LEFT_PATIENCE_NS)
 			peer_drop(x);
 	}
 }
@@ -285,6 +292,7 @@ static void tick(struct loop_timer *t)
 		check_alive(p);
 	}
 	kern_tell_nodes(p);
+	peers_sync(p);
 	CHECK(loop_timer_set(p->loop, t, clock_mono_ns() + POD_LOAD_MS * NS_PER_MS, tick) == 0);
 }
 

@@ -106,8 +106,12 @@ static node_id target(struct naming_replica *r)
 {
 	node_id leader = replica_leader(r);
 
-	if (leader != NODE_NONE || replica_in_raft(r) || r->source_count == 0)
+	if (leader != NODE_NONE || !replica_fed(r))
 		return leader;
+	if (r->hint != NODE_NONE && r->hint != r->cfg.self)
+		return r->hint;
+	if (r->source_count == 0)
+		return NODE_NONE;
 	return r->sources[r->source % r->source_count];
 }
 
@@ -182,8 +186,10 @@ void replica_client_refused(struct naming_replica *r, node_id from, const struct
 {
 	struct proposal *p = proposal_find(r, m->stamp.client, m->stamp.seq);
 
-	if (!replica_in_raft(r) && m->err == -EAGAIN && m->leader != from)
-		r->leader_seen = m->leader;
+	if (m->err == -EAGAIN && m->leader != from)
+		r->hint = m->leader;
+	else if (m->err == -EAGAIN && r->hint == from)
+		r->hint = NODE_NONE;
 	if (p != NULL)
 		refused(r, p, m->err);
 }

@@ -157,6 +157,7 @@ static void ask(struct naming_replica *r)
 	if (r->now_ms - r->heard_ms > FEED_SILENT_MS) {
 		r->source++;
 		r->heard_ms = r->now_ms;
+		r->hint = NODE_NONE;
 		if (!replica_in_raft(r))
 			r->leader_seen = NODE_NONE;
 	}
@@ -214,9 +215,12 @@ void replica_feed_in(struct naming_replica *r, node_id from, const struct wire_m
 		r->refused++;
 	take_voters(r, m, from);
 	r->committed_seen = MAX(r->committed_seen, r->applied);
+	if (m->leader != NODE_NONE && m->leader != r->hint) {
+		r->hint = m->leader;
+		replica_client_hurry(r);
+	}
 	if (!replica_in_raft(r) && m->leader != NODE_NONE && m->leader != r->leader_seen) {
 		r->leader_seen = m->leader;
-		replica_client_hurry(r);
 		r->ops->status(r->arg);
 	}
 }

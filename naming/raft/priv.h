@@ -186,6 +186,7 @@ struct naming_replica {
 	uint64_t ask_ms;
 	uint64_t heard_ms;
 	uint64_t fed_ms;
+	node_id hint; /* who leads, as those who feed us say */
 
 	uint64_t refused;
 	uint64_t frames_written;

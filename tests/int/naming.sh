@@ -98,4 +98,20 @@ kill -CONT "$(daemon "$a")" "$(daemon "$b")"
 until_true 20 settled
 add "$l"
 nothing_lost
+echo "the leader leaves, then the next one: the last node has everything"
+l=$(leader)
+a=$(other "$l")
+b=$(other "$a")
+pando leave --node "$l" >/dev/null || fail "$l cannot leave"
+add "$a"
+until_true 20 knows_all "$b"
+until_true 20 [ "$(role "$a")$(role "$b")" != leaderleader ]
+first=$(role "$a" | grep -qx leader && echo "$a" || echo "$b")
+last=$([ "$first" = "$a" ] && echo "$b" || echo "$a")
+pando leave --node "$first" >/dev/null || fail "$first cannot leave"
+add "$last"
+until_true 20 knows_all "$last"
+if pando leave --node "$last" >/dev/null 2>"$PANDO_TEST_DIR/err"; then
+	fail "the last node left its machine"
+fi
 echo "$count tenants, none lost"

@@ -201,7 +201,10 @@ static void a_voter_that_leaves_is_replaced(void **state)
 	assert_int_equal(i.voter_count, 3);
 	for (unsigned v = 0; v < 3; v++)
 		assert_true(i.voters[v] != leader);
-	/* It is fed now, and still has the tables. */
+	/* It is fed now, and still has the tables, and is heard. */
+	c = world_cmd(NAMING_CMD_NODE_LEFT, NULL);
+	c.node = leader;
+	assert_int_equal(world_do(w, leader, &c, NULL), 0);
 	assert_int_equal(info_of(w, leader).role, NAMING_REPLICA_FED);
 	assert_true(world_until(w, 5000, world_same, 0));
 	assert_null(w->broken);
@@ -218,6 +221,11 @@ static bool leads_alone(struct world *w, uint64_t id)
 	return i.voter_count == 1 && i.voters[0] == id;
 }
 
+static bool fed(struct world *w, uint64_t id)
+{
+	return info_of(w, (node_id)id).role == NAMING_REPLICA_FED;
+}
+
 /* The only voter leaves: the other node gets its vote first, and then all of it. */
 static void the_last_voter_leaves_when_another_votes(void **state)
 {
@@ -228,6 +236,7 @@ static void the_last_voter_leaves_when_another_votes(void **state)
 	c.node = 1;
 	assert_int_equal(world_do(w, 1, &c, NULL), 0);
 	assert_true(world_until(w, 10000, leads_alone, 2));
+	assert_true(world_until(w, 10000, fed, 1));
 	c = world_cmd(NAMING_CMD_TENANT_ADD, "alice");
 	assert_int_equal(world_do(w, 1, &c, NULL), 0);
 	world_kill(w, 1);
