@@ -354,10 +354,10 @@ static void on_ready(void *arg, struct rpc_conn *c, struct rpc_call *call, const
 			  (unsigned long long)ready->store_lost);
 	kernel__ready__free_unpacked(ready, NULL);
 	loop_timer_clear(w->pod->loop, &w->kernel_restart);
-	world_ready(w);
-	tell_nodes(w);
 	relay_introduce(w);
+	tell_nodes(w);
 	session_adopt(w);
+	world_ready(w);
 }
 
 static void on_session_exit(void *arg, struct rpc_conn *c, struct rpc_call *call,
