@@ -9,6 +9,7 @@ static const struct col cols[] = {
 	{ "ROLE", "role", COL_TEXT },
 	{ "EPOCH", "epoch", COL_NUMBER },
 	{ "CPUS", "cpus", COL_NUMBER },
+	{ "LOAD", "load", COL_NUMBER },
 	{ "MEMORY", "memory_bytes", COL_BYTES },
 	{ "ADDRESS", "addr", COL_TEXT },
 };

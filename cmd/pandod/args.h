@@ -4,7 +4,7 @@
  *
  *	pandod guard  --dir D --node N [--cpu-milli M] [--local]
  *	pandod switch --dir D
- *	pandod node   --dir D --node N [--local]
+ *	pandod node   --dir D --node N [--cpu-milli M] [--local]
  *
  * D is absolute. D/N/run, D/N/data and D/N/log are the node's; D/vol is all nodes' of a local
  * cluster. The order of the words is fixed where `pando` looks for them (cmd/pando/nodehost.h).

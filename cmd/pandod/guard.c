@@ -42,16 +42,20 @@ struct guard {
 static void start_pandod(struct guard *g)
 {
 	const struct args *a = g->args;
+	char cpus[16];
 	char *const argv[] = { g->program,
 			       "node",
 			       "--dir",
 			       (char *)a->dir,
 			       "--node",
 			       (char *)a->node,
+			       "--cpu-milli",
+			       cpus,
 			       a->local ? "--local" : "--",
 			       NULL };
 	sigset_t none;
 
+	(void)snprintf(cpus, sizeof(cpus), "%u", a->cpu_milli);
 	g->restart_ns = 0;
 	g->started_ns = clock_mono_ns();
 	g->pandod = fork();

@@ -8,6 +8,7 @@
 #include "cmd/pandod/peers.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/sysinfo.h>
@@ -40,8 +41,6 @@ struct peers {
 	struct loop_timer tick;
 	struct peer_load own;
 	uint32_t own_placed_milli;
-	uint64_t busy_before; /* of the node's group, ns */
-	uint64_t at_ns;
 };
 
 static struct peer *find(const struct pod *p, node_id id)
@@ -214,15 +213,53 @@ static void on_naming(void *arg, struct rpc_conn *c, struct rpc_call *call, cons
 }
 
 /* ---- loads ---- */
+/* Is the task running or waiting for a CPU, a throttled one included? */
+static bool is_runnable(const char *tid)
+{
+	char path[48], text[512];
+	const char *paren;
+	cleanup_close int fd = -1;
+	ssize_t n;
+
+	(void)snprintf(path, sizeof(path), "/proc/%.20s/stat", tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	if (n <= 0)
+		return false;
+	text[n] = '\0';
+	/* The name may hold anything: the state stands behind its last parenthesis. */
+	paren = strrchr(text, ')');
+	return paren != NULL && strncmp(paren, ") R", 3) == 0;
+}
+
+/* Runnable tasks of one tenant here; a crowd is not counted to its end. */
+static unsigned runnable_of(const struct world *w)
+{
+	char group[CGROUP_PATH_MAX], text[8192];
+	cleanup_close int fd = -1;
+	unsigned n = 0;
+	ssize_t len;
+
+	if (w->t == NULL)
+		return 0;
+	(void)snprintf(group, sizeof(group), "%.230s/guests/run", w->t->cgroup);
+	fd = cgroup_open(w->pod->cgroups, group, "", "cgroup.threads", O_RDONLY | O_CLOEXEC);
+	len = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	if (len <= 0)
+		return 0;
+	text[len] = '\0';
+	for (char *save, *tid = strtok_r(text, "\n", &save); tid; tid = strtok_r(NULL, "\n", &save))
+		n += is_runnable(tid);
+	return n;
+}
+
 static void measure(struct pod *p)
 {
 	struct peers *ps = p->peers;
-	uint64_t now = clock_mono_ns(), used;
-	struct cgroup_stats st;
+	struct world *w;
 	struct sysinfo si;
-	double load = 0;
+	unsigned runnable = 0;
 
-	memset(&st, 0, sizeof(st));
 	ps->own.alive = true;
 	ps->own.cpu_milli = p->args->cpu_milli ? p->args->cpu_milli
 					       : (uint32_t)sysconf(_SC_NPROCESSORS_ONLN) * 1000;
@@ -230,14 +267,10 @@ static void measure(struct pod *p)
 		ps->own.memory_bytes = (uint64_t)si.totalram * si.mem_unit;
 		ps->own.free_bytes = (uint64_t)(si.freeram + si.bufferram) * si.mem_unit;
 	}
-	used = cgroup_stats(p->cgroups, p->group, &st) == 0 ? st.cpu_ns : 0;
-	if (ps->at_ns != 0 && now > ps->at_ns && used >= ps->busy_before)
-		load = (double)(used - ps->busy_before) * 1000.0 / (double)(now - ps->at_ns);
-	/* Half old, half new: about the mean of the last half second. */
-	ps->own.load_milli = (ps->own.load_milli + (uint32_t)load) / 2;
-	ps->busy_before = used;
-	ps->at_ns = now;
-	ps->own_placed_milli /= 2;
+	list_for_each(w, &p->worlds, link) runnable += runnable_of(w);
+	/* The mean of about the last second. */
+	ps->own.load_milli = (3 * ps->own.load_milli + runnable * 1000) / 4;
+	ps->own_placed_milli = 0;
 }
 
 static void tell_load(struct pod *p)
