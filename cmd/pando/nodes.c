@@ -3,14 +3,10 @@
 #include "cmd/pando/cmd.h"
 
 static const struct col cols[] = {
-	{ "NODE", "name", COL_TEXT },
-	{ "ID", "id", COL_NUMBER },
-	{ "STATE", "state", COL_STATE },
-	{ "ROLE", "role", COL_TEXT },
-	{ "EPOCH", "epoch", COL_NUMBER },
-	{ "CPUS", "cpus", COL_NUMBER },
-	{ "LOAD", "load", COL_NUMBER },
-	{ "MEMORY", "memory_bytes", COL_BYTES },
+	{ "NODE", "name", COL_TEXT },     { "ID", "id", COL_NUMBER },
+	{ "STATE", "state", COL_STATE },  { "ROLE", "role", COL_TEXT },
+	{ "EPOCH", "epoch", COL_NUMBER }, { "CPUS", "cpus", COL_NUMBER },
+	{ "LOAD", "load", COL_NUMBER },   { "MEMORY", "memory_bytes", COL_BYTES },
 	{ "ADDRESS", "addr", COL_TEXT },
 };
 

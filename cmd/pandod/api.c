@@ -24,10 +24,13 @@ typedef char args_t[HTTP_ARGS_MAX][HTTP_ARG_MAX];
 
 enum who { OPERATOR = 1, ANYBODY };
 
+enum needs { NOTHING = 0, TABLES }; /* TABLES: waits until this node has a leader */
+
 struct route {
 	const char *method;
 	const char *path;
 	enum who who;
+	enum needs needs;
 	void (*fn)(struct pod *p, struct ctl_req *r, args_t a);
 };
 
@@ -96,6 +99,7 @@ struct ready_waiter {
 	struct pod *pod;
 	struct ctl_req *req;
 	unsigned nodes; /* so many must be alive */
+	bool redo;      /* a request that came before the tables: handled again */
 	struct loop_timer late;
 };
 
@@ -151,6 +155,37 @@ static void waiter_late(struct loop_timer *t)
 	waiter_free(x);
 }
 
+static void handle(void *arg, struct ctl_req *r);
+
+static void waiter_wake(struct ready_waiter *x)
+{
+	struct pod *p = x->pod;
+	struct ctl_req *r = x->req;
+	bool redo = x->redo;
+
+	waiter_free(x);
+	ctl_req_on_gone(r, NULL, NULL);
+	if (redo)
+		handle(p, r);
+	else
+		ctl_reply(r, 200, node_json(p));
+}
+
+static void wait_ready(struct pod *p, struct ctl_req *r, unsigned nodes, bool redo)
+{
+	struct ready_waiter *x = calloc(1, sizeof(*x));
+
+	CHECK(x != NULL);
+	x->pod = p;
+	x->req = r;
+	x->nodes = nodes;
+	x->redo = redo;
+	list_add_tail(&p->ready_waiters, &x->link);
+	ctl_req_on_gone(r, waiter_gone, x);
+	CHECK(loop_timer_set(p->loop, &x->late, clock_mono_ns() + READY_MS * NS_PER_MS,
+			     waiter_late) == 0);
+}
+
 void api_changed(struct pod *p)
 {
 	struct ready_waiter *x, *next;
@@ -160,15 +195,13 @@ void api_changed(struct pod *p)
 	list_for_each_safe (x, next, &p->ready_waiters, link) {
 		if (nodes_alive(p) < x->nodes)
 			continue;
-		ctl_reply(x->req, 200, node_json(p));
-		waiter_free(x);
+		waiter_wake(x);
 	}
 }
 
 static void get_node(struct pod *p, struct ctl_req *r, args_t a)
 {
 	char text[8];
-	struct ready_waiter *x;
 	unsigned nodes = 0;
 
 	(void)a;
@@ -179,15 +212,7 @@ static void get_node(struct pod *p, struct ctl_req *r, args_t a)
 		ctl_reply(r, 200, node_json(p));
 		return;
 	}
-	x = calloc(1, sizeof(*x));
-	CHECK(x != NULL);
-	x->pod = p;
-	x->req = r;
-	x->nodes = nodes;
-	list_add_tail(&p->ready_waiters, &x->link);
-	ctl_req_on_gone(r, waiter_gone, x);
-	CHECK(loop_timer_set(p->loop, &x->late, clock_mono_ns() + READY_MS * NS_PER_MS,
-			     waiter_late) == 0);
+	wait_ready(p, r, nodes, false);
 }
 
 static void post_bootstrap(struct pod *p, struct ctl_req *r, args_t a)
@@ -699,28 +724,29 @@ static void get_points(struct pod *p, struct ctl_req *r, args_t a)
 
 /* ---- the table ---- */
 static const struct route routes[] = {
-	{ "GET", "/v1/node", OPERATOR, get_node },
-	{ "POST", "/v1/node/bootstrap", OPERATOR, post_bootstrap },
-	{ "POST", "/v1/node/join", OPERATOR, post_join },
-	{ "POST", "/v1/node/leave", OPERATOR, post_leave },
-	{ "POST", "/v1/invites", OPERATOR, post_invite },
-	{ "GET", "/v1/status", OPERATOR, get_status },
-	{ "GET", "/v1/nodes", ANYBODY, get_nodes },
-	{ "GET", "/v1/tenants", OPERATOR, get_tenants },
-	{ "POST", "/v1/tenants", OPERATOR, post_tenant },
-	{ "DELETE", "/v1/tenants/:name", OPERATOR, delete_tenant },
-	{ "POST", "/v1/tenants/:name/sessions", OPERATOR, post_session },
-	{ "GET", "/v1/tenants/:name/sessions/:id", OPERATOR, get_session },
-	{ "POST", "/v1/tenants/:name/sessions/:id/signal", OPERATOR, post_signal },
-	{ "GET", "/v1/processes", ANYBODY, get_processes },
-	{ "POST", "/v1/processes/:pid/migrate", ANYBODY, post_migrate },
-	{ "GET", "/v1/processes/:pid/why", ANYBODY, get_why },
-	{ "POST", "/v1/debug/fault", OPERATOR, post_fault },
-	{ "GET", "/v1/debug/points", OPERATOR, get_points },
+	{ "GET", "/v1/node", OPERATOR, NOTHING, get_node },
+	{ "POST", "/v1/node/bootstrap", OPERATOR, NOTHING, post_bootstrap },
+	{ "POST", "/v1/node/join", OPERATOR, NOTHING, post_join },
+	{ "POST", "/v1/node/leave", OPERATOR, NOTHING, post_leave },
+	{ "POST", "/v1/invites", OPERATOR, TABLES, post_invite },
+	{ "GET", "/v1/status", OPERATOR, NOTHING, get_status },
+	{ "GET", "/v1/nodes", ANYBODY, TABLES, get_nodes },
+	{ "GET", "/v1/tenants", OPERATOR, TABLES, get_tenants },
+	{ "POST", "/v1/tenants", OPERATOR, TABLES, post_tenant },
+	{ "DELETE", "/v1/tenants/:name", OPERATOR, TABLES, delete_tenant },
+	{ "POST", "/v1/tenants/:name/sessions", OPERATOR, TABLES, post_session },
+	{ "GET", "/v1/tenants/:name/sessions/:id", OPERATOR, TABLES, get_session },
+	{ "POST", "/v1/tenants/:name/sessions/:id/signal", OPERATOR, TABLES, post_signal },
+	{ "GET", "/v1/processes", ANYBODY, TABLES, get_processes },
+	{ "POST", "/v1/processes/:pid/migrate", ANYBODY, TABLES, post_migrate },
+	{ "GET", "/v1/processes/:pid/why", ANYBODY, TABLES, get_why },
+	{ "POST", "/v1/debug/fault", OPERATOR, NOTHING, post_fault },
+	{ "GET", "/v1/debug/points", OPERATOR, NOTHING, get_points },
 };
 
 static void handle(void *arg, struct ctl_req *r)
 {
+	struct pod *p = arg;
 	const struct http_head *h = ctl_req_head(r);
 	bool path_known = false;
 	args_t a;
@@ -733,8 +759,12 @@ static void handle(void *arg, struct ctl_req *r)
 			continue;
 		if (routes[i].who == OPERATOR && ctl_req_tenant(r) != TENANT_NONE)
 			ctl_problem(r, 403, NULL, "only the machine's operator may");
+		else if (routes[i].needs == TABLES && naming_self(p->naming) == NODE_NONE)
+			ctl_problem(r, 409, "pando up", "this node is no member of a machine");
+		else if (routes[i].needs == TABLES && !is_ready(p))
+			wait_ready(p, r, 1, true);
 		else
-			routes[i].fn(arg, r, a);
+			routes[i].fn(p, r, a);
 		return;
 	}
 	ctl_problem(r, path_known ? 405 : 404, NULL, "there is no %s %.100s", h->method, h->path);

@@ -267,7 +267,8 @@ static void measure(struct pod *p)
 		ps->own.memory_bytes = (uint64_t)si.totalram * si.mem_unit;
 		ps->own.free_bytes = (uint64_t)(si.freeram + si.bufferram) * si.mem_unit;
 	}
-	list_for_each(w, &p->worlds, link) runnable += runnable_of(w);
+	list_for_each (w, &p->worlds, link)
+		runnable += runnable_of(w);
 	/* The mean of about the last second. */
 	ps->own.load_milli = (3 * ps->own.load_milli + runnable * 1000) / 4;
 	ps->own_placed_milli = 0;

@@ -6,6 +6,7 @@
 #	p tenant add alice            pando on it
 #	as alice sh -c 'echo hi'      a program in a session of alice, on pipes
 #	as_on n2 alice CMD...         the same, the session starts on node n2
+#	spawn_as alice CMD...         the same in the background; its pid is $SPAWNED
 #	cluster_down
 #
 # fail TEXT      ends the test with status 1
@@ -28,6 +29,15 @@ as_on() { # node tenant command...
 	local node=$1 tenant=$2
 	shift 2
 	p login -T --node "$node" "$tenant" -- "$@"
+}
+
+# In the background, its pid in $SPAWNED: killing a function's subshell would leave pando behind.
+spawn_as() { # tenant command...
+	local tenant=$1
+	shift
+	"$BIN/pando" --dir "$CLUSTER_DIR" login -T "$tenant" -- "$@" &
+	# shellcheck disable=SC2034
+	SPAWNED=$!
 }
 
 fail() {
