@@ -314,6 +314,7 @@ static void on_stop(void *arg, struct rpc_conn *c, struct rpc_call *call, const 
 void answers_serve(struct world *w)
 {
 	rpc_serve(w->pod_rpc, KERNEL_PS, on_ps, w);
+	rpc_serve(w->peer_rpc, KERNEL_PS, on_ps, w); /* for their /proc */
 	rpc_serve(w->pod_rpc, KERNEL_SIGNAL, on_signal, w);
 	rpc_serve(w->pod_rpc, KERNEL_STATUS, on_status, w);
 	rpc_serve(w->pod_rpc, KERNEL_FAULT_ARM, on_fault_arm, w);

@@ -90,8 +90,8 @@ static const struct {
 	{ SYS_getpriority, run },
 	{ SYS_setpriority, run },
 	{ SYS_prctl, on_prctl },
-	{ SYS_sched_setaffinity, run },
-	{ SYS_sched_getaffinity, run },
+	{ SYS_sched_setaffinity, later },
+	{ SYS_sched_getaffinity, later },
 	{ SYS_prlimit64, run },
 	{ SYS_process_vm_readv, run },
 	{ SYS_process_vm_writev, run },
@@ -137,26 +137,18 @@ static void check_handlers(void)
 	}
 }
 
-/* The machine as a guest may see it: the sum of its nodes. What pandod has not told yet is this
- * node's. */
+/* The machine as a guest may see it: the sum of its nodes. */
 static void on_sysinfo(struct world *w, struct init_slot *s)
 {
 	struct sysinfo si;
-	uint64_t total = 0, unused = 0;
+	uint64_t total, unused;
 
-	for (size_t i = 0; i < w->node_count; i++) {
-		if (!w->nodes[i].alive)
-			continue;
-		total += w->nodes[i].memory_bytes;
-		unused += w->nodes[i].free_bytes;
-	}
 	(void)sysinfo(&si);
-	if (total != 0) {
-		si.mem_unit = 4096;
-		si.totalram = total / 4096;
-		si.freeram = unused / 4096;
-		si.sharedram = si.bufferram = si.totalswap = si.freeswap = 0;
-	}
+	machine_memory(w, &total, &unused);
+	si.mem_unit = 4096;
+	si.totalram = total / 4096;
+	si.freeram = unused / 4096;
+	si.sharedram = si.bufferram = si.totalswap = si.freeswap = 0;
 	if (mem_write((pid_t)notify_call(s)->pid, notify_call(s)->args[0], &si, sizeof(si)) != 0)
 		notify_set_errno(s, -EFAULT);
 	else
@@ -171,6 +163,12 @@ static void postponed(void *arg, struct init_slot *s)
 	switch (notify_call(s)->nr) {
 	case SYS_sysinfo:
 		on_sysinfo(w, s);
+		break;
+	case SYS_sched_getaffinity:
+		machine_getaffinity(w, s);
+		break;
+	case SYS_sched_setaffinity:
+		machine_setaffinity(w, s);
 		break;
 	case KERNEL_SYS_ON:
 		place_on(w, s);

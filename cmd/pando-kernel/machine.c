@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * machine.c - what the tenant's /proc says: its processes, and the machine's figures from all
- * nodes (kernel/procfs/ speaks the protocol).
+ * machine.c - what a guest sees of the machine: /proc, memory, processors (kernel/procfs/ speaks
+ * the protocol).
+ *
+ * Processes elsewhere are known by the guest kernels of the nodes that we are connected with; these
+ * are asked when somebody begins to list /proc, who waits for them a little. What they told serves
+ * for a short while: a `ps` makes hundreds of look-ups.
  *
  * The native procfs of the tenant's pid namespace is at hand as a descriptor; a path below the
  * mount that we serve is never opened.
@@ -18,21 +22,72 @@
 #include <sys/sysinfo.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "cmd/pando-kernel/world.h"
+#include "kernel/host/mem.h"
+#include "kernel/kernel.h"
+#include "kernel/kernel.pb-c.h"
 #include "kernel/procfs/procfs.h"
 
 #define KEY_SLOTS "procfs.slots"
+#define FAR_NS    (100 * NS_PER_MS) /* how long other nodes' answers are good */
+#define ANSWER_NS (200 * NS_PER_MS) /* how long a lister waits for them */
+
+/* What one other node told last. */
+struct far_node {
+	struct list link;
+	node_id node;
+	Kernel__ProcessList *list;
+	bool asked;
+};
 
 static struct machine {
+	struct world *w;
 	struct procfs *procfs;
 	int native; /* procfs of the tenant's pids */
 	int run;    /* control group of the guests that run */
 	gpid *pids; /* of the listing under way, ascending */
 	size_t count, cap;
-} machine = { .native = -1, .run = -1 };
+	struct list far;
+	uint64_t far_ns;  /* when last asked; 0: never */
+	unsigned missing; /* answers */
+	cpu_set_t node_cpus;
+	uint64_t load_ns;
+	uint64_t load_micro[3]; /* decayed over 1, 5 and 15 minutes, in millionths of a program */
+} machine = { .native = -1, .run = -1, .far = LIST_INIT(machine.far) };
 
 /* ---- processes ---- */
+
+static const char *node_name(const struct world *w, node_id id)
+{
+	for (size_t i = 0; i < w->node_count; i++)
+		if (w->nodes[i].id == id)
+			return w->nodes[i].name;
+	return "?";
+}
+
+static const Kernel__Process *far_find(gpid pid)
+{
+	struct far_node *f;
+
+	list_for_each (f, &machine.far, link)
+		for (size_t i = 0; f->list && i < f->list->n_processes; i++)
+			if (f->list->processes[i]->pid == pid)
+				return f->list->processes[i];
+	return NULL;
+}
+
+static int find_far(gpid pid, struct procfs_pid *out)
+{
+	const Kernel__Process *q = far_find(pid);
+
+	if (!q)
+		return -ESRCH;
+	*out = (struct procfs_pid){ .pid = pid, .uid = q->uid };
+	(void)snprintf(out->node, sizeof(out->node), "%s", node_name(machine.w, q->node));
+	return 0;
+}
 
 static int find(void *arg, gpid pid, struct procfs_pid *out)
 {
@@ -41,8 +96,11 @@ static int find(void *arg, gpid pid, struct procfs_pid *out)
 	struct stat st;
 
 	(void)snprintf(name, sizeof(name), "%d", pid);
-	/* pando-init and its spawner are of no concern to guests. */
-	if (fstatat(machine.native, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_uid == 0)
+	/* pando-init and its spawner are of no concern to guests; a stub executes nothing. */
+	if (fstatat(machine.native, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    stubs_find(w->stubs, pid))
+		return find_far(pid, out);
+	if (st.st_uid == 0)
 		return -ESRCH;
 	*out = (struct procfs_pid){ .pid = pid, .uid = st.st_uid, .here = true };
 	(void)snprintf(out->node, sizeof(out->node), "%s", w->node_name);
@@ -87,18 +145,126 @@ static int list(void)
 
 static int next(void *arg, gpid after, struct procfs_pid *out)
 {
+	struct far_node *f;
+	struct procfs_pid p;
+	gpid best = 0;
+
 	if (after == 0 && list() < 0)
 		return -ESRCH;
-	for (size_t i = 0; i < machine.count; i++) {
+	for (size_t i = 0; i < machine.count && best == 0; i++)
 		if (machine.pids[i] > after && find(arg, machine.pids[i], out) == 0)
-			return 0;
+			best = machine.pids[i];
+	list_for_each (f, &machine.far, link)
+		for (size_t i = 0; f->list && i < f->list->n_processes; i++) {
+			gpid pid = f->list->processes[i]->pid;
+
+			if (pid > after && (best == 0 || pid < best) && find(arg, pid, &p) == 0) {
+				best = pid;
+				*out = p;
+			}
+		}
+	return best == 0 ? -ESRCH : 0;
+}
+
+/* ---- asking other nodes ---- */
+
+static void all_answered(void)
+{
+	if (machine.missing == 0)
+		procfs_go_on(machine.procfs);
+}
+
+static void on_far(void *arg, int err, const struct rpc_msg *msg)
+{
+	struct far_node *f = arg;
+	Kernel__ProcessList *l = NULL;
+
+	f->asked = false;
+	machine.missing--;
+	if (err == 0 && msg->len <= RPC_BODY_MAX)
+		l = kernel__process_list__unpack(NULL, msg->len, msg->body);
+	/* Who does not answer is not listed: its processes may have ended with it. */
+	if (f->list)
+		kernel__process_list__free_unpacked(f->list, NULL);
+	f->list = l;
+	all_answered();
+}
+
+static struct far_node *far_get(node_id node)
+{
+	struct far_node *f;
+
+	list_for_each (f, &machine.far, link)
+		if (f->node == node)
+			return f;
+	f = calloc(1, sizeof(*f));
+	if (!f)
+		return NULL;
+	f->node = node;
+	list_add_tail(&machine.far, &f->link);
+	return f;
+}
+
+static void forget(struct far_node *f)
+{
+	if (f->list)
+		kernel__process_list__free_unpacked(f->list, NULL);
+	f->list = NULL;
+}
+
+static bool ask(struct far_node *f, struct rpc_conn *c)
+{
+	struct rpc_msg q = { .method = KERNEL_PS };
+	struct rpc_opts o = { .deadline_ns = clock_mono_ns() + ANSWER_NS };
+
+	if (f->asked)
+		return true;
+	f->asked = rpc_request(c, &q, &o, on_far, f, NULL) == 0;
+	machine.missing += f->asked;
+	return f->asked;
+}
+
+static bool fresh(void *arg)
+{
+	struct world *w = arg;
+	uint64_t now = clock_mono_ns();
+
+	if (machine.far_ns != 0 && now - machine.far_ns < FAR_NS)
+		return machine.missing == 0;
+	machine.far_ns = now;
+	for (size_t i = 0; i < w->node_count; i++) {
+		node_id id = w->nodes[i].id;
+		struct rpc_conn *c = id == w->node ? NULL : peers_conn(w, id);
+		struct far_node *f = id == w->node ? NULL : far_get(id);
+
+		if (f && (!c || !ask(f, c)))
+			forget(f);
 	}
-	return -ESRCH;
+	return machine.missing == 0;
 }
 
 static int pid_text(void *arg, gpid pid, enum procfs_pid_file file, struct buf *out)
 {
-	return -ESRCH; /* all that find() knows are here, and link to the host's own files */
+	const Kernel__Process *q = far_find(pid);
+	struct procfs_process p;
+
+	if (!q)
+		return -ESRCH;
+	p = (struct procfs_process){ .pid = q->pid,
+				     .ppid = q->ppid,
+				     .pgid = q->pgid,
+				     .sid = q->sid,
+				     .tpgid = q->tpgid,
+				     .uid = q->uid,
+				     .state = q->state && *q->state ? *q->state : 'S',
+				     .tty = q->tty,
+				     .threads = q->threads,
+				     .cpu_ns = q->cpu_ns,
+				     .start_ns = q->start_ns,
+				     .rss_bytes = q->rss_bytes,
+				     .comm = q->comm ? q->comm : "",
+				     .args = q->args ? q->args : "" };
+	return procfs_process_text(&p, file, out);
 }
 
 static int move(void *arg, gpid pid, const char *node, uint32_t caller_pid, uint64_t key)
@@ -155,39 +321,44 @@ static void fill_time(struct procfs_machine *m)
 	m->boot_wall_s = (uint64_t)(wall.tv_sec - up.tv_sec);
 }
 
-/* This host alone, as long as pandod has not told of the others. */
-static void fill_host(struct procfs_machine *m)
+unsigned machine_cpus(const struct world *w)
 {
-	struct sysinfo si;
-	cpu_set_t set;
+	uint64_t milli = 0;
 
-	if (sysinfo(&si) == 0) {
-		m->mem_total_bytes = (uint64_t)si.totalram * si.mem_unit;
-		m->mem_free_bytes = (uint64_t)si.freeram * si.mem_unit;
-		for (int i = 0; i < 3; i++)
-			m->load_milli[i] = (uint32_t)(si.loads[i] * 1000 >> SI_LOAD_SHIFT);
+	for (size_t i = 0; i < w->node_count; i++)
+		if (w->nodes[i].alive)
+			milli += w->nodes[i].cpu_milli;
+	if (milli == 0)
+		return (unsigned)CPU_COUNT(&machine.node_cpus);
+	return (unsigned)MIN(MAX((milli + 999) / 1000, UINT64_C(1)), (uint64_t)CPU_SETSIZE);
+}
+
+/* exp(-dt/T) to the first order, which is what a sampler of many periods in T needs. */
+static void decay_load(const struct world *w)
+{
+	static const uint64_t over_ns[3] = { 60 * NS_PER_S, 300 * NS_PER_S, 900 * NS_PER_S };
+	uint64_t now = clock_mono_ns(), dt = now - machine.load_ns, load = 0;
+
+	for (size_t i = 0; i < w->node_count; i++)
+		if (w->nodes[i].alive)
+			load += (uint64_t)w->nodes[i].load_milli * 1000;
+	for (int i = 0; i < 3; i++) {
+		uint64_t whole_ms = over_ns[i] / NS_PER_MS;
+		uint64_t part_ms = MIN(dt, over_ns[i]) / NS_PER_MS;
+		uint64_t *l = &machine.load_micro[i];
+
+		*l = (*l * (whole_ms - part_ms) + load * part_ms) / whole_ms;
 	}
-	if (sched_getaffinity(0, sizeof(set), &set) == 0)
-		m->cpus = (unsigned)CPU_COUNT(&set);
+	machine.load_ns = now;
 }
 
 static void fill_nodes(struct world *w, struct procfs_machine *m)
 {
-	uint64_t cpu_milli = 0, load_milli = 0;
-
-	for (size_t i = 0; i < w->node_count; i++) {
-		if (!w->nodes[i].alive)
-			continue;
-		cpu_milli += w->nodes[i].cpu_milli;
-		load_milli += w->nodes[i].load_milli;
-		m->mem_total_bytes += w->nodes[i].memory_bytes;
-		m->mem_free_bytes += w->nodes[i].free_bytes;
-	}
-	m->cpus = (unsigned)((cpu_milli + 999) / 1000);
+	machine_memory(w, &m->mem_total_bytes, &m->mem_free_bytes);
+	m->cpus = machine_cpus(w);
+	decay_load(w);
 	for (int i = 0; i < 3; i++)
-		m->load_milli[i] = (uint32_t)load_milli;
-	if (cpu_milli == 0 || m->mem_total_bytes == 0)
-		fill_host(m);
+		m->load_milli[i] = (uint32_t)(machine.load_micro[i] / 1000);
 }
 
 static int machine_text(void *arg, enum procfs_machine_file file, struct buf *out)
@@ -215,6 +386,90 @@ static int machine_text(void *arg, enum procfs_machine_file file, struct buf *ou
 	return procfs_machine_text(&m, file, out);
 }
 
+/* ---- memory and processors by system call ---- */
+
+void machine_memory(const struct world *w, uint64_t *total, uint64_t *unused)
+{
+	struct sysinfo si;
+
+	*total = *unused = 0;
+	for (size_t i = 0; i < w->node_count; i++) {
+		if (!w->nodes[i].alive)
+			continue;
+		*total += w->nodes[i].memory_bytes;
+		*unused += w->nodes[i].free_bytes;
+	}
+	/* pandod has told nothing yet: this node's */
+	if (*total == 0 && sysinfo(&si) == 0) {
+		*total = (uint64_t)si.totalram * si.mem_unit;
+		*unused = (uint64_t)si.freeram * si.mem_unit;
+	}
+}
+
+/* The node pid that a pid argument of @s names; 0: the host shall say what is wrong with it. */
+static pid_t named(struct world *w, const struct init_slot *s)
+{
+	gpid pid = (gpid)notify_call(s)->args[0];
+	struct task_info t;
+	int fd;
+
+	if (pid == 0)
+		return (pid_t)notify_call(s)->pid;
+	fd = pid < 0 ? -ESRCH : proc_open(&w->view, pid, &t);
+	if (fd < 0)
+		return 0;
+	(void)close(fd);
+	return t.pid;
+}
+
+/* Who may use all of this node's processors may use all of the machine's. */
+void machine_getaffinity(struct world *w, struct init_slot *s)
+{
+	uint64_t len = notify_call(s)->args[1];
+	unsigned cpus = machine_cpus(w);
+	size_t bytes = ALIGN_UP((size_t)MAX(cpus, (unsigned)CPU_COUNT(&machine.node_cpus)), 64) / 8;
+	pid_t pid = named(w, s);
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	if (pid == 0 || sched_getaffinity(pid, sizeof(set), &set) < 0 ||
+	    !CPU_EQUAL(&set, &machine.node_cpus) || len < bytes || len % 8 != 0) {
+		notify_set_run(s);
+		notify_answer(w->notify, s);
+		return;
+	}
+	CPU_ZERO(&set);
+	for (unsigned i = 0; i < cpus; i++)
+		CPU_SET(i, &set);
+	if (mem_write((pid_t)notify_call(s)->pid, notify_call(s)->args[2], &set, bytes) < 0)
+		notify_set_errno(s, -EFAULT);
+	else
+		notify_set_value(s, (int64_t)bytes);
+	notify_answer(w->notify, s);
+}
+
+/* A processor of another node cannot be chosen from here: such a wish is granted and forgotten. */
+void machine_setaffinity(struct world *w, struct init_slot *s)
+{
+	size_t len = MIN((size_t)notify_call(s)->args[1], sizeof(cpu_set_t));
+	unsigned cpus = machine_cpus(w);
+	cpu_set_t set, both;
+
+	CPU_ZERO(&set);
+	if (named(w, s) == 0 ||
+	    mem_read((pid_t)notify_call(s)->pid, notify_call(s)->args[2], &set, len) < 0) {
+		notify_set_run(s);
+		notify_answer(w->notify, s);
+		return;
+	}
+	CPU_AND(&both, &set, &machine.node_cpus);
+	notify_set_run(s);
+	for (unsigned i = 0; CPU_COUNT(&both) == 0 && i < cpus; i++)
+		if (CPU_ISSET(i, &set))
+			notify_set_value(s, 0);
+	notify_answer(w->notify, s);
+}
+
 /* ---- start ---- */
 
 /* Requests lie where a successor finds them. */
@@ -236,10 +491,19 @@ static struct procfs_slot *open_slots(struct world *w)
 
 int machine_open(struct world *w)
 {
-	static const struct procfs_ops ops = { next, find, pid_text, machine_text, move };
+	static const struct procfs_ops ops = { .next = next,
+					       .find = find,
+					       .pid_text = pid_text,
+					       .machine_text = machine_text,
+					       .move = move,
+					       .fresh = fresh };
 	int fuse = pid1_get(w->pid1, INIT_KEY_PROCFS);
 	struct procfs_slot *slots;
 
+	machine.w = w;
+	machine.load_ns = clock_mono_ns();
+	if (sched_getaffinity(0, sizeof(machine.node_cpus), &machine.node_cpus) < 0)
+		return -errno;
 	if (fuse == -ENOENT)
 		return 0; /* this tenant's /proc is the native one */
 	machine.native = pid1_get(w->pid1, INIT_KEY_NATIVE);

@@ -96,6 +96,10 @@ void calls_listen(struct world *w);
 
 /* ---- machine.c: the tenant's /proc ---- */
 must_check int machine_open(struct world *w);
+unsigned machine_cpus(const struct world *w);
+void machine_memory(const struct world *w, uint64_t *total, uint64_t *unused);
+void machine_getaffinity(struct world *w, struct init_slot *s);
+void machine_setaffinity(struct world *w, struct init_slot *s);
 
 /* ---- pod.c: the connection to pandod ---- */
 must_check int pod_open(struct world *w, int fd);

@@ -40,7 +40,8 @@ struct procfs {
 	void *arg;
 	struct buf text; /* of the request being answered */
 	struct procfs_stats stats;
-	bool dead; /* unmounted */
+	bool dead;     /* unmounted */
+	bool going_on; /* listers that waited are served with what there is */
 };
 
 /* A request being answered: its slot, its parts. */
@@ -359,7 +360,13 @@ static void do_readlink(struct request *rq)
 static void do_open(struct request *rq)
 {
 	struct fuse_open_out out = { .open_flags = FOPEN_DIRECT_IO };
+	struct procfs *p = rq->p;
 	struct thing t;
+
+	/* Left in its slot until procfs_go_on(). */
+	if (rq->in->opcode == FUSE_OPENDIR && rq->in->nodeid == FUSE_ROOT_ID && p->ops->fresh &&
+	    !p->going_on && !p->ops->fresh(p->arg))
+		return;
 
 	answer(rq, thing_find(rq->p, rq->in->nodeid, &t), &out, sizeof(out));
 }
@@ -660,6 +667,20 @@ static void on_request(struct loop_fd *w, short revents)
 		}
 		serve(p, slot);
 	}
+}
+
+void procfs_go_on(struct procfs *p)
+{
+	p->going_on = true;
+	for (size_t i = 0; i < PROCFS_SLOTS; i++) {
+		const struct fuse_in_header *in = (const void *)p->slots[i].bytes;
+
+		if (slot_open(&p->slots[i]) && in->opcode == FUSE_OPENDIR)
+			serve(p, &p->slots[i]);
+	}
+	p->going_on = false;
+	if (!p->dead)
+		(void)!loop_fd_mod(p->loop, &p->watch, POLLIN);
 }
 
 void procfs_move_done(struct procfs *p, uint64_t key, int err)

@@ -75,6 +75,11 @@ struct procfs_ops {
 	 * successor. Errors at once: -ENOENT no such node.
 	 */
 	int (*move)(void *arg, gpid pid, const char *node, uint32_t caller_pid, uint64_t key);
+	/*
+	 * Somebody begins to list the processes. True: what we know is fresh. False: it is being
+	 * asked for; procfs_go_on() follows, and the lister waits for it. May be NULL.
+	 */
+	bool (*fresh)(void *arg);
 };
 
 struct procfs;
@@ -86,6 +91,9 @@ struct procfs;
 must_check int procfs_new(struct procfs **out, struct loop *l, int fd, struct procfs_slot *slots,
 			  const struct procfs_ops *ops, void *arg);
 void procfs_free(struct procfs *p);
+
+/* What fresh() asked for has come, or will not. */
+void procfs_go_on(struct procfs *p);
 
 /* The end of a move that `move` accepted. @err: 0 or -errno, which the writer's write(2) gives. */
 void procfs_move_done(struct procfs *p, uint64_t key, int err);

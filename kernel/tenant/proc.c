@@ -59,8 +59,8 @@ static int no_move(void *arg, gpid pid, const char *node, uint32_t caller_pid, u
 
 static void serve(int fuse)
 {
-	static const struct procfs_ops ops = { no_process, no_process, no_pid_text, no_machine_text,
-					       no_move };
+	static const struct procfs_ops ops = { no_process,      no_process, no_pid_text,
+					       no_machine_text, no_move,    NULL };
 	static struct procfs_slot slots[PROCFS_SLOTS];
 	struct procfs *served;
 	struct loop *l;

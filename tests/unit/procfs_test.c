@@ -85,7 +85,7 @@ static int move(void *arg, gpid pid, const char *node, uint32_t caller, uint64_t
 	return 0;
 }
 
-static const struct procfs_ops ops = { next, find, pid_text, machine_text, move };
+static const struct procfs_ops ops = { next, find, pid_text, machine_text, move, NULL };
 
 static void start_server(const char *point)
 {
