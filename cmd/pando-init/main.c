@@ -4,7 +4,7 @@
  *
  *	pando-init lastpid=FD proc=FD [mountproc=FD] [freeze=FD] [enter=FD]... [store.NAME=FD]...
  *
- * Started by kernel/tenant/ inside namespaces that are complete; the numbers
+ * Started by tenant/ inside namespaces that are complete; the numbers
  * name open descriptors. Ends only with the tenant's world on this node.
  */
 #include <errno.h>

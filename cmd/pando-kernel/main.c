@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "cmd/pando-kernel/world.h"
 #include "kernel/host/jail.h"
-#include "kernel/tenant/tenant.h"
+#include "tenant/tenant.h"
 
 static struct world world;
 

@@ -25,7 +25,7 @@
 #include "cmd/pandod/args.h"
 #include "ctl/ctl.h"
 #include "kernel/kernel.h"
-#include "kernel/tenant/tenant.h"
+#include "tenant/tenant.h"
 #include "naming/naming.h"
 #include "quota/cgroup/cgroup.h"
 #include "rpc/rpc.h"

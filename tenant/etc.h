@@ -2,13 +2,13 @@
 /*
  * etc.h - the tenant's /etc: a few files that say who and where it is, copies of
  * what programs read, and directories of the host that hold nothing secret.
- * Private to kernel/tenant/.
+ * Private to tenant/.
  */
-#ifndef KERNEL_TENANT_ETC_H
-#define KERNEL_TENANT_ETC_H
+#ifndef TENANT_ETC_H
+#define TENANT_ETC_H
 
 #include "base/attr.h"
-#include "kernel/tenant/tenant.h"
+#include "tenant/tenant.h"
 
 /* Patterns of directories that are mounted read-only; NULL at the end. */
 extern const char *const etc_dirs[];

@@ -14,9 +14,9 @@
 
 #include "base/fault.h"
 #include "kernel/tenant/client.h"
-#include "kernel/tenant/launch.h"
-#include "kernel/tenant/root.h"
-#include "kernel/tenant/tenant.h"
+#include "tenant/launch.h"
+#include "tenant/root.h"
+#include "tenant/tenant.h"
 
 extern char **environ;
 

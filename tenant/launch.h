@@ -2,15 +2,15 @@
 /*
  * launch.h - steps on the way from host root to a program inside a tenant's user
  * namespace. All but launch_wait(), userns_new() and tenant_procfs_open() run in a forked child: no
- * allocation, no lock. Private to kernel/tenant/.
+ * allocation, no lock. Private to tenant/.
  *
  * Errors: -1 with errno, or -errno where said.
  */
-#ifndef KERNEL_TENANT_LAUNCH_H
-#define KERNEL_TENANT_LAUNCH_H
+#ifndef TENANT_LAUNCH_H
+#define TENANT_LAUNCH_H
 
 #include "base/attr.h"
-#include "kernel/tenant/tenant.h"
+#include "tenant/tenant.h"
 
 /* What a child says through the close-on-exec pipe; an exec ends the pipe. */
 struct launch_report {

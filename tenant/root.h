@@ -5,15 +5,15 @@
  * Made in two steps, as no one process may do both: root_plan_*() clones what the host
  * gives as detached mounts, with the host's rights; root_build() puts them together
  * as root of the tenant's user namespace, inside its mount and pid namespaces. Private to
- * kernel/tenant/.
+ * tenant/.
  *
  * A plan owns its descriptors. Errors: -errno and a line in @why.
  */
-#ifndef KERNEL_TENANT_ROOT_H
-#define KERNEL_TENANT_ROOT_H
+#ifndef TENANT_ROOT_H
+#define TENANT_ROOT_H
 
 #include "base/attr.h"
-#include "kernel/tenant/tenant.h"
+#include "tenant/tenant.h"
 
 #define ROOT_MOUNTS_MAX 96
 

@@ -21,8 +21,8 @@
  * Threading: call from one thread. tenant_start and tenant_stop block for tens of
  * milliseconds; they fork, so no other thread may hold locks across them.
  */
-#ifndef KERNEL_TENANT_TENANT_H
-#define KERNEL_TENANT_TENANT_H
+#ifndef TENANT_TENANT_H
+#define TENANT_TENANT_H
 
 #include <sys/types.h>
 

@@ -15,8 +15,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#include "kernel/tenant/launch.h"
-#include "kernel/tenant/tenant.h"
+#include "tenant/launch.h"
+#include "tenant/tenant.h"
 
 struct probe {
 	const char *check;
