@@ -80,6 +80,7 @@ int gate_slots_open(struct gate_slots *s, int fd)
 	size_t len = sizeof(struct gate_memory);
 	struct stat st;
 	void *p;
+	int r;
 
 	*s = (struct gate_slots){ .fd = fd };
 	if (fd < 0) {
@@ -96,10 +97,11 @@ int gate_slots_open(struct gate_slots *s, int fd)
 	s->mem = p;
 	return 0;
 fail:
+	r = -errno;
 	if (s->fd >= 0)
 		(void)close(s->fd);
 	s->fd = -1;
-	return -errno;
+	return r;
 }
 
 void gate_slots_close(struct gate_slots *s)

@@ -3,6 +3,7 @@
 #include "migrate/image/priv.h"
 
 #include <cpuid.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <xxhash.h>
@@ -63,15 +64,17 @@ int cpu_fits(const uint32_t *words, size_t n, struct buf *why)
 	return r;
 }
 
-int vdso_info_get(struct vdso_info *out)
+int vdso_info_get(int proc, struct vdso_info *out)
 {
-	FILE *f = fopen("/proc/self/maps", "re");
+	cleanup_close int fd = openat(proc, "self/maps", O_RDONLY | O_CLOEXEC);
+	FILE *f = fd < 0 ? NULL : fdopen(fd, "re");
 	char line[512];
 	int r = -ENOEXEC;
 
 	*out = (struct vdso_info){ 0 };
 	if (!f)
 		return -errno;
+	(void)take_fd(&fd); /* it is the stream's now */
 	while (fgets(line, sizeof(line), f)) {
 		char *end;
 		uint64_t a = strtoull(line, &end, 16);

@@ -13,14 +13,16 @@
 
 /* ---- dump ---- */
 
-/* Field @n (from 1, as proc(5) counts) of a stat line. */
-static uint64_t stat_field(const char *stat, int n)
+int64_t stat_field(const char *stat, int n)
 {
-	const char *p = strrchr(stat, ')');
+	const char *p = strrchr(stat, ')'); /* the name may hold anything */
 
 	for (int i = 2; p && i < n; i++)
 		p = strchr(p + 1, ' ');
-	return p ? strtoull(p + 1, NULL, 10) : 0;
+	if (!p)
+		return 0;
+	/* Addresses are larger than a long; a nice value is negative. */
+	return p[1] == '-' ? strtoll(p + 1, NULL, 10) : (int64_t)strtoull(p + 1, NULL, 10);
 }
 
 static void find_vdso(const struct image_maps *maps, Pando__Image__Mm *m)
@@ -53,16 +55,16 @@ int image_mm_dump(struct record_writer *w, struct image_frozen *f, struct buf *w
 	s = r == 0 ? buf_str(&stat) : NULL;
 	if (!s)
 		return r < 0 ? r : -ENOMEM;
-	m.start_code = stat_field(s, 26);
-	m.end_code = stat_field(s, 27);
-	m.start_stack = stat_field(s, 28);
-	m.start_data = stat_field(s, 45);
-	m.end_data = stat_field(s, 46);
-	m.start_brk = stat_field(s, 47);
-	m.arg_start = stat_field(s, 48);
-	m.arg_end = stat_field(s, 49);
-	m.env_start = stat_field(s, 50);
-	m.env_end = stat_field(s, 51);
+	m.start_code = (uint64_t)stat_field(s, 26);
+	m.end_code = (uint64_t)stat_field(s, 27);
+	m.start_stack = (uint64_t)stat_field(s, 28);
+	m.start_data = (uint64_t)stat_field(s, 45);
+	m.end_data = (uint64_t)stat_field(s, 46);
+	m.start_brk = (uint64_t)stat_field(s, 47);
+	m.arg_start = (uint64_t)stat_field(s, 48);
+	m.arg_end = (uint64_t)stat_field(s, 49);
+	m.env_start = (uint64_t)stat_field(s, 50);
+	m.env_end = (uint64_t)stat_field(s, 51);
 	m.brk = f->brk;
 	m.auxv = (ProtobufCBinaryData){ auxv.len, auxv.data };
 	m.exe = &exe.msg;

@@ -103,6 +103,9 @@ must_check int image_pages_count(const struct image_env *env, pid_t pid, struct 
 must_check int image_pages_dump(struct record_writer *w, const struct image_env *env, pid_t pid,
 				const struct image_maps *m);
 
+/* Field @n (from 1, as proc(5) counts) of the text of a stat file. */
+int64_t stat_field(const char *stat, int n);
+
 /* ---- a file and how to know it again ---- */
 struct file_id {
 	Pando__Image__FileId msg;
@@ -204,6 +207,7 @@ struct vdso_info {
 	uint64_t hash;
 	uint64_t vvar_bytes;
 };
-must_check int vdso_info_get(struct vdso_info *out);
+/* Of this host, from our own map: @proc shows us as "self". */
+must_check int vdso_info_get(int proc, struct vdso_info *out);
 
 #endif

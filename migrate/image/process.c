@@ -169,7 +169,7 @@ int image_head_dump(struct record_writer *w, struct image_frozen *f, struct buf 
 	int r = read_ids(&f->env, f->set.pid, &ids);
 
 	if (r == 0)
-		r = vdso_info_get(&vdso);
+		r = vdso_info_get(f->env.proc, &vdso);
 	if (r == 0)
 		r = tracee_get_xstate(&f->set.threads[0], &xstate);
 	if (r < 0)

@@ -38,7 +38,7 @@ static int check_host(struct image_built *b)
 
 	if (r < 0)
 		return r;
-	r = vdso_info_get(&vdso);
+	r = vdso_info_get(b->env.proc, &vdso);
 	if (r == 0)
 		r = tracee_get_xstate(&b->set.threads[0], &xstate);
 	if (r < 0)

@@ -163,19 +163,18 @@ static int ask_thread(struct image_frozen *f, struct gate *g, struct thread_word
 	return tracee_read(g->t->tid, at, w, sizeof(*w));
 }
 
-static int ask_scheduler(Pando__Image__Thread *m, pid_t tid, uint8_t affinity[AFFINITY_MAX])
+static int ask_scheduler(const struct image_env *env, Pando__Image__Thread *m, pid_t tid,
+			 uint8_t affinity[AFFINITY_MAX])
 {
+	cleanup_buf struct buf stat = BUF_INIT;
 	uint8_t ours[AFFINITY_MAX] = { 0 };
 	long n = syscall(SYS_sched_getaffinity, tid, AFFINITY_MAX, affinity);
-	int policy = sched_getscheduler(tid);
+	int r = n < 0 ? -errno : tracee_proc_read(env->proc, tid, "stat", &stat);
 
-	if (n < 0 || policy < 0)
-		return -errno;
-	errno = 0;
-	m->nice = getpriority(PRIO_PROCESS, (id_t)tid);
-	if (errno != 0)
-		return -errno;
-	m->policy = (uint32_t)policy & ~(uint32_t)SCHED_RESET_ON_FORK;
+	if (r < 0 || !buf_str(&stat))
+		return r < 0 ? r : -ENOMEM;
+	m->nice = (int32_t)stat_field((const char *)stat.data, 19);
+	m->policy = (uint32_t)stat_field((const char *)stat.data, 41);
 	/* One that may run anywhere may do so there too, however many that are. */
 	if (syscall(SYS_sched_getaffinity, 0, AFFINITY_MAX, ours) == n &&
 	    memcmp(ours, affinity, (size_t)n) == 0)
@@ -208,7 +207,7 @@ static int dump_thread(struct record_writer *w, struct image_frozen *f, struct g
 	if (r == 0)
 		r = tracee_proc_read(f->env.proc, g->t->tid, "comm", &comm);
 	if (r == 0)
-		r = ask_scheduler(&m, g->t->tid, affinity);
+		r = ask_scheduler(&f->env, &m, g->t->tid, affinity);
 	name = r == 0 ? (char *)(uintptr_t)buf_str(&comm) : NULL;
 	if (!name)
 		return r < 0 ? r : -ENOMEM;
@@ -281,20 +280,6 @@ static int bear(struct image_built *b, unsigned i)
 	return r;
 }
 
-static int set_scheduler(const Pando__Image__Thread *m, pid_t tid)
-{
-	struct sched_param p = { 0 };
-
-	if (m->policy != SCHED_OTHER && sched_setscheduler(tid, (int)m->policy, &p) < 0)
-		return -errno;
-	if (m->nice != 0 && setpriority(PRIO_PROCESS, (id_t)tid, m->nice) < 0)
-		return -errno;
-	if (m->affinity.len > 0 &&
-	    syscall(SYS_sched_setaffinity, tid, m->affinity.len, m->affinity.data) < 0)
-		return -errno;
-	return 0;
-}
-
 struct own_call {
 	bool wanted;
 	const char *what;
@@ -309,6 +294,8 @@ static int set_own(struct image_built *b, unsigned i)
 	struct {
 		uint64_t altstack[3];
 		char comm[16];
+		struct sched_param param;
+		uint8_t affinity[AFFINITY_MAX];
 	} words = { .altstack = { m->altstack, m->altstack_flags & ~1u /* SS_ONSTACK: it is */,
 				  m->altstack_size } };
 	const struct own_call calls[] = {
@@ -324,11 +311,25 @@ static int set_own(struct image_built *b, unsigned i)
 		  SYS_rseq,
 		  { m->rseq, m->rseq_size, 0, m->rseq_sig } },
 		{ true, "set timer slack", SYS_prctl, { PR_SET_TIMERSLACK, m->slack_ns } },
+		{ m->policy != SCHED_OTHER,
+		  "set its scheduling policy",
+		  SYS_sched_setscheduler,
+		  { 0, m->policy, at + offsetof(__typeof__(words), param) } },
+		{ m->nice != 0,
+		  "set its nice value",
+		  SYS_setpriority,
+		  { PRIO_PROCESS, 0, (uint64_t)(int64_t)m->nice } },
+		{ m->affinity.len > 0,
+		  "run on the processors it asked for",
+		  SYS_sched_setaffinity,
+		  { 0, m->affinity.len, at + offsetof(__typeof__(words), affinity) } },
 	};
 	pid_t tid = b->set.threads[i].tid;
 	int r;
 
 	(void)snprintf(words.comm, sizeof(words.comm), "%s", m->comm);
+	if (m->affinity.len > 0)
+		memcpy(words.affinity, m->affinity.data, m->affinity.len);
 	r = tracee_write(tid, at, &words, sizeof(words));
 	for (unsigned k = 0; r == 0 && k < ARRAY_LEN(calls); k++) {
 		int64_t ret = 0;
@@ -339,8 +340,6 @@ static int set_own(struct image_built *b, unsigned i)
 		if (r == 0 && ret < 0)
 			return why_err(b->why, (int)ret, calls[k].what);
 	}
-	if (r == 0)
-		r = set_scheduler(m, tid);
 	return r < 0 ? why_err(b->why, r, "set up a thread") : 0;
 }
 

@@ -32,7 +32,7 @@ move() {
 	tail -n 1 "$dir/log"
 }
 
-export EVERY=4
+export EVERY=2
 for threads in 1 2 4 8; do
 	move "$dir/movee" compute $threads
 done
