@@ -13,6 +13,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sched.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -280,6 +285,87 @@ static int parent(void)
 	return 0;
 }
 
+/* ---- attributes: what a process has set of itself, looked at again at each step ---- */
+
+static void look(const char *what, long is, long should)
+{
+	if (is != should)
+		say(what, (uint64_t)is);
+}
+
+static int attributes(void)
+{
+	struct rlimit files_max = { 100, 200 }, now;
+	struct sched_param param = { 0 };
+	cpu_set_t one, cpus;
+	char name[16];
+	int sig, reaper;
+
+	CPU_ZERO(&one);
+	CPU_SET(0, &one);
+	if (nice(5) != 5 || sched_setscheduler(0, SCHED_BATCH, &param) < 0 ||
+	    sched_setaffinity(0, sizeof(one), &one) < 0 || prctl(PR_SET_NAME, "attributes") < 0 ||
+	    prctl(PR_SET_PDEATHSIG, SIGUSR1) < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 ||
+	    prctl(PR_SET_TIMERSLACK, 12345) < 0 || setrlimit(RLIMIT_NOFILE, &files_max) < 0 ||
+	    prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) < 0)
+		return 2;
+	(void)signal(SIGCHLD, SIG_IGN);
+	for (unsigned step = 0; step < STEPS; step++) {
+		struct timespec t = { 0, 4000000 };
+
+		(void)nanosleep(&t, NULL);
+		look("bad nice", getpriority(PRIO_PROCESS, 0), 5);
+		look("bad policy", sched_getscheduler(0), SCHED_BATCH);
+		(void)sched_getaffinity(0, sizeof(cpus), &cpus);
+		look("bad affinity", CPU_EQUAL(&one, &cpus), 1);
+		(void)prctl(PR_GET_NAME, name);
+		look("bad name", strcmp(name, "attributes"), 0);
+		(void)prctl(PR_GET_PDEATHSIG, &sig);
+		look("bad pdeathsig", sig, SIGUSR1);
+		(void)prctl(PR_GET_CHILD_SUBREAPER, &reaper);
+		look("bad subreaper", reaper, 1);
+		look("bad slack", prctl(PR_GET_TIMERSLACK), 12345);
+		look("bad thp", prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0), 1);
+		look("bad dumpable", prctl(PR_GET_DUMPABLE), 1);
+		(void)getrlimit(RLIMIT_NOFILE, &now);
+		look("bad limit", (long)(now.rlim_cur * 1000 + now.rlim_max), 100200);
+		look("bad SIGCHLD", signal(SIGCHLD, SIG_IGN) == SIG_IGN, 1);
+		say("step", step);
+	}
+	return 0;
+}
+
+/* ---- refused KIND: what cannot move ---- */
+
+static int refused(const char *kind)
+{
+	struct flock lock = { .l_type = F_WRLCK };
+	char path[] = "/tmp/moveeXXXXXX";
+	int ok = 0;
+
+	if (strcmp(kind, "shared") == 0)
+		ok = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0) !=
+		     MAP_FAILED;
+	if (strcmp(kind, "locked") == 0)
+		ok = mlock(path, sizeof(path)) == 0;
+	if (strcmp(kind, "privileges") == 0)
+		ok = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
+	if (strcmp(kind, "epoll") == 0)
+		ok = epoll_create1(0) >= 0;
+	if (strcmp(kind, "lock") == 0) {
+		int fd = mkstemp(path);
+
+		ok = fd >= 0 && fcntl(fd, F_SETLK, &lock) == 0;
+	}
+	if (strcmp(kind, "deleted") == 0)
+		ok = mkstemp(path) >= 0 && unlink(path) == 0;
+	say(ok ? "ready" : "bad setup", 1);
+	for (char c; read(0, &c, 1) > 0;)
+		say("alive", (uint64_t)c);
+	(void)unlink(path);
+	return 0;
+}
+
 /* ---- blocked: a read that is waited in while moved ---- */
 
 static int blocked(void)
@@ -307,6 +393,10 @@ int main(int argc, char **argv)
 		return files(argc > 2 ? argv[2] : "/tmp");
 	if (strcmp(mode, "parent") == 0)
 		return parent();
+	if (strcmp(mode, "attributes") == 0)
+		return attributes();
+	if (strcmp(mode, "refused") == 0)
+		return refused(argc > 2 ? argv[2] : "");
 	if (strcmp(mode, "blocked") == 0)
 		return blocked();
 	return 2;

@@ -502,6 +502,62 @@ static int run(struct guestnode nodes[2], char *const argv[], unsigned moves, st
 	return status;
 }
 
+/* REFUSED=words: it must be refused in these words, before and in the freeze, and live on. */
+static int ask_refusal(struct guestnode *n, void *arg)
+{
+	struct side s = { n, arg };
+	struct image_env env = env_of(&s);
+	struct image_sink to = { file_write, &s.m->image };
+	cleanup_buf struct buf said = BUF_INIT;
+	const char *words = getenv("REFUSED");
+	struct image_frozen *f;
+	struct image_why w;
+	int r = image_why(&env, s.m->pid, &w);
+
+	if (r < 0)
+		return fail("why", r, &said);
+	if (!w.reasons.len || !strstr(buf_str(&w.reasons), words)) {
+		(void)fprintf(stderr, "move: why says '%s', not '%s'\n", buf_str(&w.reasons),
+			      words);
+		return 1;
+	}
+	image_why_fini(&w);
+	r = image_freeze(&env, s.m->pid, &f, &said);
+	if (r == 0) {
+		r = image_dump(f, &to, &said);
+		image_thaw(f);
+	}
+	if (r == -ENOTSUP && strstr(buf_str(&said), words))
+		return 0;
+	return fail("it was not refused", r, &said);
+}
+
+static void refusal(struct guestnode nodes[2], char *const argv[])
+{
+	struct guest g = { .node = { &nodes[0], &nodes[1] } };
+	cleanup_buf struct buf text = BUF_INIT;
+	uint64_t times[4];
+	struct move m;
+
+	start(&g, argv, NULL, false);
+	(void)more_output(&g, &text);
+	guestnode_serve_end(g.serving);
+	m = move_new(&g, times);
+	if (guestnode_run(&nodes[0], ask_refusal, &m) != 0)
+		DIE("the refusal is not what it should be");
+	move_end(&m);
+	if (write(g.in, "x", 1) != 1)
+		DIE("cannot feed it");
+	(void)close(g.in);
+	g.serving = guestnode_serve(&nodes[0]);
+	while (more_output(&g, &text) > 0)
+		;
+	if (!strstr(buf_str(&text), "alive 120") || guestnode_reaped(&nodes[0], g.ns_pid) != 0)
+		DIE("it did not survive that:\n%s", buf_str(&text));
+	guestnode_serve_end(g.serving);
+	(void)printf("refused, and lives on\n");
+}
+
 int main(int argc, char **argv)
 {
 	cleanup_buf struct buf unmoved = BUF_INIT;
@@ -524,6 +580,10 @@ int main(int argc, char **argv)
 		if (a < 0)
 			DIE("no node: %s", strerror(-a));
 	}
+	if (getenv("REFUSED")) {
+		refusal(nodes, argv + 3);
+		goto down;
+	}
 	a = run(nodes, argv + 3, 0, &unmoved, times, sums);
 	b = run(nodes, argv + 3, moves, &moved, times, sums);
 	if (a != b || unmoved.len != moved.len ||
@@ -538,6 +598,7 @@ int main(int argc, char **argv)
 		     moves, lines(&moved), (unsigned long)(sums[0] / moves / 1000),
 		     (unsigned long)(sums[1] / moves / 1000),
 		     (unsigned long)(sums[2] / moves / 1000));
+down:
 	guestnode_down(&nodes[0]);
 	guestnode_down(&nodes[1]);
 	return 0;

@@ -39,12 +39,23 @@ done
 move "$dir/movee" signals
 EVERY=1 move "$dir/movee" sleep
 move "$dir/movee" files "$dir/shared"
+move "$dir/movee" attributes
 move "$dir/movee" parent # it is in a stub with a live child that it becomes the process again
 FEED=abcdefgh MOVES=4 move "$dir/movee" blocked
 move /usr/bin/python3 "$dir/count.py"
 move /bin/dash "$dir/count.sh"
 AT_EXEC=1 EVERY=1 MOVES=1 move /bin/dash -c \
 	"echo start; i=0; while [ \$i -lt 300000 ]; do i=\$((i + 1)); done; exec $dir/movee files $dir/shared"
+
+refuse() { # words, kind
+	REFUSED=$1 move "$dir/movee" refused "$2"
+}
+refuse "is shared" shared
+refuse "locked memory" locked
+refuse "no_new_privs" privileges
+refuse "epoll" epoll
+refuse "holds a lock" lock
+refuse "(deleted)" deleted
 
 # Whoever dies at any step of either side: it goes on, here or there, and only once.
 for point in gate.park.slot gate.park.mask image.freeze.parked gate.area.mapped gate.table.running \
