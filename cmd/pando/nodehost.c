@@ -259,22 +259,30 @@ int nodehost_plug(int switch_pid, int pid, unsigned k)
 	return ip_batch(pid, lines);
 }
 
-static int is_node(const struct dirent *e)
+static int is_visible(const struct dirent *e)
 {
-	long k;
+	return e->d_name[0] != '.' && strlen(e->d_name) < NODE_NAME_MAX;
+}
 
-	return e->d_name[0] == 'n' && parse_count(e->d_name + 1, 1, NODES_MAX, &k) == 0;
+/* A node's directory is what has a directory for its data. */
+static bool is_node(const char *dir, const char *name)
+{
+	char path[PATH_MAX];
+	struct stat st;
+
+	(void)snprintf(path, sizeof(path), "%s/%s/data", dir, name);
+	return lstat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
 int nodehost_nodes(const char *dir, char names[NODES_MAX][NODE_NAME_MAX])
 {
 	struct dirent **list;
-	int n = scandir(dir, &list, is_node, versionsort), count = 0;
+	int n = scandir(dir, &list, is_visible, versionsort), count = 0;
 
 	if (n < 0)
 		return errno == ENOENT ? 0 : -errno;
 	for (int i = 0; i < n; i++) {
-		if (count < NODES_MAX)
+		if (count < NODES_MAX && is_node(dir, list[i]->d_name))
 			(void)snprintf(names[count++], NODE_NAME_MAX, "%.31s", list[i]->d_name);
 		free(list[i]);
 	}

@@ -246,7 +246,7 @@ static void leave_done(void *arg, int err, const char *why)
 static void post_leave(struct pod *p, struct ctl_req *r, args_t a)
 {
 	(void)a;
-	member_leave(p, leave_done, pending_new(p, r, "pando ps"));
+	member_leave(p, leave_done, pending_new(p, r, "pando nodes"));
 }
 
 static void invite_done(void *arg, int err, const char *why)

@@ -473,10 +473,41 @@ static void left(void *arg, int err, const struct naming_result *r)
 	if (err == 0)
 		a->pod->left = true;
 	ask_end(a, err,
-		err == -EBUSY       ? "processes that began here still run: it keeps their pids"
+		err == 0            ? ""
+		: err == -EBUSY     ? "it keeps the pids of tenants, or owns a volume"
 		: err == -ETIMEDOUT ? "no other node could take its vote"
-		: err == 0          ? ""
-				    : "the tables refuse it");
+				    : "the machine's tables refuse it");
+}
+
+static void released(void *arg, int err, const struct naming_result *r)
+{
+	(void)arg;
+	(void)r;
+	/* A block that stays leased makes the leave fail with a reason. */
+	if (err != 0 && err != -ECANCELED)
+		log_warn("a pid block was not released: %s", strerror(-err));
+}
+
+/* Pid blocks of tenants that have no world here hold no live pid: the next lease takes them anew.
+ */
+static int release_blocks(struct pod *p)
+{
+	const struct naming_core *k = naming_tables(p->naming);
+	struct naming_cmd cmd = { .kind = NAMING_CMD_BLOCK_RELEASE,
+				  .node = naming_self(p->naming) };
+	const struct naming_block *b;
+	int r = 0;
+
+	for (uint32_t i = 0; r == 0 && (b = naming_block_at(k, i)) != NULL; i++) {
+		if (b->authority != cmd.node)
+			continue;
+		cmd.tenant = b->tenant;
+		cmd.number = b->number;
+		cmd.epoch = b->epoch;
+		r = naming_propose(p->naming, &cmd, clock_mono_ns() + POD_ASK_MS * NS_PER_MS,
+				   released, NULL);
+	}
+	return r;
 }
 
 void member_leave(struct pod *p, member_done_fn done, void *arg)
@@ -488,7 +519,10 @@ void member_leave(struct pod *p, member_done_fn done, void *arg)
 		ask_end(a, -EBUSY, "tenants have processes here");
 		return;
 	}
-	r = naming_leave(p->naming, clock_mono_ns() + POD_ASK_MS * NS_PER_MS, left, a);
+	r = release_blocks(p);
+	/* Commands of one node take effect in their order: the blocks are gone before this. */
+	if (r == 0)
+		r = naming_leave(p->naming, clock_mono_ns() + POD_ASK_MS * NS_PER_MS, left, a);
 	if (r < 0)
-		ask_end(a, r, r == -EALREADY ? "it is leaving" : "this node is no member");
+		ask_end(a, r, r == -EALREADY ? "it is leaving already" : "this node is no member");
 }

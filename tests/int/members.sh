@@ -1,0 +1,65 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Nodes join by token and leave; hosts without a local cluster do the same; strangers stay outside.
+. tests/lib/cluster.sh
+cluster_up 3
+p tenant add alice >/dev/null || fail "tenant add"
+
+# A token lets in as many as it was made for; a wrong or mistyped one nobody.
+invite=$(p invite --json)
+addr=$(echo "$invite" | python3 -c 'import json,sys; print(json.load(sys.stdin)["addr"])')
+token=$(echo "$invite" | python3 -c 'import json,sys; print(json.load(sys.stdin)["token"])')
+p invite | grep -qx "pando join [0-9.:]* [^ ]*" || fail "invite does not print a command"
+
+# A node of a 3-node machine leaves, and its voice with it; the others go on.
+p leave --node n3 || fail "n3 cannot leave"
+wait_for 10 sh -c "! pgrep -f '[p]andod guard --dir $CLUSTER_DIR --node n3 ' >/dev/null" || fail "n3's daemons stay"
+p nodes --node n1 -o csv | grep -q '^n3,3,left' || fail "n3 has not left: $(p nodes --node n1 -o csv)"
+as alice true || fail "login after a node left"
+
+# Real hosts, played by two network namespaces with one veth between them: no --local anywhere.
+hosts=$PANDO_TEST_DIR/h
+mkdir -p "$hosts/a" "$hosts/b"
+unshare -n sleep 100 &
+a=$!
+unshare -n sleep 100 &
+b=$!
+end_hosts() {
+	for h in a b; do
+		"$BIN/pando" down --purge --dir "$hosts/$h" >/dev/null 2>&1
+	done
+	kill $a $b 2>/dev/null
+	cluster_down
+}
+trap end_hosts EXIT
+n=0
+in_ns() { # pid command...
+	local pid=$1
+	shift
+	nsenter --net="/proc/$pid/ns/net" "$@"
+}
+wait_for 5 sh -c "[ \"\$(readlink /proc/$a/ns/net)\" != \"\$(readlink /proc/self/ns/net)\" ] && [ \"\$(readlink /proc/$b/ns/net)\" != \"\$(readlink /proc/self/ns/net)\" ]" || fail "namespaces"
+in_ns $a ip link add ve type veth peer name ve netns $b || fail "veth"
+in_ns $a sh -c 'ip addr add 10.9.0.1/24 dev ve && ip link set ve up && ip link set lo up' || fail "address a"
+in_ns $b sh -c 'ip addr add 10.9.0.2/24 dev ve && ip link set ve up && ip link set lo up' || fail "address b"
+in_ns $a "$BIN/pando" up --host --addr 10.9.0.1 --name red --dir "$hosts/a" --volumes "$hosts/vol" || fail "up --host"
+join=$(in_ns $a "$BIN/pando" invite --dir "$hosts/a") || fail "invite"
+read -r _ _ addr token <<<"$join"
+in_ns $b "$BIN/pando" join "$addr" "${token%?}x" --name blue --dir "$hosts/b" 2>"$PANDO_TEST_DIR/err"
+code=$?
+[ $code != 0 ] || fail "a mistyped token lets in"
+grep -q "the token is mistyped; try: pando invite" "$PANDO_TEST_DIR/err" || fail "mistyped token: $(cat "$PANDO_TEST_DIR/err")"
+in_ns $b "$BIN/pando" join "$addr" "$token" --name blue --dir "$hosts/b" || fail "join"
+wait_for 10 sh -c "[ \$('$BIN/pando' nodes --dir '$hosts/a' -o csv | grep -c ',alive,') = 2 ]" || fail "two hosts alive"
+"$BIN/pando" tenant add carol --dir "$hosts/b" >/dev/null || fail "a tenant by way of the second host"
+for h in a b; do
+	[ "$("$BIN/pando" login -T carol --dir "$hosts/$h" -- sh -c 'echo x >>~/f; wc -l <~/f')" = $((++n)) ] ||
+		fail "carol's home on host $h"
+done
+[ "$("$BIN/pando" login -T carol --dir "$hosts/a" -- on blue sh -c 'cat ~/f | tr "\n" .')" = x.x. ] ||
+	fail "a program of one host runs on the other"
+in_ns $b "$BIN/pando" down --purge --dir "$hosts/b" >/dev/null || fail "down b"
+# The token was good once.
+in_ns $b "$BIN/pando" join "$addr" "$token" --name green --dir "$hosts/b" 2>"$PANDO_TEST_DIR/err" && fail "a used token lets in"
+grep -qE "unknown, used up or expired|no member|refused" "$PANDO_TEST_DIR/err" || fail "used token: $(cat "$PANDO_TEST_DIR/err")"
+exit 0
