@@ -92,6 +92,7 @@ run_layer() {
 		run_one guest natively 300 ./tests/guest/run.sh native
 		run_one guest kernel 300 ./tests/guest/run.sh kernel
 		run_one guest one 300 ./tests/guest/run.sh one
+		run_one guest on 300 ./tests/guest/run.sh on
 		run_one guest three 300 ./tests/guest/run.sh three
 		;;
 	fuzz) for t in "$B"/fuzz/*; do [ -x "$t" ] && run_one fuzz "$(basename "$t")" 120 "$t"; done ;;

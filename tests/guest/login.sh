@@ -15,6 +15,14 @@ run_login() { # program out-directory node
 	cat "$2/$1.err" >>"$2/$1.out"
 }
 
+# A session on one node whose program runs on the other: its parent, terminal and pipes are away.
+run_on() { # program out-directory
+	timeout -k 5 $limit "$BIN/pando" --dir "$CLUSTER_DIR" login -T --node n1 alice -- pando on n2 "bin/$1" \
+		</dev/null >"$2/$1.out" 2>"$2/$1.err"
+	echo "exit $?" >"$2/$1.status"
+	cat "$2/$1.err" >>"$2/$1.out"
+}
+
 # Moves the program as soon as it is there; one that has ended before is counted as not moved.
 run_moved() { # program out-directory
 	local pid= nodes=(n2 n3) i=0
@@ -35,6 +43,7 @@ run_moved() { # program out-directory
 login_all() { # mode out-directory
 	local name nodes=3 moves=0 turn=0
 	[ "$1" = one ] && nodes=1
+	[ "$1" = on ] && nodes=2
 	mkdir -p "$2"
 	cluster_up $nodes
 	p tenant add alice >/dev/null || fail "cannot add alice"
@@ -42,6 +51,8 @@ login_all() { # mode out-directory
 	for name in $(programs); do
 		if [ "$1" = moved ]; then
 			run_moved "$name" "$2"
+		elif [ "$1" = on ]; then
+			run_on "$name" "$2"
 		else
 			turn=$((turn % nodes + 1)) # a session on each node in turn
 			run_login "$name" "$2" n$turn

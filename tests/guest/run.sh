@@ -5,6 +5,7 @@
 #	tests/guest/run.sh native         twice on the bare host, as an ordinary user: exit 0, same bytes
 #	tests/guest/run.sh kernel         in a tenant's world under pando-init and pando-kernel, without pandod
 #	tests/guest/run.sh one            by `pando login` on a cluster of one node
+#	tests/guest/run.sh on             by `on n2` out of a session on n1
 #	tests/guest/run.sh three          the same on three nodes, where placement may spread them
 #	tests/guest/run.sh moved          the same, moved to another node at a time when they sleep
 #	ONLY_GUEST='pipe_*' tests/guest/run.sh kernel
@@ -98,7 +99,7 @@ kernel)
 	kernel "$dir/got"
 	compare "$dir/native" "$dir/got"
 	;;
-one | three | moved)
+one | on | three | moved)
 	. tests/lib/cluster.sh
 	. tests/guest/login.sh
 	login_all "$mode" "$dir/got"
