@@ -18,17 +18,14 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "naming/files.h"
+#include "naming/pieces.h"
 #include "naming/raft/replica.h"
 #include "naming/wire.h"
 
 #define SEGMENT_BYTES   (1u << 20)
 #define ROOM_KIB_MIN    3072u /* a segment made ahead, and as much for a snapshot */
 #define TURNS_MAX       4u
-#define ASSEMBLED_MAX   (64u << 20)
-#define PIECE_HEAD      64u /* at least what a piece has besides its data */
 #define CREATE_RETRY_MS 10000u
-
-enum { FORM_WHOLE = 0, FORM_PIECE = 1 };
 
 struct pending {
 	struct list link;
@@ -43,15 +40,6 @@ struct pending {
 struct incoming {
 	struct list link;
 	node_id from;
-	struct buf bytes;
-};
-
-/* A message in pieces from one node; they come in order or not at all. */
-struct assembly {
-	struct list link;
-	node_id from;
-	uint64_t id;
-	uint32_t total;
 	struct buf bytes;
 };
 
@@ -74,8 +62,7 @@ struct naming {
 	struct list pending;  /* proposed */
 	struct list answered; /* to be told */
 	struct list incoming;
-	struct list assemblies;
-	uint64_t piece_id;
+	struct pieces pieces;
 	bool creating;
 
 	/* naming_leave() */
@@ -114,37 +101,23 @@ static void dirty(struct naming *n)
 
 /* ---- effects of the replica ---- */
 
-static void send_pieces(struct naming *n, node_id to, const uint8_t *bytes, size_t len)
+struct sending {
+	struct naming *n;
+	node_id to;
+};
+
+static void send_one(void *arg, const void *msg, size_t len)
 {
-	struct wire_piece p = { .id = ++n->piece_id, .total = (uint32_t)len };
+	const struct sending *s = arg;
 
-	for (size_t at = 0; at < len; at += p.len) {
-		struct buf b = BUF_INIT;
-		const uint8_t form = FORM_PIECE;
-
-		p.offset = (uint32_t)at;
-		p.data = bytes + at;
-		p.len = MIN(len - at, (size_t)NAMING_MSG_MAX - PIECE_HEAD);
-		if (buf_add(&b, &form, 1) == 0 && wire_piece_pack(&p, &b) == 0)
-			n->ops->send(n->arg, to, b.data, b.len);
-		buf_fini(&b);
-	}
+	s->n->ops->send(s->n->arg, s->to, msg, len);
 }
 
 static void on_send(void *arg, node_id to, const uint8_t *bytes, size_t len)
 {
-	struct naming *n = arg;
-	struct buf b = BUF_INIT;
-	const uint8_t form = FORM_WHOLE;
+	struct sending s = { arg, to };
 
-	if (len + 1 > NAMING_MSG_MAX) {
-		if (len <= ASSEMBLED_MAX)
-			send_pieces(n, to, bytes, len);
-		return;
-	}
-	if (buf_add(&b, &form, 1) == 0 && buf_add(&b, bytes, len) == 0)
-		n->ops->send(n->arg, to, b.data, b.len);
-	buf_fini(&b);
+	pieces_out(&s.n->pieces, bytes, len, send_one, &s);
 }
 
 static void on_write_log(void *arg, uint64_t segment, uint64_t offset, const uint8_t *bytes,
@@ -482,7 +455,7 @@ int naming_new(struct naming **out, struct loop *l, const struct naming_config *
 	list_init(&n->pending);
 	list_init(&n->answered);
 	list_init(&n->incoming);
-	list_init(&n->assemblies);
+	pieces_init(&n->pieces);
 	loop_hook_add(l, &n->hook, on_turn_end);
 	n->dir = strdup(cfg->dir);
 	n->empty_mem = calloc(1, naming_core_bytes(&none));
@@ -513,13 +486,6 @@ static void cancel(struct list *head)
 	}
 }
 
-static void assembly_free(struct assembly *a)
-{
-	list_del(&a->link);
-	buf_fini(&a->bytes);
-	free(a);
-}
-
 void naming_free(struct naming *n)
 {
 	if (n == NULL)
@@ -540,8 +506,7 @@ void naming_free(struct naming *n)
 		buf_fini(&in->bytes);
 		free(in);
 	}
-	while (!list_empty(&n->assemblies))
-		assembly_free(list_front(&n->assemblies, struct assembly, link));
+	pieces_fini(&n->pieces);
 	free(n->empty_mem);
 	free(n->dir);
 	free(n);
@@ -652,8 +617,9 @@ int naming_peer(const struct naming *n, node_id id, char *addr, uint8_t key[NAMI
 
 /* ---- messages ---- */
 
-static void queue_in(struct naming *n, node_id from, const uint8_t *bytes, size_t len)
+static void queue_in(void *arg, node_id from, const uint8_t *bytes, size_t len)
 {
+	struct naming *n = arg;
 	struct incoming *in = calloc(1, sizeof(*in));
 
 	if (in == NULL || buf_add(&in->bytes, bytes, len) != 0) {
@@ -665,57 +631,10 @@ static void queue_in(struct naming *n, node_id from, const uint8_t *bytes, size_
 	dirty(n);
 }
 
-static struct assembly *assembly_of(struct naming *n, node_id from)
-{
-	struct assembly *a;
-
-	list_for_each (a, &n->assemblies, link)
-		if (a->from == from)
-			return a;
-	a = calloc(1, sizeof(*a));
-	if (a == NULL)
-		return NULL;
-	a->from = from;
-	list_add_tail(&n->assemblies, &a->link);
-	return a;
-}
-
-static void piece_in(struct naming *n, node_id from, const struct wire_piece *p)
-{
-	struct assembly *a = assembly_of(n, from);
-
-	if (a == NULL)
-		return;
-	if (p->offset == 0) {
-		a->id = p->id;
-		a->total = p->total;
-		a->bytes.len = 0;
-	}
-	if (p->id != a->id || p->total != a->total || p->offset != a->bytes.len ||
-	    p->total > ASSEMBLED_MAX || p->len == 0 || p->len > p->total - p->offset ||
-	    buf_add(&a->bytes, p->data, p->len) != 0) {
-		assembly_free(a);
-		return;
-	}
-	if (a->bytes.len == a->total) {
-		queue_in(n, from, a->bytes.data, a->bytes.len);
-		assembly_free(a);
-	}
-}
-
 void naming_input(struct naming *n, node_id from, const void *msg, size_t len)
 {
-	const uint8_t *bytes = msg;
-	struct wire_piece p;
-
-	if (n->r == NULL || len < 2)
-		return;
-	if (bytes[0] == FORM_WHOLE) {
-		queue_in(n, from, bytes + 1, len - 1);
-	} else if (bytes[0] == FORM_PIECE && wire_piece_unpack(bytes + 1, len - 1, &p) == 0) {
-		piece_in(n, from, &p);
-		wire_piece_fini(&p);
-	}
+	if (n->r != NULL)
+		pieces_in(&n->pieces, from, msg, len, queue_in, n);
 }
 
 /* ---- commands ---- */
