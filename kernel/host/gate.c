@@ -488,8 +488,8 @@ static bool in_gate(const struct gate_slot *s, uint64_t rip)
 int gate_recover(struct gate *g, struct gate_slots *slots, int proc, struct gate_slot *slot,
 		 struct tracee *t)
 {
-	struct user_regs_struct regs;
-	uint64_t ticks;
+	struct user_regs_struct regs = { 0 };
+	uint64_t ticks = 0;
 	int r;
 
 	*g = (struct gate){ .t = t, .pid = slot->pid, .slots = slots, .slot = slot, .proc = proc };

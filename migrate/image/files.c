@@ -180,7 +180,8 @@ static int open_fds_read(const struct image_env *env, pid_t pid, struct open_fds
 		open_fds_fini(l);
 		return r;
 	}
-	qsort(l->fd, l->count, sizeof(*l->fd), compare_fds);
+	if (l->count > 0)
+		qsort(l->fd, l->count, sizeof(*l->fd), compare_fds);
 	for (unsigned i = 0; i < l->count; i++) {
 		l->fd[i].same_as = i;
 		for (unsigned k = 0; k < i && l->fd[i].same_as == i; k++)

@@ -30,6 +30,7 @@ static int pagemap_open(const struct image_env *env, pid_t pid, struct pagemap *
 
 	(void)snprintf(path, sizeof(path), "%d/pagemap", pid);
 	p->fd = openat(env->proc, path, O_RDONLY | O_CLOEXEC);
+	p->first = 0;
 	p->count = 0;
 	return p->fd < 0 ? (errno == ENOENT ? -ESRCH : -errno) : 0;
 }

@@ -263,7 +263,7 @@ static int dump_fs(struct record_writer *w, struct image_frozen *f, struct buf *
 		return r;
 	m.cwd = &cwd.msg;
 	m.umask = buf_str(&b) ? (uint32_t)status_number((char *)b.data, "Umask", 8) : 022;
-	if (strstr(cwd.path, " (deleted)")) {
+	if (cwd.path && strstr(cwd.path, " (deleted)")) {
 		why_add(why, "its working directory %s", cwd.path);
 		r = -ENOTSUP;
 	}
@@ -572,6 +572,18 @@ static int write_oom_score(struct image_built *b)
 	return fd < 0 || write(fd, text, (size_t)n) != n ? -errno : 0;
 }
 
+/* A limit that is right already is not set: the hard one may need a privilege even so. */
+static int set_limit(pid_t pid, enum __rlimit_resource which, const uint64_t soft_hard[2])
+{
+	struct rlimit now, want = { soft_hard[0], soft_hard[1] };
+
+	if (prlimit(pid, which, NULL, &now) < 0)
+		return -errno;
+	if (memcmp(&now, &want, sizeof(now)) == 0)
+		return 0;
+	return prlimit(pid, which, &want, NULL) < 0 ? -errno : 0;
+}
+
 /* Last of the process: with its limits and without capabilities nothing more could be built. */
 int image_limits_build(struct image_built *b)
 {
@@ -588,16 +600,8 @@ int image_limits_build(struct image_built *b)
 	r = batch_run(t);
 	if (r == 0)
 		r = write_oom_score(b);
-	for (int i = 0; r == 0 && i < RLIM_NLIMITS; i++) {
-		struct rlimit now,
-			want = { b->m.limits->rlimit[2 * i], b->m.limits->rlimit[2 * i + 1] };
-
-		if (prlimit(b->set.pid, (enum __rlimit_resource)i, NULL, &now) < 0)
-			r = -errno;
-		else if (memcmp(&now, &want, sizeof(now)) != 0 &&
-			 prlimit(b->set.pid, (enum __rlimit_resource)i, &want, NULL) < 0)
-			r = -errno;
-	}
+	for (int i = 0; r == 0 && i < RLIM_NLIMITS; i++)
+		r = set_limit(b->set.pid, (enum __rlimit_resource)i, &b->m.limits->rlimit[2 * i]);
 	return r < 0 ? why_err(b->why, r, "set its limits") : 0;
 }
 

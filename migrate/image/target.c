@@ -150,7 +150,7 @@ static int back_to_stub(struct image_built *b)
 	uint64_t at;
 	int r = 0;
 
-	if (b->parked == 0)
+	if (b->parked == 0 || !g->slot)
 		return 0;
 	if (g->slot->area == 0) {
 		r = gate_hole(b->env.proc, b->set.pid, PAGE, &at);
@@ -281,7 +281,9 @@ static int run_on(struct image_built *b)
 /* Without a parked leader it has been the stub already when its tracer died. */
 static int stub_again(struct image_built *b)
 {
-	return b->parked > 0 && b->gates[0].t->tid == b->set.pid ? back_to_stub(b) : 0;
+	const struct tracee *first = b->parked > 0 ? b->gates[0].t : NULL;
+
+	return first && first->tid == b->set.pid ? back_to_stub(b) : 0;
 }
 
 int image_recover(const struct image_env *env, pid_t pid, enum image_fate fate, struct buf *why)
