@@ -18,6 +18,7 @@ struct open_fd {
 	uint32_t mode;
 	bool cloexec;
 	bool locked;      /* holds a lock of the file */
+	char *fdinfo;     /* of the kinds of events.c: what they hold */
 	unsigned same_as; /* index of the description's first, or its own */
 	struct file_id id;
 };
@@ -31,6 +32,8 @@ static void open_fds_fini(struct open_fds *l)
 {
 	for (unsigned i = 0; i < l->count; i++)
 		file_id_fini(&l->fd[i].id);
+	for (unsigned i = 0; i < l->count; i++)
+		free(l->fd[i].fdinfo);
 	free(l->fd);
 	*l = (struct open_fds){ NULL, 0 };
 }
@@ -97,7 +100,10 @@ static int read_fdinfo(const struct image_env *env, pid_t pid, struct open_fd *f
 	f->cloexec = f->info.flags & O_CLOEXEC;
 	f->info.flags &= ~(uint32_t)O_CLOEXEC;
 	f->locked = strstr(s, "\nlock:") != NULL;
-	return 0;
+	if (!image_event_kind(f->info.kind))
+		return 0;
+	f->fdinfo = strdup(s);
+	return f->fdinfo ? 0 : -ENOMEM;
 }
 
 static int read_one(const struct image_env *env, pid_t pid, int number, struct open_fd *f)
@@ -202,6 +208,13 @@ static bool carried_by_us(const struct open_fd *f, struct buf *why)
 		[IMAGE_FD_SIGNALFD] = "a signalfd", [IMAGE_FD_OTHER] = "of a kind that cannot move",
 	};
 
+	if (image_event_kind(f->info.kind)) {
+		Pando__Image__Fd m = PANDO__IMAGE__FD__INIT;
+		int r = image_event_dump(f->fdinfo, f->info.fd, &m, why);
+
+		image_event_fini(&m);
+		return r == 0;
+	}
 	if (f->info.kind != IMAGE_FD_FILE)
 		why_add(why, "descriptor %d is %s (%s)", f->info.fd, names[f->info.kind],
 			f->info.path);
@@ -255,7 +268,7 @@ static int dump_one(struct record_writer *w, struct image_frozen *f, const struc
 {
 	cleanup_buf struct buf cookie = BUF_INIT;
 	Pando__Image__Fd m = PANDO__IMAGE__FD__INIT;
-	int by_us = who_carries(&f->env, f->set.pid, &l->fd[i], &cookie, why);
+	int r, by_us = who_carries(&f->env, f->set.pid, &l->fd[i], &cookie, why);
 
 	if (by_us < 0)
 		return by_us;
@@ -270,7 +283,13 @@ static int dump_one(struct record_writer *w, struct image_frozen *f, const struc
 	for (unsigned k = i; k < l->count; k++)
 		if (l->fd[k].same_as == i)
 			numbers[m.n_number++] = (uint32_t)l->fd[k].info.fd << 1 | l->fd[k].cloexec;
-	return record_write_message(w, RECORD_FD, &m.base);
+	r = !m.carried && image_event_kind(m.kind)
+		    ? image_event_dump(l->fd[i].fdinfo, l->fd[i].info.fd, &m, why)
+		    : 0;
+	if (r == 0)
+		r = record_write_message(w, RECORD_FD, &m.base);
+	image_event_fini(&m);
+	return r;
 }
 
 int image_fds_dump(struct record_writer *w, struct image_frozen *f, struct buf *why)
@@ -413,11 +432,28 @@ static int build_carried(struct image_built *b, const Pando__Image__Fd *m)
 	return spread(b, m, (unsigned)info.fd);
 }
 
+static int build_event(struct image_built *b, const Pando__Image__Fd *m)
+{
+	unsigned n = lowest_free(b);
+	int r = image_event_build(b, m, n);
+
+	mark(b, n, true);
+	return r < 0 ? r : spread(b, m, n);
+}
+
 int image_fds_build(struct image_built *b)
 {
 	int r = 0;
 
-	for (unsigned i = 0; r == 0 && i < b->m.fds; i++)
-		r = b->m.fd[i]->carried ? build_carried(b, b->m.fd[i]) : build_file(b, b->m.fd[i]);
-	return r;
+	for (unsigned i = 0; r == 0 && i < b->m.fds; i++) {
+		const Pando__Image__Fd *m = b->m.fd[i];
+
+		if (m->carried)
+			r = build_carried(b, m);
+		else if (image_event_kind(m->kind))
+			r = build_event(b, m);
+		else
+			r = build_file(b, m);
+	}
+	return r < 0 ? r : image_watches_build(b);
 }

@@ -92,8 +92,13 @@ static bool good_fd(const struct image_model *m, const Pando__Image__Fd *f)
 {
 	if (f->kind < IMAGE_FD_FILE || f->kind > IMAGE_FD_OTHER || f->n_number == 0 || !f->file ||
 	    !f->file->path || m->fds >= IMAGE_FDS_MAX ||
-	    (!f->carried && (f->kind != IMAGE_FD_FILE || !good_file(f->file))))
+	    (!f->carried && !image_event_kind(f->kind) &&
+	     (f->kind != IMAGE_FD_FILE || !good_file(f->file))) ||
+	    (f->kind == IMAGE_FD_TIMERFD && !f->carried && !f->timer))
 		return false;
+	for (unsigned i = 0; i < f->n_watch; i++)
+		if (f->watch[i]->fd >= NUMBER_MAX)
+			return false;
 	for (unsigned i = 0; i < f->n_number; i++) {
 		if (f->number[i] >> 1 >= NUMBER_MAX || !number_is_new(m, f->number[i] >> 1))
 			return false;

@@ -178,6 +178,17 @@ must_check int image_fds_check(const struct image_env *env, pid_t pid, struct bu
 must_check int image_fds_dump(struct record_writer *w, struct image_frozen *f, struct buf *why);
 must_check int image_fds_build(struct image_built *b);
 
+/* ---- events.c: eventfd, signalfd, timerfd, epoll ---- */
+/* Is @kind one of these? */
+bool image_event_kind(uint32_t kind);
+/* Fills @m from the text of fdinfo. -ENOTSUP: with words. Free with image_event_fini. */
+must_check int image_event_dump(const char *fdinfo, int fd, Pando__Image__Fd *m, struct buf *why);
+void image_event_fini(Pando__Image__Fd *m);
+/* Makes it as the lowest free descriptor @n. */
+must_check int image_event_build(struct image_built *b, const Pando__Image__Fd *m, unsigned n);
+/* When all descriptors are there: what the epoll instances wait for. */
+must_check int image_watches_build(struct image_built *b);
+
 /* ---- process.c: limits, working directory, signal actions, timers, credentials ---- */
 must_check int image_status_check(const struct image_env *env, pid_t pid, bool traced_by_us,
 				  struct buf *why);

@@ -15,6 +15,10 @@
 #include <string.h>
 #include <sched.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/signalfd.h>
+#include <sys/timerfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -350,8 +354,8 @@ static int refused(const char *kind)
 		ok = mlock(path, sizeof(path)) == 0;
 	if (strcmp(kind, "privileges") == 0)
 		ok = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
-	if (strcmp(kind, "epoll") == 0)
-		ok = epoll_create1(0) >= 0;
+	if (strcmp(kind, "inotify") == 0)
+		ok = inotify_init1(0) >= 0;
 	if (strcmp(kind, "lock") == 0) {
 		int fd = mkstemp(path);
 
@@ -363,6 +367,54 @@ static int refused(const char *kind)
 	for (char c; read(0, &c, 1) > 0;)
 		say("alive", (uint64_t)c);
 	(void)unlink(path);
+	return 0;
+}
+
+/* ---- events: eventfd, signalfd, timerfd, and an epoll instance that waits for them ---- */
+
+static int watch(int ep, int fd, uint64_t data)
+{
+	struct epoll_event e = { .events = EPOLLIN, .data.u64 = data };
+
+	return epoll_ctl(ep, EPOLL_CTL_ADD, fd, &e);
+}
+
+static int events(void)
+{
+	struct itimerspec its = { { 0, 6000000 }, { 0, 6000000 } };
+	int ep = epoll_create1(EPOLL_CLOEXEC), tfd = timerfd_create(CLOCK_MONOTONIC, 0);
+	int efd = eventfd(STEPS + 3, EFD_SEMAPHORE | EFD_NONBLOCK), sfd;
+	struct signalfd_siginfo si;
+	int idle[2];
+	uint64_t n;
+	sigset_t s;
+
+	(void)sigemptyset(&s);
+	(void)sigaddset(&s, SIGUSR1);
+	(void)sigprocmask(SIG_BLOCK, &s, NULL);
+	sfd = signalfd(-1, &s, SFD_NONBLOCK);
+	if (watch(ep, tfd, 0x1111222233334444) < 0 || pipe(idle) < 0 || watch(ep, idle[0], 7) < 0 ||
+	    sfd < 0 || timerfd_settime(tfd, 0, &its, NULL) < 0)
+		return 2;
+	for (unsigned step = 0; step < STEPS; step++) {
+		struct epoll_event e;
+
+		if (epoll_wait(ep, &e, 1, -1) != 1)
+			say("bad epoll_wait", (uint64_t)errno);
+		if (e.data.u64 != 0x1111222233334444)
+			say("bad data", e.data.u64);
+		if (read(tfd, &n, sizeof(n)) != sizeof(n) || n == 0)
+			say("bad timerfd", (uint64_t)errno);
+		if (read(efd, &n, sizeof(n)) != sizeof(n) || n != 1)
+			say("bad eventfd", n);
+		(void)raise(SIGUSR1);
+		if (read(sfd, &si, sizeof(si)) != sizeof(si) || si.ssi_signo != SIGUSR1)
+			say("bad signalfd", (uint64_t)errno);
+		say("step", step);
+	}
+	for (n = 0; read(efd, &n, sizeof(n)) == sizeof(n);)
+		say("left", n);
+	say("cloexec", (uint64_t)fcntl(ep, F_GETFD));
 	return 0;
 }
 
@@ -393,6 +445,8 @@ int main(int argc, char **argv)
 		return files(argc > 2 ? argv[2] : "/tmp");
 	if (strcmp(mode, "parent") == 0)
 		return parent();
+	if (strcmp(mode, "events") == 0)
+		return events();
 	if (strcmp(mode, "attributes") == 0)
 		return attributes();
 	if (strcmp(mode, "refused") == 0)

@@ -40,6 +40,7 @@ move "$dir/movee" signals
 EVERY=1 move "$dir/movee" sleep
 move "$dir/movee" files "$dir/shared"
 move "$dir/movee" attributes
+move "$dir/movee" events
 move "$dir/movee" parent # it is in a stub with a live child that it becomes the process again
 FEED=abcdefgh MOVES=4 move "$dir/movee" blocked
 move /usr/bin/python3 "$dir/count.py"
@@ -53,7 +54,7 @@ refuse() { # words, kind
 refuse "is shared" shared
 refuse "locked memory" locked
 refuse "no_new_privs" privileges
-refuse "epoll" epoll
+refuse "inotify" inotify
 refuse "holds a lock" lock
 refuse "(deleted)" deleted
 
