@@ -11,7 +11,7 @@
 const struct sim_option sim_options[SIM_OPTIONS] = {
 	{ "seed", "S", "one run, with a report (7)" },
 	{ "seeds", "A-B", "a run for each seed, one line for each violation" },
-	{ "nodes", "N", "nodes (5); with --hours as many as you like" },
+	{ "nodes", "N", "nodes (5); with --workload as many as you like" },
 	{ "minutes", "M", "virtual minutes of a run (10)" },
 	{ "calm", NULL, "no faults, a perfect network" },
 	{ "faults", "LIST", "only these faults of the plan (numbers, commas), or none" },
@@ -20,6 +20,10 @@ const struct sim_option sim_options[SIM_OPTIONS] = {
 	{ "coverage", NULL, "which states and events the cores were driven through" },
 	{ "break", "NAME", "with a broken variant of a core (build with MUTANTS=1)" },
 	{ "breaks", NULL, "list the broken variants of this build" },
+	{ "workload", "FILE", "capacity: a workload file, or timeshare, buildfarm, requests" },
+	{ "hours", "H", "capacity: virtual hours (1)" },
+	{ "compare", "P,P", "capacity: two of here-first local least-loaded two-choices random" },
+	{ "plot", "FILE", "capacity: charts as an HTML file" },
 	{ "json", NULL, "print JSON" },
 	{ 0 },
 };
@@ -103,6 +107,14 @@ static bool apply_value(struct run_opts *o, const char *name, char *value)
 		if (!number(value, 2, 1000000, &v))
 			return false;
 		o->nodes = (unsigned)v;
+	} else if (strcmp(name, "hours") == 0) {
+		return number(value, 1, 10000, &o->hours);
+	} else if (strcmp(name, "workload") == 0) {
+		o->workload = value;
+	} else if (strcmp(name, "compare") == 0) {
+		o->compare = value;
+	} else if (strcmp(name, "plot") == 0) {
+		o->plot = value;
 	} else if (strcmp(name, "trace") == 0) {
 		o->trace = value;
 	} else if (strcmp(name, "break") == 0) {
@@ -146,7 +158,7 @@ static int parse(int argc, char **argv, struct run_opts *o)
 
 int sim_main(int argc, char **argv)
 {
-	struct run_opts o = { .first = 7, .nodes = RUN_NODES, .minutes = RUN_MINUTES };
+	struct run_opts o = { .first = 7, .nodes = RUN_NODES, .minutes = RUN_MINUTES, .hours = 1 };
 	int r = parse(argc, argv, &o);
 
 	if (r != 0)
@@ -155,10 +167,14 @@ int sim_main(int argc, char **argv)
 		print_breaks();
 		return 0;
 	}
+	if (!o.workload && (o.compare || o.plot))
+		o.workload = "timeshare";
+	if (o.workload)
+		return plan_all(&o);
 	if (o.nodes > SIM_NODES_MAX) {
 		fprintf(stderr,
 			"pando: cannot simulate the protocols of %u nodes: at most %u; "
-			"try: pando sim --nodes %u --hours 1 --workload timeshare\n",
+			"try: pando sim --nodes %u --workload timeshare\n",
 			o.nodes, SIM_NODES_MAX, o.nodes);
 		return 2;
 	}

@@ -21,9 +21,14 @@ struct run_opts {
 	bool calm; /* no faults, a perfect network */
 	bool terse;
 	bool list_breaks;
+	uint64_t hours;       /* capacity mode */
+	const char *workload; /* the same; NULL: protocols are simulated */
+	const char *compare;
+	const char *plot;
 };
 
 int run_all(struct run_opts *o);
+int plan_all(struct run_opts *o);
 void coverage_print(const struct sim_cov *cov);
 
 #endif
