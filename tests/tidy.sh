@@ -6,6 +6,7 @@
 #	cores    a */core/ folder names no OS header and no malloc, time, rand, printf
 #	format   clang-format leaves every file as it is
 #	warnings gcc and clang build the tree without one
+#	symbols  the simulator links the daemons' cores and defines none of their names
 #	lint     clang-tidy on what changed since the last commit on main, or everything with FULL=1
 set -u
 cd "$(dirname "$0")/.." || exit 2
@@ -106,6 +107,20 @@ budgets() {
 	done | grep . && say "files without an SPDX line"
 }
 
+# The simulator runs the cores that the daemons run: it calls their entry points and defines none of their names.
+symbols() {
+	local core mine theirs twice
+	[ -f build/gcc/libsim.a ] && [ -f build/gcc/libpando.a ] || return 0
+	mine=$(nm -g --defined-only build/gcc/libsim.a 2>/dev/null | awk 'NF == 3 {print $3}' | sort -u)
+	for core in migrate/core naming/core kernel/sched; do
+		theirs=$(find "build/gcc/$core" -name '*.o' -exec nm -g --defined-only {} + 2>/dev/null | awk 'NF == 3 {print $3}' | sort -u)
+		twice=$(comm -12 <(echo "$mine") <(echo "$theirs") | head -3)
+		[ -z "$twice" ] || say "sim/ defines what $core defines: $twice: it must run the daemons' object"
+		nm -u build/gcc/libsim.a 2>/dev/null | awk 'NF == 2 {print $2}' | sort -u | comm -12 - <(echo "$theirs") | grep -q . ||
+			say "sim/ calls nothing of $core: it must run it, not a model of it"
+	done
+}
+
 lint() {
 	local list base
 	base=$(git rev-parse --verify -q HEAD~1 || true)
@@ -122,7 +137,7 @@ lint() {
 }
 
 # PASSES="layers cores" runs only those.
-for pass in ${PASSES:-layers fence cores format budgets warnings lint}; do
+for pass in ${PASSES:-layers fence cores format budgets warnings symbols lint}; do
 	$pass
 done
 [ $bad = 0 ] && echo "tidy: the house is in order"

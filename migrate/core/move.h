@@ -47,8 +47,11 @@
  *  - A message for a move that has no machine here goes to migrate_stray().
  *  - Messages may be lost, repeated, delayed, reordered. Those of a node that
  *    was announced dead, or from before its restart, are dropped by the caller.
- *  - What is built is born in the frozen group (the second lock) and dies with
- *    its builder until the note says LOADED; a freeze takes the second lock too.
+ *  - What is built is born in the frozen group (the second lock) and held there;
+ *    what a successor finds held without a note goes back to its stub (it must
+ *    not die: its parent would see that). A freeze takes the second lock too.
+ *  - PREPARE and the image carry the kin (kin.h) as they are at that moment; a
+ *    child here that the image does not tell of was waited for at the source.
  *  - The caller remembers per pid block the highest authority term it answered
  *    a FENCE for, and starts machines with it.
  */
