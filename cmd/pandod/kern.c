@@ -31,6 +31,7 @@ enum {
 	READY_MS = 10000,     /* from start or adoption to its first word */
 	BLOCKS_MAX = 64,      /* pid blocks of one tenant on one node: 262,144 pids */
 	BLOCKS_AT_ONCE = 8,
+	FAILURES_MAX = 5, /* in a row, then whoever waits is refused */
 };
 
 static void kernel_start(struct world *w);
@@ -105,6 +106,8 @@ static void restart_soon(struct world *w)
 	else
 		w->kernel_backoff_ms = MIN(w->kernel_backoff_ms * 2, (unsigned)BACKOFF_MAX_MS);
 	arm_restart(w, w->kernel_backoff_ms);
+	if (++w->kernel_failures >= FAILURES_MAX)
+		world_refuse(w, -EIO, "its guest kernel does not start: see log/kernel-TENANT.log");
 }
 
 static void kernel_ended(struct loop_child *c, const siginfo_t *si)
@@ -200,7 +203,10 @@ static int spawn(struct world *w, char why[TENANT_WHY_MAX])
 static void kernel_start(struct world *w)
 {
 	char why[TENANT_WHY_MAX] = "";
-	int r = spawn(w, why);
+	int r;
+
+	w->kernel_started_ns = clock_mono_ns();
+	r = spawn(w, why);
 
 	if (r == 0) {
 		arm_restart(w, READY_MS);
@@ -354,6 +360,7 @@ static void on_ready(void *arg, struct rpc_conn *c, struct rpc_call *call, const
 			  (unsigned long long)ready->store_lost);
 	kernel__ready__free_unpacked(ready, NULL);
 	loop_timer_clear(w->pod->loop, &w->kernel_restart);
+	w->kernel_failures = 0;
 	relay_introduce(w);
 	tell_nodes(w);
 	session_adopt(w);

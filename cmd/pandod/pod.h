@@ -134,6 +134,7 @@ struct world {
 	struct loop_timer lease;
 	struct list waiters;
 	struct loop_timer settle; /* calls the waiters */
+	bool refusing;            /* they get end_err; the world goes on trying */
 	int end_err;
 	char end_why[TENANT_WHY_MAX];
 	struct ctl_listener *api; /* for `pando` inside a session */
@@ -147,6 +148,7 @@ struct world {
 	unsigned kernel_backoff_ms;
 	uint64_t kernel_started_ns;
 	unsigned kernel_deaths;
+	unsigned kernel_failures; /* deaths in a row without a word */
 	bool nodes_dirty;
 };
 
@@ -168,6 +170,8 @@ void world_fini_all(struct pod *p);
 /* For kern.c: the kernel answers, or the world cannot go on. */
 void world_ready(struct world *w);
 void world_failed(struct world *w, int err, const char *why);
+/* Whoever waits is refused; the world stays, and what failed is tried again. */
+void world_refuse(struct world *w, int err, const char *why);
 
 /* ---- kern.c ---- */
 void kern_serve(struct pod *p);

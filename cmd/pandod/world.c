@@ -59,12 +59,14 @@ static void settle(struct loop_timer *t)
 {
 	struct world *w = container_of(t, struct world, settle);
 	bool ended = w->state == WORLD_ENDED;
+	bool refused = ended || w->refusing;
 
-	while (!list_empty(&w->waiters) && (w->state == WORLD_READY || ended)) {
+	w->refusing = false;
+	while (!list_empty(&w->waiters) && (w->state == WORLD_READY || refused)) {
 		struct waiter *x = list_front(&w->waiters, struct waiter, link);
 
 		list_del(&x->link);
-		x->cb(x->arg, ended ? NULL : w, ended ? w->end_err : 0, w->end_why);
+		x->cb(x->arg, refused ? NULL : w, refused ? w->end_err : 0, w->end_why);
 		free(x);
 	}
 	if (ended)
@@ -81,6 +83,14 @@ void world_ready(struct world *w)
 {
 	if (w->state == WORLD_STARTING)
 		w->state = WORLD_READY;
+	settle_soon(w);
+}
+
+void world_refuse(struct world *w, int err, const char *why)
+{
+	w->refusing = true;
+	w->end_err = err;
+	(void)snprintf(w->end_why, sizeof(w->end_why), "%s", why);
 	settle_soon(w);
 }
 

@@ -46,6 +46,19 @@ for point in $(p debug points n1); do
 	echo "$point: survived ($code)"
 done
 
+# A guest kernel that cannot even start: who waits for it is told, and soon.
+cp -r "$BIN" "$PANDO_TEST_DIR/bin"
+printf '#!/bin/false\n' >"$PANDO_TEST_DIR/bin/pando-kernel"
+CLUSTER_DIR=$CLUSTER_DIR-2 BIN=$PANDO_TEST_DIR/bin bash -c '
+	. tests/lib/cluster.sh
+	cluster_up 1 >/dev/null
+	p tenant add alice >/dev/null || fail "tenant add"
+	timeout 30 "$BIN/pando" --dir "$CLUSTER_DIR" login -T alice -- true 2>"$PANDO_TEST_DIR/err"
+	code=$?
+	[ $code = 125 ] || fail "login without a guest kernel: status $code"
+	grep -q "its guest kernel does not start" "$PANDO_TEST_DIR/err" || fail "it says $(cat "$PANDO_TEST_DIR/err")"
+' || exit 1
+
 # pando-init is the tenant's first process: with it the world ends, and the next login makes another.
 init=$(pgrep -f pando-init -P "$(pandod_pid n1)" | head -n 1)
 if [ -n "$init" ]; then
