@@ -148,6 +148,9 @@ struct image_model {
 	unsigned vmas, fds, threads;
 };
 
+/* Frees the slots of a process that was killed: a successor has nothing to do there. */
+void image_forget_dead(const struct image_env *env, pid_t pid, struct gate *gates, unsigned n);
+
 /* Reads and checks everything up to the first record of pages, whose type it gives. */
 must_check int image_model_read(struct record_reader *r, struct image_model *m, struct buf *why);
 void image_model_fini(struct image_model *m);

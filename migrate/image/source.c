@@ -231,10 +231,14 @@ int image_leave(struct image_frozen *f, struct buf *why)
 	if (r == 0)
 		r = gate_exec(&f->gates[0], &f->set, f->env.stub_path);
 	FAULT("image.leave.exec");
-	if (r == 0)
+	if (r == 0) {
+		f->parked = 0; /* gate_exec has freed the slots */
 		r = set_pdeathsig(f);
+	}
 	if (r < 0)
 		(void)why_err(why, r, "make it its stub");
+	if (r < 0)
+		image_forget_dead(&f->env, f->set.pid, f->gates, f->parked);
 	tracee_release_all(&f->set);
 	frozen_free(f);
 	return r;

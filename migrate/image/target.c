@@ -160,12 +160,28 @@ static int back_to_stub(struct image_built *b)
 	return r < 0 ? r : gate_exec(g, &b->set, b->env.stub_path);
 }
 
+void image_forget_dead(const struct image_env *env, pid_t pid, struct gate *gates, unsigned n)
+{
+	cleanup_buf struct buf b = BUF_INIT;
+	int r = pid > 0 ? tracee_proc_read(env->proc, pid, "stat", &b) : 0;
+	const char *p = r == 0 ? buf_str(&b) : NULL;
+
+	p = p ? strrchr(p, ')') : NULL;
+	if (r != -ESRCH && !(p && (p[2] == 'Z' || p[2] == 'X')))
+		return;
+	for (unsigned i = 0; i < n; i++)
+		gate_forget(&gates[i]);
+}
+
 int image_unbuild(struct image_built *b, struct buf *why)
 {
 	int r = back_to_stub(b);
 
 	if (r < 0)
 		(void)why_err(why, r, "make it a stub again");
+	else
+		b->parked = 0; /* gate_exec has freed the slots */
+	image_forget_dead(&b->env, b->set.pid, b->gates, b->parked);
 	tracee_release_all(&b->set);
 	built_free(b);
 	return r;

@@ -558,6 +558,82 @@ static void refusal(struct guestnode nodes[2], char *const argv[])
 	(void)printf("refused, and lives on\n");
 }
 
+/* KILLED=freeze or build: the guest is killed there; nothing of it may be left behind. */
+static int kill_in_freeze(struct guestnode *n, void *arg)
+{
+	struct side s = { n, arg };
+	struct image_env env = env_of(&s);
+	struct image_sink to = { file_write, &s.m->image };
+	cleanup_buf struct buf why = BUF_INIT;
+	bool late = strcmp(getenv("KILLED"), "build") == 0;
+	struct image_frozen *f;
+	int r = image_freeze(&env, s.m->pid, &f, &why);
+
+	if (r < 0)
+		return fail("freeze", r, &why);
+	if (!late && kill(s.m->pid, SIGKILL) < 0)
+		return 1;
+	r = image_dump(f, &to, &why);
+	if (late && r < 0)
+		return fail("dump", r, &why);
+	image_thaw(f);
+	if (late && kill(s.m->pid, SIGKILL) < 0)
+		return 1;
+	return late || r < 0 ? 0 : fail("a dead process was dumped", 0, &why);
+}
+
+/* The stub is killed after so many bytes of the image. */
+static int read_and_kill(void *arg, void *bytes, size_t len)
+{
+	struct move *m = arg;
+
+	if (lseek(m->image, 0, SEEK_CUR) > 20000)
+		(void)kill(m->stub, SIGKILL);
+	return file_read(&m->image, bytes, len);
+}
+
+static int kill_in_build(struct guestnode *n, void *arg)
+{
+	struct side s = { n, arg };
+	struct image_env env = env_of(&s);
+	struct image_source from = { read_and_kill, s.m };
+	cleanup_buf struct buf why = BUF_INIT;
+	struct image_built *b;
+	int r;
+
+	(void)lseek(s.m->image, 0, SEEK_SET);
+	r = image_build(&env, s.m->stub, &from, &b, &why);
+	return r < 0 ? 0 : fail("a dead stub was built in", r, &why);
+}
+
+static void killing(struct guestnode nodes[2], char *const argv[])
+{
+	struct guest g = { .node = { &nodes[0], &nodes[1] } };
+	cleanup_buf struct buf text = BUF_INIT;
+	uint64_t times[4];
+	struct move m;
+
+	start(&g, argv, NULL, true);
+	(void)more_output(&g, &text);
+	guestnode_serve_end(g.serving);
+	m = move_new(&g, times);
+	if (guestnode_run(&nodes[0], kill_in_freeze, &m) != 0)
+		DIE("the freeze did not bear that its guest was killed");
+	if (guestnode_reaped(&nodes[0], g.ns_pid) != SIGKILL)
+		DIE("its parent does not see SIGKILL");
+	if (strcmp(getenv("KILLED"), "build") == 0) {
+		if (guestnode_run(&nodes[1], kill_in_build, &m) != 0)
+			DIE("the build did not bear that its stub was killed");
+		if (guestnode_reaped(&nodes[1], g.ns_pid) != SIGKILL)
+			DIE("the stub's parent does not see SIGKILL");
+	}
+	move_end(&m);
+	for (int i = 0; i < 2; i++)
+		if (nodes[i].slots.mem->high != 0)
+			DIE("slots of node %d are not free", i);
+	(void)printf("killed, and nothing left of it\n");
+}
+
 int main(int argc, char **argv)
 {
 	cleanup_buf struct buf unmoved = BUF_INIT;
@@ -582,6 +658,10 @@ int main(int argc, char **argv)
 	}
 	if (getenv("REFUSED")) {
 		refusal(nodes, argv + 3);
+		goto down;
+	}
+	if (getenv("KILLED")) {
+		killing(nodes, argv + 3);
 		goto down;
 	}
 	a = run(nodes, argv + 3, 0, &unmoved, times, sums);

@@ -57,6 +57,8 @@ refuse "no_new_privs" privileges
 refuse "inotify" inotify
 refuse "holds a lock" lock
 refuse "(deleted)" deleted
+KILLED=freeze move "$dir/movee" compute 4
+KILLED=build move "$dir/movee" compute 4
 
 # Whoever dies at any step of either side: it goes on, here or there, and only once.
 for point in gate.park.slot gate.park.mask image.freeze.parked gate.area.mapped gate.table.running \
