@@ -41,6 +41,7 @@
 #define FLUSH_NS      (2 * NS_PER_MS)
 #define WAITS         8 /* wait4 calls of one table */
 #define RETRIES_MAX   500
+#define RETRIES_FEW   20
 
 /* A process whose home is another node, executing here. */
 struct guest {
@@ -475,6 +476,8 @@ static void step_next(struct arrival *a)
 		return;
 	}
 	s = step->kind == KIN_MAKE ? bearer(a, step->by) : stubs_find(a->w->stubs, step->pid);
+	if (!s && a->retries < RETRIES_FEW && plan_again(a))
+		return; /* it ended since the plan was made */
 	t = s ? stub_table_new() : NULL;
 	if (!t) {
 		a->why = "a relative of it executes here and cannot bear its stub";
