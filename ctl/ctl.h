@@ -55,6 +55,9 @@ must_check int ctl_socket_listen(const char *path);
 const struct http_head *ctl_req_head(const struct ctl_req *r);
 const json_t *ctl_req_body(const struct ctl_req *r); /* an object, empty without a body */
 tenant_id ctl_req_tenant(const struct ctl_req *r);
+/* For the handler's use; 0 when a request comes. */
+void ctl_req_set_note(struct ctl_req *r, unsigned note);
+unsigned ctl_req_note(const struct ctl_req *r);
 /* Called when the caller hangs up first; the request is gone after it. */
 void ctl_req_on_gone(struct ctl_req *r, void (*cb)(void *arg), void *arg);
 

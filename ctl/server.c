@@ -50,6 +50,7 @@ struct ctl_req {
 	struct buf in, out;
 	struct http_head head;
 	json_t *body;
+	unsigned note;
 	int fds[CTL_FDS_MAX];
 	unsigned fd_count; /* go with the next byte out */
 	void (*gone)(void *arg);
@@ -157,6 +158,7 @@ static void req_end(struct ctl_req *r)
 	json_decref(r->body);
 	r->body = NULL;
 	r->gone = NULL;
+	r->note = 0;
 	r->state = REQ_NONE;
 	if (r->dead) {
 		conn_kill(r);
@@ -334,6 +336,16 @@ const json_t *ctl_req_body(const struct ctl_req *r)
 tenant_id ctl_req_tenant(const struct ctl_req *r)
 {
 	return r->li->tenant;
+}
+
+void ctl_req_set_note(struct ctl_req *r, unsigned note)
+{
+	r->note = note;
+}
+
+unsigned ctl_req_note(const struct ctl_req *r)
+{
+	return r->note;
 }
 
 void ctl_req_on_gone(struct ctl_req *r, void (*cb)(void *arg), void *arg)

@@ -464,14 +464,39 @@ static void post_tenant(struct pod *p, struct ctl_req *r, args_t a)
 		pending_done(x, err, "the machine's tables cannot be asked");
 }
 
-static const struct naming_tenant *tenant_or_refuse(struct pod *p, struct ctl_req *r,
-						    const char *name)
+static void caught_up(void *arg, int err, const struct naming_result *res)
+{
+	struct pending *x = arg;
+
+	(void)res;
+	if (x->req != NULL && err == 0) {
+		ctl_req_on_gone(x->req, NULL, NULL);
+		handle(x->pod, x->req);
+		free(x);
+		return;
+	}
+	pending_done(x, err, "no leader answered");
+}
+
+/* Our copy of the tables may be a moment behind an answer that another node has given. */
+const struct naming_tenant *api_tenant(struct pod *p, struct ctl_req *r, const char *name)
 {
 	const struct naming_tenant *t = naming_tenant_find_name(naming_tables(p->naming), name);
+	struct pending *x;
+	int err;
 
-	if (t == NULL)
+	if (t != NULL)
+		return t;
+	if (ctl_req_note(r) != 0) {
 		ctl_problem(r, 404, "pando tenant ls", "there is no tenant %.40s", name);
-	return t;
+		return NULL;
+	}
+	ctl_req_set_note(r, 1);
+	x = pending_new(p, r, "pando status");
+	err = naming_barrier(p->naming, clock_mono_ns() + POD_ASK_MS * NS_PER_MS, caught_up, x);
+	if (err < 0)
+		pending_done(x, err, "the machine's tables cannot be asked");
+	return NULL;
 }
 
 /*
@@ -546,7 +571,7 @@ static void stopped(void *arg, int err, const struct rpc_msg *m)
 
 static void delete_tenant(struct pod *p, struct ctl_req *r, args_t a)
 {
-	const struct naming_tenant *t = tenant_or_refuse(p, r, a[0]);
+	const struct naming_tenant *t = api_tenant(p, r, a[0]);
 	const struct naming_core *k = naming_tables(p->naming);
 	Pod__TenantStop stop = POD__TENANT_STOP__INIT;
 	char why[TENANT_WHY_MAX];
@@ -586,7 +611,7 @@ static void delete_tenant(struct pod *p, struct ctl_req *r, args_t a)
 /* ---- sessions ---- */
 static void post_session(struct pod *p, struct ctl_req *r, args_t a)
 {
-	const struct naming_tenant *t = tenant_or_refuse(p, r, a[0]);
+	const struct naming_tenant *t = api_tenant(p, r, a[0]);
 
 	if (t != NULL)
 		session_start(p, t, r);
@@ -594,7 +619,7 @@ static void post_session(struct pod *p, struct ctl_req *r, args_t a)
 
 static void get_session(struct pod *p, struct ctl_req *r, args_t a)
 {
-	const struct naming_tenant *t = tenant_or_refuse(p, r, a[0]);
+	const struct naming_tenant *t = api_tenant(p, r, a[0]);
 
 	if (t != NULL)
 		session_wait(p, t, strtoull(a[1], NULL, 10), r);
@@ -602,7 +627,7 @@ static void get_session(struct pod *p, struct ctl_req *r, args_t a)
 
 static void post_signal(struct pod *p, struct ctl_req *r, args_t a)
 {
-	const struct naming_tenant *t = tenant_or_refuse(p, r, a[0]);
+	const struct naming_tenant *t = api_tenant(p, r, a[0]);
 
 	if (t != NULL)
 		session_signal(p, t, strtoull(a[1], NULL, 10), r);
@@ -659,7 +684,7 @@ static void post_fault(struct pod *p, struct ctl_req *r, args_t a)
 			ctl_reply(r, 200, NULL);
 		return;
 	}
-	t = tenant_or_refuse(p, r, tenant);
+	t = api_tenant(p, r, tenant);
 	if (t == NULL)
 		return;
 	w = world_find(p, t->id);
@@ -705,7 +730,7 @@ static void get_points(struct pod *p, struct ctl_req *r, args_t a)
 	if (http_query_get(ctl_req_head(r)->query, "tenant", tenant, sizeof(tenant)) > 0) {
 		struct pending *x;
 
-		t = tenant_or_refuse(p, r, tenant);
+		t = api_tenant(p, r, tenant);
 		w = t ? world_find(p, t->id) : NULL;
 		if (t == NULL)
 			return;

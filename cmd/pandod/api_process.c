@@ -202,8 +202,8 @@ static void gather_start(struct pod *p, struct ctl_req *r, tenant_id t, int pid,
 }
 
 /*
- * Whose processes a request is about: a tenant's caller only its own. Refuses and returns false if
- * there is no such tenant.
+ * Whose processes a request is about: a tenant's caller only its own. Returns false if
+ * there is no such tenant; the request is then taken care of.
  */
 static bool scope(struct pod *p, struct ctl_req *r, const char *name, tenant_id *t)
 {
@@ -212,11 +212,9 @@ static bool scope(struct pod *p, struct ctl_req *r, const char *name, tenant_id 
 	*t = ctl_req_tenant(r);
 	if (*t != TENANT_NONE || *name == '\0')
 		return true;
-	row = naming_tenant_find_name(naming_tables(p->naming), name);
-	if (row == NULL) {
-		ctl_problem(r, 404, "pando tenant ls", "there is no tenant %.40s", name);
+	row = api_tenant(p, r, name);
+	if (row == NULL)
 		return false;
-	}
 	*t = row->id;
 	return true;
 }

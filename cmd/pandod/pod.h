@@ -215,6 +215,8 @@ must_check int api_init(struct pod *p);
 void api_changed(struct pod *p);
 /* "cannot start ...": a refusal with the status that stands for @err. */
 void api_refuse(struct ctl_req *r, int err, const char *try_next, const char *why);
+/* The tenant of that name; else NULL, and the request is answered, or will be handled again. */
+const struct naming_tenant *api_tenant(struct pod *p, struct ctl_req *r, const char *name);
 void api_processes(struct pod *p, struct ctl_req *r);
 void api_migrate(struct pod *p, struct ctl_req *r, int pid);
 void api_why(struct pod *p, struct ctl_req *r, int pid);
