@@ -150,7 +150,7 @@ ifndef SAN
 $(BIN)/pando-init: LDFLAGS_ALL += -static
 endif
 
-STUB_FLAGS := -std=gnu11 -Os -g -D_GNU_SOURCE -I. $(WARN) -ffreestanding -fno-stack-protector -fno-builtin \
+STUB_FLAGS := $(if $(findstring clang,$(CC)),-Wno-unused-command-line-argument) -std=gnu11 -Os -g -D_GNU_SOURCE -I. $(WARN) -ffreestanding -fno-stack-protector -fno-builtin \
 	-fno-asynchronous-unwind-tables -fno-pic -no-pie -mgeneral-regs-only -mno-red-zone -nostdlib -static \
 	-Wl,--build-id=none -Wl,-z,noexecstack -Wl,-z,norelro
 $(BIN)/pando-stub: $(STUB_SRC) $(wildcard kernel/stub/*.h kernel/stub/*.ld)
