@@ -1,0 +1,19 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# How fast the simulated world runs: virtual seconds per real second (reference: real time), events per second, bytes per node.
+set -eu
+python3 - "$BIN/pando" <<'PY'
+import json, re, subprocess, sys
+pando = sys.argv[1]
+r = json.loads(subprocess.run([pando, "sim", "--seed", "7", "--json"], check=True, capture_output=True, text=True).stdout)
+speed = r["virtual_ns"] // max(r["real_ns"], 1)
+print(f"row sim_protocols_5_nodes x {speed} 1 {speed} 10 {'ok' if speed >= 10 else 'over'}")
+print(f"5 nodes, protocols and faults: {r['events'] * 10**9 // r['real_ns']} events per second")
+for nodes in (100, 1000, 10000):
+    out = subprocess.run([pando, "sim", "--nodes", str(nodes), "--workload", "timeshare"], check=True, capture_output=True, text=True).stdout
+    ms = max(int(re.search(r"took (\d+) ms", out)[1]), 1)
+    events, node = (int(re.search(p + r" +(\d+)", out)[1]) for p in ("\nevents", "bytes per node"))
+    speed = 3600000 // ms
+    print(f"row sim_capacity_{nodes}_nodes x {speed} 1 {speed} 10 {'ok' if speed >= 10 else 'over'}")
+    print(f"{nodes} nodes, timeshare: {events * 1000 // ms} events per second, {node} bytes per node")
+PY
