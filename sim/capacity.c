@@ -31,6 +31,7 @@ struct prog {
 struct cnode {
 	uint64_t service_ns;
 	uint64_t at_ns; /* when service_ns was right */
+	uint32_t cpu_milli;
 	uint32_t demand_milli;
 	uint32_t version; /* of the pending end event */
 	uint64_t mem_used;
@@ -49,6 +50,7 @@ struct capacity {
 	struct prog *progs;
 	uint32_t prog_count, prog_cap, prog_free;
 	uint64_t live;
+	uint64_t last_end_ns;
 	uint64_t busy_sum, want_sum, spread_sum, samples;
 	uint64_t busy_minute, want_minute;
 };
@@ -62,7 +64,7 @@ static struct capacity *cap_of(struct world *w)
 
 static void node_advance(const struct capacity *c, struct cnode *n)
 {
-	uint64_t dt = c->w.now_ns - n->at_ns, cpu = c->conf->load->cpu_milli;
+	uint64_t dt = c->w.now_ns - n->at_ns, cpu = n->cpu_milli;
 
 	n->service_ns += n->demand_milli <= cpu ? dt : dt / 1000 * cpu / n->demand_milli * 1000;
 	n->at_ns = c->w.now_ns;
@@ -109,7 +111,7 @@ static void on_end(struct world *w, node_id node, uint64_t a, uint64_t b, void *
 static void node_arm(struct capacity *c, uint32_t i)
 {
 	struct cnode *n = &c->nodes[i];
-	uint64_t left, cpu = c->conf->load->cpu_milli, wait;
+	uint64_t left, cpu = n->cpu_milli, wait;
 
 	n->version++;
 	if (n->count == 0)
@@ -196,6 +198,7 @@ static void prog_ended(struct capacity *c, uint32_t i)
 	uint64_t bucket = eighths < 8 ? 0 : eighths - 8;
 
 	c->r->ended++;
+	c->last_end_ns = c->w.now_ns;
 	c->r->slow[MIN(bucket, (uint64_t)CAPACITY_SLOW_BUCKETS - 1)]++;
 	if (eighths >= 12 && c->r->minutes < CAPACITY_MINUTES)
 		c->r->minute[c->r->minutes].slow++;
@@ -422,7 +425,7 @@ static void on_balance(struct world *w, node_id node, uint64_t a, uint64_t b, vo
 	(void)payload;
 	/* Every node once in BALANCE_NS; a slice of them at a time. */
 	for (uint32_t i = node; i < c->conf->nodes; i += 50) {
-		if (!c->nodes[i].dead && c->nodes[i].demand_milli > c->conf->load->cpu_milli)
+		if (!c->nodes[i].dead && c->nodes[i].demand_milli > c->nodes[i].cpu_milli)
 			cap_balance(c, i);
 	}
 	world_in(w, BALANCE_NS / 50, on_balance, "balance", (node + 1) % 50, 0, 0, NULL);
@@ -450,6 +453,49 @@ static void on_death(struct world *w, node_id node, uint64_t a, uint64_t b, void
 	}
 }
 
+/* ---- what if ---- */
+
+static uint32_t cap_start(struct capacity *c, uint32_t home, uint32_t cpu_milli, uint64_t life_ns)
+{
+	uint32_t i = prog_new(c);
+
+	c->progs[i] =
+		(struct prog){ .born_ns = c->w.now_ns, .life_ns = life_ns, .cpu_milli = cpu_milli };
+	c->r->arrived++;
+	c->live++;
+	c->r->live_max = MAX(c->r->live_max, c->live);
+	node_take(c, home, i, life_ns);
+	return i;
+}
+
+/* What runs on a real node now: programs that go on for longer than we look. */
+static void cap_present(struct capacity *c, uint32_t i, const struct sched_node *now)
+{
+	uint32_t load = now->load_milli;
+
+	c->seen[i] = *now;
+	c->seen[i].id = i + 1;
+	c->nodes[i].cpu_milli = MAX(now->cpu_milli, 1u);
+	c->nodes[i].dead = now->closed;
+	for (; load > 0 && !now->closed; load -= MIN(load, 1000u))
+		(void)cap_start(c, i, MIN(load, 1000u), 100 * c->conf->run_ms * NS_PER_MS);
+}
+
+static void on_what_if(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
+{
+	struct capacity *c = cap_of(w);
+	const struct capacity_what *what = &c->conf->what;
+	const struct workload_class job = {
+		.name = "make", .life = LIFE_FIXED, .a_ms = what->job_ms, .cpu_milli = 1000
+	};
+
+	(void)node;
+	if (what->kill != NODE_NONE)
+		on_death(w, what->kill - 1, a, b, payload);
+	for (uint32_t i = 0; i < what->jobs; i++)
+		cap_place(c, what->from - 1, &job);
+}
+
 /* ---- the whole ---- */
 
 static int cap_init(struct capacity *c)
@@ -468,11 +514,12 @@ static int cap_init(struct capacity *c)
 						  .cpu_milli = f->load->cpu_milli,
 						  .mem_bytes = f->load->mem_bytes,
 						  .mem_free_bytes = f->load->mem_bytes };
-		if (f->start) {
-			c->seen[i].closed = f->start[i].closed;
-			c->nodes[i].dead = f->start[i].closed;
-		}
+		c->nodes[i].cpu_milli = f->load->cpu_milli;
+		if (f->start)
+			cap_present(c, i, &f->start[i]);
 	}
+	if (f->start)
+		world_in(&c->w, NS_PER_S, on_what_if, "what-if", 0, 0, 0, NULL);
 	for (uint64_t i = 0; i < deaths; i++)
 		world_in(&c->w, rand_below(&c->w.rng[RNG_FAULT], f->run_ms) * NS_PER_MS, on_death,
 			 "death", (node_id)rand_below(&c->w.rng[RNG_FAULT], f->nodes), 0, 0, NULL);
@@ -498,6 +545,9 @@ static void cap_sum_up(struct capacity *c)
 	struct capacity_result *r = c->r;
 	uint64_t table = sizeof(struct sched_node) * (uint64_t)c->conf->nodes;
 
+	for (uint32_t i = 0; c->conf->start && i < MIN(c->conf->nodes, CAPACITY_WHAT_NODES); i++)
+		r->node_load[i] = c->nodes[i].demand_milli;
+	r->last_end_ns = c->last_end_ns;
 	r->hash = c->w.hash;
 	r->events = c->w.stats.events;
 	r->util = c->samples ? c->busy_sum / c->samples : 0;

@@ -17,6 +17,16 @@
 #define CAPACITY_SAMPLE  32
 #define CAPACITY_MINUTES 6000 /* of the plot */
 
+#define CAPACITY_WHAT_NODES 256
+
+/* What happens to present loads after one second. */
+struct capacity_what {
+	node_id kill; /* 1.. by place in `start`, or NODE_NONE */
+	uint32_t jobs;
+	uint64_t job_ms;
+	node_id from; /* where the jobs are started, by place */
+};
+
 struct capacity_conf {
 	uint64_t seed;
 	uint32_t nodes;
@@ -25,6 +35,7 @@ struct capacity_conf {
 	enum sched_policy policy;
 	const struct workload *load;
 	const struct sched_node *start; /* what-if: present loads of `nodes` nodes; or NULL */
+	struct capacity_what what;
 };
 
 struct capacity_minute {
@@ -48,6 +59,8 @@ struct capacity_result {
 	uint64_t slow[CAPACITY_SLOW_BUCKETS];
 	uint64_t raft_commands, gossip_messages, authority_messages;
 	uint64_t bytes_node, bytes_node_alone;
+	uint32_t node_load[CAPACITY_WHAT_NODES]; /* what-if: at the end */
+	uint64_t last_end_ns;                    /* when the last program that ended did */
 	uint32_t minutes;
 	struct capacity_minute minute[CAPACITY_MINUTES];
 };

@@ -23,6 +23,20 @@ struct sim_option {
 #define SIM_OPTIONS 32
 extern const struct sim_option sim_options[SIM_OPTIONS];
 
+struct sim_node {
+	char name[32];
+	bool alive;
+	unsigned cpu_milli, load_milli;
+	uint64_t mem_bytes;
+};
+
+/*
+ * Prints what would become of @nodes: @what is "kill NAME", "add N nodes" or
+ * "make -jN" (N compilers of ten seconds, started on the first live node).
+ * Returns an exit code: 0, 2 not understood, 3 no such node.
+ */
+int sim_what_if(const struct sim_node *nodes, unsigned n, const char *what, bool json);
+
 struct sim_result {
 	uint64_t hash;
 	uint64_t events;

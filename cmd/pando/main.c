@@ -10,9 +10,9 @@
 #include "cmd/pando/cmd.h"
 
 static const struct cmd *const cmds[] = {
-	&cmd_up,    &cmd_down,   &cmd_status,  &cmd_nodes, &cmd_tenant, &cmd_login,
-	&cmd_on,    &cmd_ps,     &cmd_migrate, &cmd_why,   &cmd_invite, &cmd_join,
-	&cmd_leave, &cmd_doctor, &cmd_debug,   &cmd_sim,
+	&cmd_up,    &cmd_down,   &cmd_status,  &cmd_nodes, &cmd_tenant,  &cmd_login,
+	&cmd_on,    &cmd_ps,     &cmd_migrate, &cmd_why,   &cmd_invite,  &cmd_join,
+	&cmd_leave, &cmd_doctor, &cmd_debug,   &cmd_sim,   &cmd_what_if,
 };
 
 static const char *format_text;

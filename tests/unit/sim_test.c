@@ -97,6 +97,20 @@ static void a_running_guest_bears_no_stub(void **state)
 	host_fini(&h);
 }
 
+static void what_if_answers_what_it_understands(void **state)
+{
+	static const struct sim_node nodes[] = { { "n1", true, 4000, 5500, 1u << 30 },
+						 { "n2", true, 4000, 0, 1u << 30 },
+						 { "n3", false, 4000, 0, 1u << 30 } };
+
+	assert_int_equal(sim_what_if(nodes, 3, "kill n2", false), 0);
+	assert_int_equal(sim_what_if(nodes, 3, "add 2 nodes", true), 0);
+	assert_int_equal(sim_what_if(nodes, 3, "make -j64", false), 0);
+	assert_int_equal(sim_what_if(nodes, 3, "kill n3", false), 3);
+	assert_int_equal(sim_what_if(nodes, 3, "make -j0", false), 2);
+	assert_int_equal(sim_what_if(nodes, 3, "kill n2 now", false), 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -106,6 +120,7 @@ int main(void)
 		cmocka_unit_test(a_node_wakes_when_its_own_clock_says_so),
 		cmocka_unit_test(a_pid_in_use_is_not_given_again),
 		cmocka_unit_test(a_running_guest_bears_no_stub),
+		cmocka_unit_test(what_if_answers_what_it_understands),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
