@@ -145,10 +145,10 @@ static void make_timerfd(struct image_built *b, const Pando__Image__Fd *m, uint6
 	struct batch *t = b->batch;
 
 	/* One that has expired stands still until it is read; its ticks say so. */
-	if (p->left_ns == 0)
+	if (p->left_ns == 0 && m->value != 0)
 		when.it_value = when.it_interval;
 	BATCH(t, "make a timerfd", got, SYS_timerfd_create, (uint64_t)p->clock, flags);
-	if (p->left_ns != 0 || p->interval_ns != 0)
+	if (when.it_value.tv_sec != 0 || when.it_value.tv_nsec != 0)
 		BATCH(t, "set a timerfd", NULL, SYS_timerfd_settime, n, 0,
 		      batch_data(t, &when, sizeof(when)), 0);
 	if (m->value != 0)
