@@ -25,8 +25,8 @@ floor() {
 	base/*) echo 0 ;;
 	kernel/tenant/init.h) echo 1 ;; # a contract of structs and numbers: the slots are in it
 	*/core/* | kernel/sched/*) echo 1 ;;
-	rpc/* | naming/* | dsm/* | quota/* | migrate/* | ctl/* | kernel/host/* | kernel/stub/*) echo 2 ;;
-	kernel/* | tenant/*) echo 3 ;;
+	rpc/* | naming/* | dsm/* | quota/* | migrate/* | cmd/ctl/* | kernel/host/* | kernel/stub/*) echo 2 ;;
+	kernel/* | cmd/tenant/*) echo 3 ;;
 	cmd/pando/*) echo 5 ;;
 	cmd/* | sim/*) echo 4 ;;
 	*) echo 5 ;;
@@ -50,7 +50,7 @@ layers() {
 fences='
 raft\.h naming/raft
 rdma/ rpc/fabric
-linux/seccomp\.h (kernel|tenant)
+linux/seccomp\.h (kernel|cmd/tenant)
 linux/userfaultfd\.h (dsm/uffd|migrate/image|cmd/pando-init)
 linux/fuse\.h kernel/procfs
 libaudit\.h nowhere

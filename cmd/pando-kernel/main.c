@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "cmd/pando-kernel/world.h"
 #include "kernel/host/jail.h"
-#include "tenant/tenant.h"
+#include "cmd/tenant/tenant.h"
 
 static struct world world;
 

@@ -16,7 +16,7 @@
 #include "kernel/host/gate.h"
 #include "kernel/ipc/relay.h"
 #include "kernel/proc/stub.h"
-#include "tenant/tenant.h"
+#include "cmd/tenant/tenant.h"
 #include "rpc/auth.h"
 #include "rpc/rpc.h"
 

@@ -2,7 +2,7 @@
 /*
  * cmd.h - what the verbs of `pando` share: the table of commands, options, printing, the API.
  *
- * A verb is one file with one `struct cmd`. It speaks the control API only (ctl/ctl.h); `up`,
+ * A verb is one file with one `struct cmd`. It speaks the control API only (cmd/ctl/ctl.h); `up`,
  * `down` and `join` also start and end the daemons of this host. Printing lives in this folder and
  * nowhere below. One thread, no state between calls.
  */
@@ -13,7 +13,7 @@
 #include <stdbool.h>
 
 #include "base/attr.h"
-#include "ctl/ctl.h"
+#include "cmd/ctl/ctl.h"
 
 /* Exit codes; `on` and `login` give the program's own, 128+n for signals, and docker's three. */
 enum {

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "cmd/pando/nodehost.h"
-#include "tenant/tenant.h"
+#include "cmd/tenant/tenant.h"
 
 enum verdict { OK = 0, WARN, FAIL };
 

@@ -10,7 +10,7 @@
 
 #include "base/check.h"
 #include "base/rand.h"
-#include "ctl/core/http.h"
+#include "cmd/ctl/core/http.h"
 
 static const char *const seeds[] = {
 	"GET /v1/nodes HTTP/1.1\r\nHost: pando\r\n\r\n",

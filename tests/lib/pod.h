@@ -11,7 +11,7 @@
 
 #include "base/loop.h"
 #include "kernel/kernel.pb-c.h"
-#include "tenant/tenant.h"
+#include "cmd/tenant/tenant.h"
 #include "rpc/rpc.h"
 
 #define POD_SESSIONS_MAX 256

@@ -11,7 +11,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
-#include "ctl/ctl.h"
+#include "cmd/ctl/ctl.h"
 
 static char dir[] = "/tmp/ctlXXXXXX";
 static char path[64];

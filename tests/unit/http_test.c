@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "ctl/core/http.h"
+#include "cmd/ctl/core/http.h"
 
 static struct http_head h;
 

@@ -33,7 +33,7 @@
 #include "base/fault.h"
 #include "kernel/procfs/procfs.h"
 #include "kernel/tenant/client.h"
-#include "tenant/tenant.h"
+#include "cmd/tenant/tenant.h"
 
 #define ID_BASE (65536u * 30)
 #define BLOCK   1200000

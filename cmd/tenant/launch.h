@@ -10,7 +10,7 @@
 #define TENANT_LAUNCH_H
 
 #include "base/attr.h"
-#include "tenant/tenant.h"
+#include "cmd/tenant/tenant.h"
 
 /* What a child says through the close-on-exec pipe; an exec ends the pipe. */
 struct launch_report {

@@ -7,7 +7,7 @@
 #define TENANT_PROC_H
 
 #include "base/attr.h"
-#include "tenant/root.h"
+#include "cmd/tenant/root.h"
 
 /* With the host's rights: a /dev/fuse that root of the tenant's user namespace may open. */
 must_check int proc_plan(struct root_plan *p, uint32_t id_base, char why[TENANT_WHY_MAX]);

@@ -22,7 +22,7 @@
 #include "base/attr.h"
 #include "base/loop.h"
 #include "base/types.h"
-#include "ctl/core/http.h"
+#include "cmd/ctl/core/http.h"
 
 #define CTL_FDS_MAX 4
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* root.c - see root.h; open_tree(2), mount_setattr(2), pivot_root(2). */
-#include "tenant/root.h"
+#include "cmd/tenant/root.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,8 +14,8 @@
 #include <sys/syscall.h>
 #include <sys/xattr.h>
 
-#include "tenant/etc.h"
-#include "tenant/proc.h"
+#include "cmd/tenant/etc.h"
+#include "cmd/tenant/proc.h"
 
 /* A directory that every host has and anybody may enter: where the new root is put together, in a
  * mount namespace of our own. */

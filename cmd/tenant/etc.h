@@ -8,7 +8,7 @@
 #define TENANT_ETC_H
 
 #include "base/attr.h"
-#include "tenant/tenant.h"
+#include "cmd/tenant/tenant.h"
 
 /* Patterns of directories that are mounted read-only; NULL at the end. */
 extern const char *const etc_dirs[];

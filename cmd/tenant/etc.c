@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* etc.c - see etc.h. */
-#include "tenant/etc.h"
+#include "cmd/tenant/etc.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "tenant/root.h"
+#include "cmd/tenant/root.h"
 
 const char *const etc_dirs[] = {
 	"/etc/alternatives", "/etc/ld.so.conf.d", "/etc/ssl/certs",

@@ -13,7 +13,7 @@
 #define TENANT_ROOT_H
 
 #include "base/attr.h"
-#include "tenant/tenant.h"
+#include "cmd/tenant/tenant.h"
 
 #define ROOT_MOUNTS_MAX 96
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* proc.c - see proc.h. */
-#include "tenant/proc.h"
+#include "cmd/tenant/proc.h"
 
 #include <errno.h>
 #include <fcntl.h>

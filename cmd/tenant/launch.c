@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* launch.c - see launch.h. */
-#include "tenant/launch.h"
+#include "cmd/tenant/launch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 
 #include "base/fault.h"
-#include "tenant/root.h"
+#include "cmd/tenant/root.h"
 
 #define FDS_MAX 64
 

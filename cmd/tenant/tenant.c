@@ -7,7 +7,7 @@
  * the groups and the user namespace, makes the other namespaces, and clones pid 1
  * as the caller's child. Pid 1 builds its root and execs pando-init in it.
  */
-#include "tenant/tenant.h"
+#include "cmd/tenant/tenant.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -31,8 +31,8 @@
 
 #include "base/fault.h"
 #include "kernel/tenant/client.h"
-#include "tenant/launch.h"
-#include "tenant/root.h"
+#include "cmd/tenant/launch.h"
+#include "cmd/tenant/root.h"
 
 #define STOP_MS   10000
 #define ANSWER_MS 10000

@@ -15,8 +15,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#include "tenant/launch.h"
-#include "tenant/tenant.h"
+#include "cmd/tenant/launch.h"
+#include "cmd/tenant/tenant.h"
 
 struct probe {
 	const char *check;

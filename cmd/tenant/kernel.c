@@ -14,9 +14,9 @@
 
 #include "base/fault.h"
 #include "kernel/tenant/client.h"
-#include "tenant/launch.h"
-#include "tenant/root.h"
-#include "tenant/tenant.h"
+#include "cmd/tenant/launch.h"
+#include "cmd/tenant/root.h"
+#include "cmd/tenant/tenant.h"
 
 extern char **environ;
 

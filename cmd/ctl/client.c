@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "ctl/ctl.h"
+#include "cmd/ctl/ctl.h"
 
 #include <errno.h>
 #include <stdio.h>

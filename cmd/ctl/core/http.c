@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "ctl/core/http.h"
+#include "cmd/ctl/core/http.h"
 
 #include <errno.h>
 #include <string.h>
