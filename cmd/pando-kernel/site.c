@@ -873,6 +873,10 @@ void site_tidy(struct world *w)
 	for (uint32_t i = 0; i < n; i++)
 		if (t[i].kind == KIN_STUB && stubs_find(w->stubs, t[i].pid)->home)
 			t[i].kind = KIN_HERE;
+	/* A process that has just ended needs its parent's stub: that one's wait tells home how. */
+	for (uint32_t i = 0; i < n; i++)
+		if (t[i].kind == KIN_ZOMBIE && guest_find(w, t[i].pid))
+			t[i].kind = KIN_HERE;
 	kin_sort(t, n);
 	count = kin_plan_drop(t, n, steps, STEPS_MAX);
 	for (int i = 0; i < count; i++)
