@@ -83,19 +83,19 @@ install-deps: ## install the Debian packages that are missing
 
 # Everything that needs the packages goes through a second make, after they are there.
 demo: install-deps ## build, boot a local cluster, run the main job on it, show it
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory -j$$(nproc) all
 	@BIN=$(CURDIR)/$(BIN) ./tests/demo.sh
 
 test: install-deps ## build and run every test
-	@$(MAKE) --no-print-directory all build-tests
+	@$(MAKE) --no-print-directory -j$$(nproc) all build-tests
 	@B=$(CURDIR)/$(B) ./tests/run.sh $(LAYERS)
 
 bench: install-deps ## print the measured ratios
-	@$(MAKE) --no-print-directory all build-tests
+	@$(MAKE) --no-print-directory -j$$(nproc) all build-tests
 	@B=$(CURDIR)/$(B) ./tests/bench.sh
 
 soak: install-deps ## long random runs: SECONDS=n
-	@$(MAKE) --no-print-directory all build-tests
+	@$(MAKE) --no-print-directory -j$$(nproc) all build-tests
 	@B=$(CURDIR)/$(B) ./tests/soak.sh $(SECONDS)
 
 tidy: ## layers, format, both compilers without warnings, clang-tidy

@@ -192,7 +192,7 @@ static int add_string(struct placing *p, uint64_t addr, ProtobufCBinaryData *out
 			    MIN(room, (size_t)131072));
 	if (n < 0)
 		return n == -ENAMETOOLONG ? -E2BIG : (int)n;
-	/* Offsets for now: the buffer moves while it grows. */
+	/* Offsets first: the buffer moves while it grows. */
 	out->data = (uint8_t *)p->bytes.len;
 	out->len = (size_t)n;
 	p->bytes.len += (size_t)n + 1;
