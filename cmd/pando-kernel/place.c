@@ -898,9 +898,9 @@ static void on_death_table(void *arg, struct stub *s, int err, struct stub_table
 static int die_the_same(struct stub *s, int status)
 {
 	struct stub_table *t = stub_table_new();
-	int signo = WTERMSIG(status);
+	int signo = WTERMSIG(status); /* 0: it has exited */
 	struct rlimit no_core = { 0, 0 };
-	uint64_t mask, set = UINT64_C(1) << (signo - 1);
+	uint64_t mask, set = signo > 0 ? UINT64_C(1) << (signo - 1) : 0;
 
 	if (!t)
 		return -ENOMEM;
