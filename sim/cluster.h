@@ -3,10 +3,10 @@
  * cluster.h - one tenant's machine of a few nodes in a simulated world.
  *
  * Each node has a host (host.h), a pandod (lease and view, pod.c) and a guest
- * kernel (kernel.c, exits.c) that drives the real cores: migrate/core for moves,
- * authority and kin. One more node is the naming service (namer.c): the real
- * naming/core behind a lossy network. `truth` is what a guest's programs know of
- * themselves; the checkers (check.c) hold the hosts against it.
+ * kernel (kernel.c; moves.c, records.c, stubs.c, exits.c) that drives the real cores:
+ * migrate/core for moves, authority and kin. One more node is the naming service (namer.c): the
+ *real naming/core behind a lossy network. `truth` is what a guest's programs know of themselves;
+ *the checkers (check.c) hold the hosts against it.
  *
  * A node's memory is in three parts, and a fault takes one or more of them:
  *	kernel   dies with the guest kernel
@@ -278,18 +278,24 @@ bool sim_guard_host(struct sim *s, node_id node, void *payload);
 void kernel_start(struct sim *s, struct knode *n);
 void kernel_die(struct sim *s, struct knode *n);
 void kernel_on_msg(struct sim *s, struct knode *n, struct kmsg *k);
+void kernel_send(struct sim *s, struct knode *n, node_id to, const struct mig_msg *m);
+/* One effect is about to be carried out; true: the kernel has died before it. */
+bool kernel_fault(struct sim *s, struct knode *n);
+bool kernel_ready(const struct knode *n);
+
+/* ---- moves.c ---- */
 bool kernel_move(struct sim *s, struct knode *n, gpid pid, node_id to);
 bool kernel_busy(const struct knode *n, gpid pid);
 /* The process has ended here; its machines are told. */
 void kernel_ended(struct sim *s, struct knode *n, gpid pid);
+
+/* ---- records.c ---- */
 void kernel_node_dead(struct sim *s, struct knode *n, node_id dead);
 void kernel_view_changed(struct sim *s, struct knode *n);
-void kernel_send(struct sim *s, struct knode *n, node_id to, const struct mig_msg *m);
-void kernel_sweep_soon(struct sim *s, struct knode *n);
-/* One effect is about to be carried out; true: the kernel has died before it. */
-bool kernel_fault(struct sim *s, struct knode *n);
 gpid kernel_birth(struct sim *s, struct knode *n);
-bool kernel_ready(const struct knode *n);
+
+/* ---- stubs.c ---- */
+void kernel_sweep_soon(struct sim *s, struct knode *n);
 /* A stub that stands for a process known to be dead dies too. */
 void kernel_settle(struct sim *s, struct knode *n, gpid pid);
 
