@@ -288,6 +288,8 @@ bool kernel_move(struct sim *s, struct knode *n, gpid pid, node_id to);
 bool kernel_busy(const struct knode *n, gpid pid);
 /* The process has ended here; its machines are told. */
 void kernel_ended(struct sim *s, struct knode *n, gpid pid);
+/* It has ended elsewhere. False: the kernel has died of it. */
+bool kernel_elsewhere(struct sim *s, struct knode *n, gpid pid);
 
 /* ---- records.c ---- */
 void kernel_node_dead(struct sim *s, struct knode *n, node_id dead);

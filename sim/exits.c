@@ -127,6 +127,8 @@ void exits_died(struct sim *s, struct knode *n, gpid pid, int status, bool ours)
 		if (p->alive && !p->doubt)
 			world_violate(&s->w, "K4", "%d lives, and is told dead by n%u", pid, n->id);
 		check_dead(s, pid, "the authority");
+		if (!kernel_elsewhere(s, n, pid))
+			return;
 		kernel_settle(s, n, pid);
 	}
 	truth_died(s, p, status);
@@ -150,6 +152,8 @@ static void on_exited(struct sim *s, struct knode *n, const struct kmsg *k)
 		tomb->status = k->m.err;
 	}
 	tomb->reaped |= k->reaped;
+	if (!kernel_elsewhere(s, n, k->m.pid))
+		return;
 	kernel_settle(s, n, k->m.pid);
 	kernel_sweep_soon(s, n);
 	if (kernel_fault(s, n))

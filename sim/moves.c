@@ -223,6 +223,8 @@ static void on_load(struct world *w, node_id node, uint64_t a, uint64_t b, void 
 	if (!n->kernel_up || n->life != k->seq)
 		goto out;
 	stubs_reconcile(s, n, (gpid)a, k->kin, k->kin_count);
+	if (!n->kernel_up || n->life != k->seq)
+		goto out;
 	t = host_find(&n->host, (gpid)a);
 	if (r == 0 && t && t->kind == TASK_BUILD && !rand_chance(&w->rng[RNG_HOST], 1, 100)) {
 		t->version = k->version;
@@ -478,6 +480,7 @@ void moves_on_prepare(struct sim *s, struct knode *n, const struct kmsg *k)
 	const struct task *t = host_find(&n->host, m->pid);
 	const struct view_block *v = &n->blocks[sim_block(m->pid)];
 	struct mig_msg refusal = migrate_refuse(m, -EBUSY);
+	int r;
 	struct mig_ev ev = { .kind = MIG_EV_START };
 
 	if (slot && slot->m.move == m->move) {
@@ -493,8 +496,12 @@ void moves_on_prepare(struct sim *s, struct knode *n, const struct kmsg *k)
 		return;
 	}
 	slot = target_free(n);
-	if (!slot || migrate_target_init(&slot->m, &s->mig, n->id, v->authority,
-					 MAX(v->aterm, n->fences[sim_block(m->pid)]), m) < 0) {
+	r = slot ? migrate_target_init(&slot->m, &s->mig, n->id, v->authority,
+				       MAX(v->aterm, n->fences[sim_block(m->pid)]), m)
+		 : -EBUSY;
+	if (r < 0) {
+		s->stats.moves_refused++;
+		refusal.err = r;
 		kernel_send(s, n, m->from, &refusal);
 		return;
 	}
@@ -638,7 +645,16 @@ static bool adopt_targets(struct sim *s, struct knode *n)
 /* What was held for a target that noted nothing goes back to its stub. */
 bool moves_adopt(struct sim *s, struct knode *n)
 {
-	return adopt_sources(s, n) && adopt_targets(s, n);
+	if (!adopt_sources(s, n) || !adopt_targets(s, n))
+		return false;
+	for (uint32_t i = n->host.count; i-- > 0;) {
+		gpid pid = n->host.tasks[i].pid;
+
+		if (exits_tomb(s, n, pid)->dead && !kernel_elsewhere(s, n, pid))
+			return false;
+		i = MIN(i, n->host.count);
+	}
+	return true;
 }
 
 void kernel_ended(struct sim *s, struct knode *n, gpid pid)
@@ -651,6 +667,20 @@ void kernel_ended(struct sim *s, struct knode *n, gpid pid)
 		moves_step_source(s, n, src, &ev);
 	else if (dst)
 		moves_step_target(s, n, dst, &ev);
+}
+
+bool kernel_elsewhere(struct sim *s, struct knode *n, gpid pid)
+{
+	struct mig_ev ev = { .kind = MIG_EV_ELSEWHERE };
+	struct src_slot *src = moves_source(n, pid);
+	struct dst_slot *dst = moves_target(n, pid);
+	uint32_t life = n->life;
+
+	if (src)
+		moves_step_source(s, n, src, &ev);
+	else if (dst)
+		moves_step_target(s, n, dst, &ev);
+	return n->kernel_up && n->life == life;
 }
 
 bool kernel_move(struct sim *s, struct knode *n, gpid pid, node_id to)

@@ -225,14 +225,19 @@ void stubs_reconcile(struct sim *s, struct knode *n, gpid pid, const struct kin_
 		     uint32_t list_n)
 {
 	for (uint32_t i = n->host.count; i-- > 0;) {
-		struct task *t = &n->host.tasks[i];
+		gpid child = n->host.tasks[i].pid;
 		bool told = false;
 
-		if (t->ppid != pid || t->kind == TASK_PROC || t->kind == TASK_BUILD)
+		if (n->host.tasks[i].ppid != pid)
 			continue;
 		for (uint32_t j = 0; j < list_n; j++)
-			told |= list[j].pid == t->pid;
-		if (!told)
-			stub_drop(s, n, t->pid);
+			told |= list[j].pid == child;
+		if (told)
+			continue;
+		*exits_tomb(s, n, child) = (struct tomb){ .dead = true, .reaped = true };
+		if (!kernel_elsewhere(s, n, child))
+			return;
+		stub_drop(s, n, child);
+		i = MIN(i, n->host.count);
 	}
 }

@@ -51,7 +51,9 @@
  *    what a successor finds held without a note goes back to its stub (it must
  *    not die: its parent would see that). A freeze takes the second lock too.
  *  - PREPARE and the image carry the kin (kin.h) as they are at that moment; a
- *    child here that the image does not tell of was waited for at the source.
+ *    child here that the image does not tell of was waited for at the source: it
+ *    has ended. If it is still held here, its machine is told (MIG_EV_ELSEWHERE)
+ *    before the parent runs, or the parent would wait for it twice.
  *  - The caller remembers per pid block the highest authority term it answered
  *    a FENCE for, and starts machines with it.
  */
@@ -173,6 +175,7 @@ enum mig_ev_kind {
 	MIG_EV_AUTHORITY, /* node, aterm: the block's authority is now there */
 	MIG_EV_CANCEL,    /* whoever wanted the move does not any more; err */
 	MIG_EV_EXIT,      /* the process has ended here */
+	MIG_EV_ELSEWHERE, /* its site has told that it ended there */
 	MIG_EV_FROZEN,
 	MIG_EV_FREEZE_FAILED, /* err */
 	MIG_EV_IMAGE_FAILED,  /* err; the target cannot load what it has */
@@ -284,7 +287,10 @@ struct mig_target {
 	bool ended; /* the process has ended here after it had won */
 };
 
-/* Then step with MIG_EV_START. Errors: -EPROTO, no PREPARE that a source would send. */
+/*
+ * Then step with MIG_EV_START. Errors: -EPROTO, no PREPARE that a source would send;
+ * -EAGAIN, its source has read the record of a newer authority than this node knows of.
+ */
 must_check int migrate_target_init(struct mig_target *t, const struct mig_conf *conf, node_id self,
 				   node_id authority, uint64_t aterm,
 				   const struct mig_msg *prepare);

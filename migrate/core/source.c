@@ -379,6 +379,23 @@ static int source_on_released(struct mig_source *s, const struct mig_ev *ev, str
 	return 0;
 }
 
+/* The target won, and it ended there: nobody wants these pages. */
+static int source_on_elsewhere(struct mig_source *s, struct mig_out *out)
+{
+	switch (s->state) {
+	case MIG_S_HANDED:
+		sm_move(source_rows, &s->state, MIG_S_CLAIMING);
+		source_release(s, out);
+		return 0;
+	case MIG_S_CLAIMING:
+	case MIG_S_DRAINING:
+		source_release(s, out);
+		return 0;
+	default:
+		return -ESTALE;
+	}
+}
+
 static int source_dispatch(struct mig_source *s, const struct mig_ev *ev, struct mig_out *out)
 {
 	switch (ev->kind) {
@@ -398,6 +415,8 @@ static int source_dispatch(struct mig_source *s, const struct mig_ev *ev, struct
 		return source_on_give_up(s, ev->now_ns, ev->err, out);
 	case MIG_EV_EXIT:
 		return source_on_give_up(s, ev->now_ns, -ESRCH, out);
+	case MIG_EV_ELSEWHERE:
+		return source_on_elsewhere(s, out);
 	case MIG_EV_FROZEN:
 		return source_on_frozen(s, ev->now_ns, out);
 	case MIG_EV_FREEZE_FAILED:

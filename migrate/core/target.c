@@ -242,6 +242,15 @@ static int target_on_ended(struct mig_target *t, const struct mig_ev *ev, struct
 	return 0;
 }
 
+/* The claim is lost, or was never to be: whoever executed it has told its end. */
+static int target_on_elsewhere(struct mig_target *t, struct mig_out *out)
+{
+	if (t->state == MIG_T_PULLING || t->state == MIG_T_DRAINED)
+		return -ESTALE; /* this is the site */
+	target_drop(t, out, -ESRCH);
+	return 0;
+}
+
 static int target_on_build(struct mig_target *t, const struct mig_ev *ev, struct mig_out *out)
 {
 	if (t->state != MIG_T_BUILDING)
@@ -291,6 +300,8 @@ static int target_dispatch(struct mig_target *t, const struct mig_ev *ev, struct
 		return 0;
 	case MIG_EV_EXIT:
 		return target_on_ended(t, ev, out);
+	case MIG_EV_ELSEWHERE:
+		return target_on_elsewhere(t, out);
 	case MIG_EV_PULLED:
 		if (t->state != MIG_T_PULLING)
 			return -ESTALE;
@@ -325,6 +336,9 @@ int migrate_target_init(struct mig_target *t, const struct mig_conf *conf, node_
 {
 	if (prepare->epoch == 0 || prepare->move == 0 || prepare->from == self)
 		return -EPROTO;
+	/* Nobody would tell it of that authority: it would claim from another for ever. */
+	if (authority == NODE_NONE || aterm < prepare->aterm)
+		return -EAGAIN;
 	*t = (struct mig_target){ .conf = conf,
 				  .pid = prepare->pid,
 				  .self = self,

@@ -365,6 +365,50 @@ static void malformed_prepares_are_refused(void **state)
 	assert_int_equal(migrate_target_init(&t, &mig_conf_default, DST, AUTH, 1, &m), -EPROTO);
 }
 
+/* Seed 950: its view of the authority was older than the source's, and nobody ever told it more. */
+static void a_target_that_does_not_know_the_authority_is_none(void **state)
+{
+	struct mig_target t;
+	struct mig_msg m = msg(MIG_PREPARE, SRC);
+
+	m.aterm = 1;
+	assert_int_equal(migrate_target_init(&t, &mig_conf_default, DST, NODE_NONE, 0, &m),
+			 -EAGAIN);
+	m.aterm = 2;
+	assert_int_equal(migrate_target_init(&t, &mig_conf_default, DST, AUTH, 1, &m), -EAGAIN);
+	m.aterm = 1;
+	assert_int_equal(migrate_target_init(&t, &mig_conf_default, DST, AUTH, 1, &m), 0);
+}
+
+/* Seed 1813: the parent arrived while the dead child's copy was still held, and waited for it
+ * again. */
+static void an_end_elsewhere_ends_whatever_is_held_here(void **state)
+{
+	for (uint32_t in = MIG_T_BUILDING; in <= MIG_T_CLAIMING; in++) {
+		struct mig_target t = target_in(in);
+
+		assert_int_equal(t_ev(&t, MIG_EV_ELSEWHERE, 2000), 0);
+		assert_true(has(MIG_FX_DROP) && has(MIG_FX_DONE));
+		assert_true(has(MIG_FX_UNNOTE) == (in == MIG_T_CLAIMING));
+	}
+	for (uint32_t in = MIG_S_HANDED; in <= MIG_S_DRAINING; in++) {
+		struct mig_source s = source_in(in);
+
+		assert_int_equal(s_ev(&s, MIG_EV_ELSEWHERE, 2000), 0);
+		assert_true(has(MIG_FX_RELEASE) && !has(MIG_FX_THAW));
+	}
+}
+
+/* Who executes it knows better than a message. */
+static void an_end_elsewhere_is_not_believed_where_it_executes(void **state)
+{
+	struct mig_target t = target_in(MIG_T_PULLING);
+	struct mig_source s = source_in(MIG_S_PREPARING);
+
+	assert_int_equal(t_ev(&t, MIG_EV_ELSEWHERE, 2000), -ESTALE);
+	assert_int_equal(s_ev(&s, MIG_EV_ELSEWHERE, 2000), -ESTALE);
+}
+
 static void strays_get_the_answer_that_ends_them(void **state)
 {
 	struct mig_msg m = msg(MIG_DRAINED, DST), r;
@@ -579,6 +623,9 @@ int main(void)
 		cmocka_unit_test(a_successor_of_the_target_asks_again_or_goes_on),
 		cmocka_unit_test(an_ended_winner_still_stands_against_the_original),
 		cmocka_unit_test(malformed_prepares_are_refused),
+		cmocka_unit_test(a_target_that_does_not_know_the_authority_is_none),
+		cmocka_unit_test(an_end_elsewhere_ends_whatever_is_held_here),
+		cmocka_unit_test(an_end_elsewhere_is_not_believed_where_it_executes),
 		cmocka_unit_test(strays_get_the_answer_that_ends_them),
 		cmocka_unit_test(the_first_claim_wins_and_may_be_repeated),
 		cmocka_unit_test(a_claim_from_an_earlier_life_is_refused),
