@@ -279,7 +279,7 @@ void session_pids_came(struct world *w)
 		spawn(s);
 	}
 	if (!list_empty(&w->arrivals))
-		site_zygote(w);
+		kin_zygote(w);
 }
 
 /*

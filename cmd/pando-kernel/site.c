@@ -2,17 +2,15 @@
 /*
  * site.c - an exec that comes from another node: the side where it runs.
  *
- * Stubs of its relatives are made from above (migrate/core/kin.h says which, in what order), the
- * last one is its own: that one sets up what an exec keeps (descriptors, directory, masks, limits)
- * and then executes the program itself, so that search, permissions and errors are the host's.
+ * Stubs of its relatives are made (kin.c), the last one is its own: that one sets up what an exec
+ * keeps (descriptors, directory, masks, limits) and then executes the program itself, so that
+ * search, permissions and errors are the host's.
  *
- * The zygote is a stub below pando-init that bears those who have no parent here. A process that
- * ends is reaped by its parent's stub, whose wait tells the status; home is told until it has
- * answered.
+ * A process that ends is reaped by its parent's stub, whose wait tells the status; home is told
+ * until it has answered.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/sched.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -30,18 +28,13 @@
 #include "kernel/host/mem.h"
 #include "kernel/proc/peer.h"
 #include "kernel/proc/peer.pb-c.h"
-#include "migrate/core/kin.h"
 
-#define KIN_MAX       4096
-#define STEPS_MAX     512
 #define NUMBER_MAX    1000       /* descriptors of an arriving process have numbers below */
 #define WORDS_AT      0x10000000 /* where an arriving stub has the strings of its exec */
 #define WORDS_MAX     (1024 * 1024)
 #define TOLD_AGAIN_NS (300 * NS_PER_MS)
 #define FLUSH_NS      (2 * NS_PER_MS)
 #define WAITS         8 /* wait4 calls of one table */
-#define RETRIES_MAX   500
-#define RETRIES_FEW   20
 
 /* A process whose home is another node, executing here. */
 struct guest {
@@ -61,13 +54,10 @@ struct arrival {
 	struct list link; /* in ending, while its stub dies */
 	struct world *w;
 	int err;
-	unsigned retries;
-	struct loop_timer again;
 	node_id home;
 	Peer__Run *run;
 	struct rpc_call *call;
-	struct kin_step steps[STEPS_MAX];
-	int count, at;
+	struct kin_making kin;
 	const char *why;
 	struct stub *stub;    /* its own, when it is there */
 	struct guest *guest;  /* it, when its exec may have worked */
@@ -82,8 +72,6 @@ struct arrival {
 	size_t image_len;
 };
 
-static void step_next(struct arrival *a);
-
 static void arrival_finish(struct arrival *a, int err)
 {
 	Peer__Ran ran = PEER__RAN__INIT;
@@ -93,7 +81,7 @@ static void arrival_finish(struct arrival *a, int err)
 	list_del(&a->link);
 	a->w->arriving--;
 	if (err != 0)
-		site_tidy(a->w);
+		kin_tidy(a->w);
 	ran.err = err;
 	ran.why = (char *)(uintptr_t)(a->why ? a->why : "");
 	m.len = peer__ran__pack(&ran, body);
@@ -380,307 +368,27 @@ static void turn(struct arrival *a)
 		arrival_end(a, r);
 }
 
-/* ---- its kin ---- */
-static struct guest *guest_find(struct world *w, gpid pid);
-
-static struct stub *bearer(struct arrival *a, gpid by)
+static void on_kin(struct kin_making *k, int err)
 {
-	return by <= 1 ? stubs_find(a->w->stubs, a->w->zygote) : stubs_find(a->w->stubs, by);
-}
+	struct arrival *a = container_of(k, struct arrival, kin);
 
-static void begin(struct arrival *a);
-
-static void on_again_begin(struct loop_timer *t)
-{
-	begin(container_of(t, struct arrival, again));
-}
-
-/* A stub that is on its way out, or a zombie with a pid that is wanted: gone in a moment. */
-static bool plan_again(struct arrival *a)
-{
-	return a->retries++ < RETRIES_MAX &&
-	       loop_timer_set(a->w->loop, &a->again, loop_now_ns(a->w->loop) + FLUSH_NS,
-			      on_again_begin) == 0;
-}
-
-static void on_step(void *arg, struct stub *s, int err, struct stub_table *t)
-{
-	struct arrival *a = arg;
-	const struct kin_step *step = &a->steps[a->at];
-	int64_t ret = err == 0 ? t->calls[0].ret : err;
-	struct stub *born;
-
-	FAULT("kernel.site.step");
-	if (step->kind == KIN_MAKE && ret == step->pid) {
-		ret = stubs_add(a->w->stubs, step->pid, &born);
-		if (ret == 0) {
-			char key[INIT_KEY_MAX];
-
-			born->peer = a->home;
-			(void)snprintf(key, sizeof(key), "kin.%d.%u", step->pid, a->home);
-			if (pid1_put(a->w->pid1, key, born->pidfd) < 0)
-				log_warn("stub %d is not in the store", step->pid);
-			if (step->pid == a->run->pid)
-				a->stub = born;
-		}
-	}
-	if (step->kind == KIN_DROP && err == -ESRCH)
-		ret = 0;
-	if (step->kind == KIN_MAKE && ret == -EEXIST)
-		site_reap(a->w, s);
-	if ((ret == -EEXIST || ret == -ESRCH) && plan_again(a))
-		return;
-	if (ret < 0) {
-		a->why = "the stubs of its relatives cannot be made";
-		arrival_end(a, ret == -EEXIST ? -EAGAIN : (int)ret);
-		return;
-	}
-	a->at++;
-	step_next(a);
-}
-
-static void add_birth(struct arrival *a, struct stub_table *t, const struct kin_step *step)
-{
-	struct clone_args args = { 0 };
-	int32_t tid = step->pid;
-
-	/* pid 1's children are siblings of the zygote; only the process itself is its child, for
-	 * its wait. */
-	if (step->by <= 1 && step->pid != a->run->pid)
-		args.flags = CLONE_PARENT;
-	else
-		args.exit_signal = SIGCHLD;
-	args.set_tid = stub_table_bytes(t, &tid, sizeof(tid));
-	args.set_tid_size = 1;
-	STUB_CALL(t, SYS_clone3, stub_table_bytes(t, &args, sizeof(args)), sizeof(args));
-}
-
-static void step_next(struct arrival *a)
-{
-	const struct kin_step *step = &a->steps[a->at];
-	struct stub_table *t;
-	struct stub *s;
-
-	if (a->at == a->count) {
-		a->why = "there is no plan for its relatives";
-		arrival_end(a, -EPROTO);
-		return;
-	}
-	if (step->kind == KIN_TURN) {
-		turn(a);
-		return;
-	}
-	if (step->kind == KIN_MAKE_ORPHAN) {
-		a->why = "a relative of it is an orphan in a session";
-		arrival_end(a, -EXDEV);
-		return;
-	}
-	s = step->kind == KIN_MAKE ? bearer(a, step->by) : stubs_find(a->w->stubs, step->pid);
-	if (!s && a->retries < RETRIES_FEW && plan_again(a))
-		return; /* it ended since the plan was made */
-	t = s ? stub_table_new() : NULL;
-	if (!t) {
-		a->why = "a relative of it executes here and cannot bear its stub";
-		arrival_end(a, s ? -ENOMEM : -EXDEV);
-		return;
-	}
-	switch (step->kind) {
-	case KIN_MAKE:
-		add_birth(a, t, step);
-		break;
-	case KIN_SETSID:
-		STUB_CALL(t, SYS_setsid, 0);
-		break;
-	case KIN_SETPGID:
-		STUB_CALL(t, SYS_setpgid, 0, (uint64_t)step->by);
-		break;
-	default:
-		s->leaving = true;
-		STUB_CALL(t, SYS_exit_group, 0);
-	}
-	if (stub_table_give(s, t, on_step, a) != 0 && !plan_again(a))
-		arrival_end(a, -EAGAIN);
-}
-
-/* What has a task here already. */
-static uint32_t table_of_node(struct world *w, struct kin_task *t, uint32_t max)
-{
-	struct proc_list l;
-	uint32_t n = 0;
-
-	if (proc_scan(&l, &w->view) != 0)
-		return 0;
-	for (size_t i = 0; i < l.n && n < max; i++) {
-		const struct proc *p = &l.v[i];
-
-		if (p->t.gpid == w->zygote)
-			continue;
-		t[n++] = (struct kin_task){
-			.pid = p->t.gpid,
-			.ppid = p->ppid == w->zygote ? 1 : p->ppid,
-			.pgid = p->t.pgid,
-			.sid = p->t.sid,
-			.kind = p->t.state == 'Z'                 ? KIN_ZOMBIE
-				: stubs_find(w->stubs, p->t.gpid) ? KIN_STUB
-								  : KIN_HERE,
-		};
-	}
-	proc_list_fini(&l);
-	return n;
-}
-
-static bool in_table(const struct kin_task *t, uint32_t n, gpid pid)
-{
-	for (uint32_t i = 0; i < n; i++)
-		if (t[i].pid == pid)
-			return true;
-	return false;
-}
-
-static int plan(struct arrival *a)
-{
-	struct kin_task *t = calloc(KIN_MAX, sizeof(*t));
-	uint32_t n = t ? table_of_node(a->w, t, KIN_MAX / 2) : 0;
-	gpid bad = 0;
-	int r = t ? 0 : -ENOMEM;
-
-	for (size_t i = 0; r == 0 && i < a->run->n_kin; i++) {
-		const Peer__Task *k = a->run->kin[i];
-
-		if (k->pid <= 1 || in_table(t, n, k->pid))
-			continue;
-		if (n == KIN_MAX)
-			r = -E2BIG;
-		else
-			t[n++] = (struct kin_task){ .pid = k->pid,
-						    .ppid = k->ppid > 0 ? k->ppid : 1,
-						    .pgid = k->pgid,
-						    .sid = k->sid,
-						    .kind = KIN_ELSEWHERE };
-	}
-	if (r == 0) {
-		kin_sort(t, n);
-		r = kin_plan_arrive(t, n, a->run->pid, a->steps, STEPS_MAX, &bad);
-	}
-	free(t);
-	if (r < 0)
-		a->why = "its relatives cannot be told apart here";
-	else
-		a->count = r;
-	return MIN(r, 0);
-}
-
-/* Kin that are here, but not for long? */
-static bool kin_unsettled(struct arrival *a)
-{
-	for (size_t i = 0; i < a->run->n_kin; i++) {
-		gpid pid = a->run->kin[i]->pid;
-		const struct stub *s = stubs_find(a->w->stubs, pid);
-		struct task_info t;
-		int fd;
-
-		if (s && !s->leaving)
-			continue;
-		if (s)
-			return true;
-		if (guest_find(a->w, pid))
-			continue;
-		fd = proc_open(&a->w->view, pid, &t);
-		if (fd >= 0)
-			(void)close(fd);
-		if (fd >= 0 && t.state == 'Z')
-			return true;
-	}
-	return false;
-}
-
-static void begin(struct arrival *a)
-{
-	int r;
-
-	if (kin_unsettled(a) && plan_again(a))
-		return;
-	a->at = 0;
-	r = plan(a);
-	if (r != 0)
-		arrival_end(a, r);
-	else
-		step_next(a);
-}
-
-/* ---- the zygote ---- */
-struct zygote_wait {
-	struct list link;
-	struct arrival *a;
-};
-
-static void on_zygote(void *arg, int err, gpid pid, const int *fds, size_t nfds)
-{
-	struct world *w = arg;
-	struct stub *s;
-
-	for (size_t i = 0; i < nfds; i++)
-		(void)close(fds[i]);
-	w->zygote_asked = false;
+	a->why = k->why;
+	a->stub = k->stub;
 	if (err == 0)
-		err = stubs_add(w->stubs, pid, &s);
-	if (err == 0) {
-		char key[INIT_KEY_MAX];
-
-		w->zygote = pid;
-		(void)snprintf(key, sizeof(key), "zygote.%d", pid);
-		err = pid1_put(w->pid1, key, s->pidfd);
-	}
-	if (err < 0)
-		log_error("cannot start the zygote: %s", strerror(-err));
-	while (!list_empty(&w->arrivals)) {
-		struct zygote_wait *x = list_front(&w->arrivals, struct zygote_wait, link);
-		struct arrival *a = x->a;
-
-		list_del(&x->link);
-		free(x);
-		if (w->zygote != 0)
-			begin(a);
-		else
-			arrival_end(a, err < 0 ? err : -EAGAIN);
-	}
-}
-
-void site_zygote(struct world *w)
-{
-	char *argv[] = { (char *)(uintptr_t)TENANT_STUB, NULL }, *env[] = { NULL };
-	struct init_spawn head = { .uid = TENANT_UID };
-	int fds[3] = { -1, -1, -1 }, p[2], r;
-
-	if (w->zygote != 0 || w->zygote_asked)
-		return;
-	if (!w->has_pids) {
-		pod_want_pids(w);
-		return; /* session_pids_came() calls again */
-	}
-	if (pipe2(p, O_CLOEXEC) != 0)
-		return;
-	fds[0] = p[0];
-	fds[1] = fds[2] = p[1];
-	r = pid1_spawn(w->pid1, &head, argv, env, "/", fds, 3, on_zygote, w);
-	w->zygote_asked = r == 0;
-	(void)close(p[0]);
-	(void)close(p[1]);
-	if (r != 0)
-		on_zygote(w, r, 0, NULL, 0);
+		turn(a);
+	else
+		arrival_end(a, err);
 }
 
 static void on_run(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
 {
 	struct world *w = arg;
 	struct arrival *a = call ? calloc(1, sizeof(*a)) : NULL;
-	struct zygote_wait *x = calloc(1, sizeof(*x));
 
 	if (a)
 		a->run = peer__run__unpack(NULL, m->len, m->body);
-	if (!a || !x || !a->run) {
+	if (!a || !a->run) {
 		free(a);
-		free(x);
 		answers_reply(call, -EPROTO, NULL);
 		return;
 	}
@@ -690,14 +398,13 @@ static void on_run(void *arg, struct rpc_conn *c, struct rpc_call *call, const s
 	a->home = rpc_conn_peer(c)->node;
 	a->call = call;
 	a->alarm = a->alarm_write = -1;
-	if (w->zygote != 0) {
-		free(x);
-		begin(a);
-		return;
-	}
-	x->a = a;
-	list_add_tail(&w->arrivals, &x->link);
-	site_zygote(w);
+	a->kin = (struct kin_making){ .w = w,
+				      .pid = a->run->pid,
+				      .from = a->home,
+				      .kin = a->run->kin,
+				      .n_kin = a->run->n_kin,
+				      .done = on_kin };
+	kin_make(&a->kin);
 }
 
 /* ---- their lives ---- */
@@ -712,7 +419,7 @@ static void guest_free(struct guest *g)
 	list_del(&g->link);
 	(void)close(g->pidfd);
 	free(g);
-	site_tidy(w);
+	kin_tidy(w);
 }
 
 static void on_again(struct loop_timer *t)
@@ -777,6 +484,11 @@ static struct guest *guest_find(struct world *w, gpid pid)
 	return NULL;
 }
 
+bool site_has_guest(struct world *w, gpid pid)
+{
+	return guest_find(w, pid) != NULL;
+}
+
 static void guest_changed(struct world *w, gpid pid, int status)
 {
 	struct guest *g = guest_find(w, pid);
@@ -836,52 +548,6 @@ static void on_raise(void *arg, struct rpc_conn *c, struct rpc_call *call, const
 	answers_reply(call, r, NULL);
 	if (q)
 		peer__raise__free_unpacked(q, NULL);
-}
-
-/* ---- stubs that nothing needs any more ---- */
-static void on_dropped(void *arg, struct stub *s, int err, struct stub_table *t)
-{
-}
-
-static void drop(struct world *w, gpid pid)
-{
-	struct stub *s = stubs_find(w->stubs, pid);
-	struct stub_table *t = s && !s->leaving ? stub_table_new() : NULL;
-
-	if (!t)
-		return;
-	s->leaving = true;
-	STUB_CALL(t, SYS_exit_group, 0);
-	(void)!stub_table_give(s, t, on_dropped, w);
-}
-
-void site_tidy(struct world *w)
-{
-	struct kin_task *t = calloc(KIN_MAX, sizeof(*t));
-	struct kin_step steps[STEPS_MAX];
-	uint32_t n;
-	int count;
-
-	/* Who is about to arrive needs stubs that nothing here needs yet. */
-	if (!t || w->arriving > 0) {
-		free(t);
-		return;
-	}
-	n = table_of_node(w, t, KIN_MAX);
-	/* Those whose process is elsewhere and whose home is here stay: they are not kin, but
-	 * places. */
-	for (uint32_t i = 0; i < n; i++)
-		if (t[i].kind == KIN_STUB && stubs_find(w->stubs, t[i].pid)->home)
-			t[i].kind = KIN_HERE;
-	/* A process that has just ended needs its parent's stub: that one's wait tells home how. */
-	for (uint32_t i = 0; i < n; i++)
-		if (t[i].kind == KIN_ZOMBIE && guest_find(w, t[i].pid))
-			t[i].kind = KIN_HERE;
-	kin_sort(t, n);
-	count = kin_plan_drop(t, n, steps, STEPS_MAX);
-	for (int i = 0; i < count; i++)
-		drop(w, steps[i].pid);
-	free(t);
 }
 
 void site_stub_died(struct world *w, struct stub *s)

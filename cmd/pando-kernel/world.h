@@ -82,7 +82,7 @@ struct world {
 
 	/* site.c: processes of other homes */
 	struct list guests;
-	struct list arrivals; /* that wait for the zygote */
+	struct list arrivals; /* kin_makings that wait for the zygote */
 	unsigned arriving;    /* arrivals under way */
 	struct list ending;   /* that failed, and whose stub is dying */
 	gpid zygote;          /* 0: none */
@@ -155,12 +155,36 @@ void place_look(struct world *w);
 void place_signal(struct world *w, struct stub *s, int signo);
 void place_stub_died(struct world *w, struct stub *s);
 must_check int site_open(struct world *w);
-void site_zygote(struct world *w);
+/* A process of another home that is here, or whose end is not told yet. */
+bool site_has_guest(struct world *w, gpid pid);
 /* A child of the stub has changed. */
 void site_reap(struct world *w, struct stub *s);
 void site_stub_died(struct world *w, struct stub *s);
+
+/* ---- kin.c: stubs of the relatives of who arrives ---- */
+struct kin_plan;
+struct Peer__Task;
+struct kin_making {
+	struct list link; /* in arrivals */
+	struct world *w;
+	gpid pid; /* who arrives */
+	node_id from;
+	struct Peer__Task *const *kin; /* borrowed until done; itself, its relatives and theirs */
+	size_t n_kin;
+	/* @err 0: all are there, `stub` is its own; else `why` may say why. */
+	void (*done)(struct kin_making *k, int err);
+	const char *why;
+	struct stub *stub;
+	unsigned retries;
+	struct loop_timer again;
+	struct kin_plan *plan;
+};
+/* Fill in the upper half. done() may be called at once. */
+void kin_make(struct kin_making *k);
+/* Starts the zygote, unless it is there. */
+void kin_zygote(struct world *w);
 /* Drops the stubs that nobody here needs. */
-void site_tidy(struct world *w);
+void kin_tidy(struct world *w);
 
 /* ---- answers.c: what pandod may ask ---- */
 void answers_serve(struct world *w);

@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kin.c - the stubs of the relatives of who arrives here: made from above, dropped when nothing
+ * here needs them. migrate/core/kin.h says which, and in what order.
+ *
+ * The zygote is a stub below pando-init that bears those who have no parent here.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "base/fault.h"
+#include "base/log.h"
+#include "cmd/pando-kernel/world.h"
+#include "kernel/proc/peer.h"
+#include "kernel/proc/peer.pb-c.h"
+#include "migrate/core/kin.h"
+
+#define KIN_MAX     4096
+#define STEPS_MAX   512
+#define AGAIN_NS    (2 * NS_PER_MS)
+#define RETRIES_MAX 500
+#define RETRIES_FEW 20
+
+struct kin_plan {
+	struct kin_step steps[STEPS_MAX];
+	int count, at;
+};
+
+static void step_next(struct kin_making *k);
+static void begin(struct kin_making *k);
+
+static void finish(struct kin_making *k, int err)
+{
+	loop_timer_clear(k->w->loop, &k->again);
+	free(k->plan);
+	k->plan = NULL;
+	k->done(k, err);
+}
+
+/* ---- the steps ---- */
+static struct stub *bearer(struct kin_making *k, gpid by)
+{
+	return by <= 1 ? stubs_find(k->w->stubs, k->w->zygote) : stubs_find(k->w->stubs, by);
+}
+
+static void on_again_begin(struct loop_timer *t)
+{
+	begin(container_of(t, struct kin_making, again));
+}
+
+/* A stub that is on its way out, or a zombie with a pid that is wanted: gone in a moment. */
+static bool plan_again(struct kin_making *k)
+{
+	return k->retries++ < RETRIES_MAX &&
+	       loop_timer_set(k->w->loop, &k->again, loop_now_ns(k->w->loop) + AGAIN_NS,
+			      on_again_begin) == 0;
+}
+
+static int keep_born(struct kin_making *k, gpid pid)
+{
+	char key[INIT_KEY_MAX];
+	struct stub *born;
+	int r = stubs_add(k->w->stubs, pid, &born);
+
+	if (r != 0)
+		return r;
+	born->peer = k->from;
+	(void)snprintf(key, sizeof(key), "kin.%d.%u", pid, k->from);
+	if (pid1_put(k->w->pid1, key, born->pidfd) < 0)
+		log_warn("stub %d is not in the store", pid);
+	if (pid == k->pid)
+		k->stub = born;
+	return 0;
+}
+
+static void on_step(void *arg, struct stub *s, int err, struct stub_table *t)
+{
+	struct kin_making *k = arg;
+	const struct kin_step *step = &k->plan->steps[k->plan->at];
+	int64_t ret = err == 0 ? t->calls[0].ret : err;
+
+	FAULT("kernel.site.step");
+	if (step->kind == KIN_MAKE && ret == step->pid)
+		ret = keep_born(k, step->pid);
+	if (step->kind == KIN_DROP && err == -ESRCH)
+		ret = 0;
+	if (step->kind == KIN_MAKE && ret == -EEXIST)
+		site_reap(k->w, s);
+	if ((ret == -EEXIST || ret == -ESRCH) && plan_again(k))
+		return;
+	if (ret < 0) {
+		k->why = "the stubs of its relatives cannot be made";
+		finish(k, ret == -EEXIST ? -EAGAIN : (int)ret);
+		return;
+	}
+	k->plan->at++;
+	step_next(k);
+}
+
+static void add_birth(const struct kin_making *k, struct stub_table *t, const struct kin_step *step)
+{
+	struct clone_args args = { 0 };
+	int32_t tid = step->pid;
+
+	/* pid 1's children are siblings of the zygote; only the process itself is its child, for
+	 * its wait. */
+	if (step->by <= 1 && step->pid != k->pid)
+		args.flags = CLONE_PARENT;
+	else
+		args.exit_signal = SIGCHLD;
+	args.set_tid = stub_table_bytes(t, &tid, sizeof(tid));
+	args.set_tid_size = 1;
+	STUB_CALL(t, SYS_clone3, stub_table_bytes(t, &args, sizeof(args)), sizeof(args));
+}
+
+static void step_next(struct kin_making *k)
+{
+	const struct kin_step *step = &k->plan->steps[k->plan->at];
+	struct stub_table *t;
+	struct stub *s;
+
+	if (k->plan->at == k->plan->count) {
+		k->why = "there is no plan for its relatives";
+		finish(k, -EPROTO);
+		return;
+	}
+	if (step->kind == KIN_TURN) {
+		k->stub = stubs_find(k->w->stubs, k->pid);
+		finish(k, k->stub ? 0 : -ESRCH);
+		return;
+	}
+	if (step->kind == KIN_MAKE_ORPHAN) {
+		k->why = "a relative of it is an orphan in a session";
+		finish(k, -EXDEV);
+		return;
+	}
+	s = step->kind == KIN_MAKE ? bearer(k, step->by) : stubs_find(k->w->stubs, step->pid);
+	if (!s && k->retries < RETRIES_FEW && plan_again(k))
+		return; /* it ended since the plan was made */
+	t = s ? stub_table_new() : NULL;
+	if (!t) {
+		k->why = "a relative of it executes here and cannot bear its stub";
+		finish(k, s ? -ENOMEM : -EXDEV);
+		return;
+	}
+	switch (step->kind) {
+	case KIN_MAKE:
+		add_birth(k, t, step);
+		break;
+	case KIN_SETSID:
+		STUB_CALL(t, SYS_setsid, 0);
+		break;
+	case KIN_SETPGID:
+		STUB_CALL(t, SYS_setpgid, 0, (uint64_t)step->by);
+		break;
+	default:
+		s->leaving = true;
+		STUB_CALL(t, SYS_exit_group, 0);
+	}
+	if (stub_table_give(s, t, on_step, k) != 0 && !plan_again(k))
+		finish(k, -EAGAIN);
+}
+
+/* ---- the plan ---- */
+/* What has a task here already. */
+static uint32_t table_of_node(struct world *w, struct kin_task *t, uint32_t max)
+{
+	struct proc_list l;
+	uint32_t n = 0;
+
+	if (proc_scan(&l, &w->view) != 0)
+		return 0;
+	for (size_t i = 0; i < l.n && n < max; i++) {
+		const struct proc *p = &l.v[i];
+
+		if (p->t.gpid == w->zygote)
+			continue;
+		t[n++] = (struct kin_task){
+			.pid = p->t.gpid,
+			.ppid = p->ppid == w->zygote ? 1 : p->ppid,
+			.pgid = p->t.pgid,
+			.sid = p->t.sid,
+			.kind = p->t.state == 'Z'                 ? KIN_ZOMBIE
+				: stubs_find(w->stubs, p->t.gpid) ? KIN_STUB
+								  : KIN_HERE,
+		};
+	}
+	proc_list_fini(&l);
+	return n;
+}
+
+static struct kin_task *in_table(struct kin_task *t, uint32_t n, gpid pid)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (t[i].pid == pid)
+			return &t[i];
+	return NULL;
+}
+
+/* A stub that a dead kernel left half made is put right. */
+static void correct(struct kin_task *t, const Peer__Task *told)
+{
+	if (t->kind != KIN_STUB)
+		return;
+	t->pgid_now = t->pgid;
+	t->sid_now = t->sid;
+	t->pgid = told->pgid;
+	t->sid = told->sid;
+}
+
+static int plan(struct kin_making *k)
+{
+	struct kin_task *t = calloc(KIN_MAX, sizeof(*t)), *known;
+	uint32_t n = t ? table_of_node(k->w, t, KIN_MAX / 2) : 0;
+	gpid bad = 0;
+	int r = t ? 0 : -ENOMEM;
+
+	for (size_t i = 0; r == 0 && i < k->n_kin; i++) {
+		const Peer__Task *told = k->kin[i];
+
+		if (told->pid <= 1)
+			continue;
+		known = in_table(t, n, told->pid);
+		if (known)
+			correct(known, told);
+		else if (n == KIN_MAX)
+			r = -E2BIG;
+		else
+			t[n++] = (struct kin_task){ .pid = told->pid,
+						    .ppid = told->ppid > 0 ? told->ppid : 1,
+						    .pgid = told->pgid,
+						    .sid = told->sid,
+						    .kind = KIN_ELSEWHERE };
+	}
+	if (r == 0) {
+		kin_sort(t, n);
+		r = kin_plan_arrive(t, n, k->pid, k->plan->steps, STEPS_MAX, &bad);
+	}
+	free(t);
+	if (r < 0)
+		k->why = "its relatives cannot be told apart here";
+	else
+		k->plan->count = r;
+	return MIN(r, 0);
+}
+
+/* Kin that are here, but not for long? */
+static bool unsettled(struct kin_making *k)
+{
+	for (size_t i = 0; i < k->n_kin; i++) {
+		gpid pid = k->kin[i]->pid;
+		const struct stub *s = stubs_find(k->w->stubs, pid);
+		struct task_info t;
+		int fd;
+
+		if (s && !s->leaving)
+			continue;
+		if (s)
+			return true;
+		if (site_has_guest(k->w, pid))
+			continue;
+		fd = proc_open(&k->w->view, pid, &t);
+		if (fd >= 0)
+			(void)close(fd);
+		if (fd >= 0 && t.state == 'Z')
+			return true;
+	}
+	return false;
+}
+
+static void begin(struct kin_making *k)
+{
+	int r;
+
+	if (unsettled(k) && plan_again(k))
+		return;
+	k->plan->at = 0;
+	r = plan(k);
+	if (r != 0)
+		finish(k, r);
+	else
+		step_next(k);
+}
+
+/* ---- the zygote ---- */
+static void on_zygote(void *arg, int err, gpid pid, const int *fds, size_t nfds)
+{
+	struct world *w = arg;
+	struct stub *s;
+
+	for (size_t i = 0; i < nfds; i++)
+		(void)close(fds[i]);
+	w->zygote_asked = false;
+	if (err == 0)
+		err = stubs_add(w->stubs, pid, &s);
+	if (err == 0) {
+		char key[INIT_KEY_MAX];
+
+		w->zygote = pid;
+		(void)snprintf(key, sizeof(key), "zygote.%d", pid);
+		err = pid1_put(w->pid1, key, s->pidfd);
+	}
+	if (err < 0)
+		log_error("cannot start the zygote: %s", strerror(-err));
+	while (!list_empty(&w->arrivals)) {
+		struct kin_making *k = list_front(&w->arrivals, struct kin_making, link);
+
+		list_del(&k->link);
+		if (w->zygote != 0)
+			begin(k);
+		else
+			finish(k, err < 0 ? err : -EAGAIN);
+	}
+}
+
+void kin_zygote(struct world *w)
+{
+	char *argv[] = { (char *)(uintptr_t)TENANT_STUB, NULL }, *env[] = { NULL };
+	struct init_spawn head = { .uid = TENANT_UID };
+	int fds[3] = { -1, -1, -1 }, p[2], r;
+
+	if (w->zygote != 0 || w->zygote_asked)
+		return;
+	if (!w->has_pids) {
+		pod_want_pids(w);
+		return; /* session_pids_came() calls again */
+	}
+	if (pipe2(p, O_CLOEXEC) != 0)
+		return;
+	fds[0] = p[0];
+	fds[1] = fds[2] = p[1];
+	r = pid1_spawn(w->pid1, &head, argv, env, "/", fds, 3, on_zygote, w);
+	w->zygote_asked = r == 0;
+	(void)close(p[0]);
+	(void)close(p[1]);
+	if (r != 0)
+		on_zygote(w, r, 0, NULL, 0);
+}
+
+void kin_make(struct kin_making *k)
+{
+	k->plan = calloc(1, sizeof(*k->plan));
+	k->retries = 0;
+	k->stub = NULL;
+	list_init(&k->link);
+	if (!k->plan) {
+		k->done(k, -ENOMEM);
+		return;
+	}
+	if (k->w->zygote != 0) {
+		begin(k);
+		return;
+	}
+	list_add_tail(&k->w->arrivals, &k->link);
+	kin_zygote(k->w);
+}
+
+/* ---- stubs that nothing needs any more ---- */
+static void on_dropped(void *arg, struct stub *s, int err, struct stub_table *t)
+{
+}
+
+static void drop(struct world *w, gpid pid)
+{
+	struct stub *s = stubs_find(w->stubs, pid);
+	struct stub_table *t = s && !s->leaving ? stub_table_new() : NULL;
+
+	if (!t)
+		return;
+	s->leaving = true;
+	STUB_CALL(t, SYS_exit_group, 0);
+	(void)!stub_table_give(s, t, on_dropped, w);
+}
+
+void kin_tidy(struct world *w)
+{
+	struct kin_task *t = calloc(KIN_MAX, sizeof(*t));
+	struct kin_step steps[STEPS_MAX];
+	uint32_t n;
+	int count;
+
+	/* Who is about to arrive needs stubs that nothing here needs yet. */
+	if (!t || w->arriving > 0) {
+		free(t);
+		return;
+	}
+	n = table_of_node(w, t, KIN_MAX);
+	/* Those whose process is elsewhere and whose home is here stay: they are not kin, but
+	 * places. */
+	for (uint32_t i = 0; i < n; i++)
+		if (t[i].kind == KIN_STUB && stubs_find(w->stubs, t[i].pid)->home)
+			t[i].kind = KIN_HERE;
+	/* A process that has just ended needs its parent's stub: that one's wait tells home how. */
+	for (uint32_t i = 0; i < n; i++)
+		if (t[i].kind == KIN_ZOMBIE && site_has_guest(w, t[i].pid))
+			t[i].kind = KIN_HERE;
+	kin_sort(t, n);
+	count = kin_plan_drop(t, n, steps, STEPS_MAX);
+	for (int i = 0; i < count; i++)
+		drop(w, steps[i].pid);
+	free(t);
+}
