@@ -297,6 +297,7 @@ static void on_nodes(void *arg, struct rpc_conn *c, struct rpc_call *call, const
 			memcpy(to->key, n->key.data, sizeof(to->key));
 	}
 	place_look(w);
+	peers_look(w);
 	answers_reply(call, q ? 0 : -EPROTO, NULL);
 	if (q)
 		kernel__nodes__free_unpacked(q, NULL);

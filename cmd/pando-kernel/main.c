@@ -135,6 +135,8 @@ static int start(struct world *w)
 	if (r == 0)
 		r = peers_open(w);
 	if (r == 0)
+		r = kept_open(w);
+	if (r == 0)
 		r = pipes_open(w);
 	if (r == 0)
 		r = stubs_new(&w->stubs, w->loop, &w->view, &stubs_ops, w);

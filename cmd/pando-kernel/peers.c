@@ -14,7 +14,9 @@
 #include "kernel/kernel.pb-c.h"
 #include "kernel/proc/peer.h"
 
-#define WANT_NS (10 * NS_PER_S)
+#define WANT_NS       (10 * NS_PER_S)
+#define LOOK_FIRST_NS (20 * NS_PER_MS)
+#define LOOK_LAST_NS  (500 * NS_PER_MS)
 
 struct peer {
 	struct list link;
@@ -80,8 +82,8 @@ static void on_conn(void *arg, struct rpc_conn *c, int err)
 	struct peer *p = arg;
 
 	if (err == 0) {
-		if (p->conn && p->conn != c)
-			return; /* one is enough; the other end may use this one all the same */
+		/* The newest: who makes one has lost the others. An older one that is not lost
+		 * (both have dialled) serves all the same, until the other end drops it. */
 		p->conn = c;
 		p->up = true;
 		pipes_connected(p->w, p->node);
@@ -95,6 +97,8 @@ static void on_conn(void *arg, struct rpc_conn *c, int err)
 	p->up = false;
 	pipes_disconnected(p->w, p->node);
 	tell_waiting(p, err);
+	p->w->peers_look_ns = LOOK_FIRST_NS;
+	peers_look(p->w);
 }
 
 static const uint8_t *node_key(const struct world *w, node_id node)
@@ -162,6 +166,37 @@ static int ask_pod(struct peer *p)
 	r = rpc_request(p->w->pod, &m, &o, on_wanted, p, NULL);
 	p->asked = r == 0;
 	return r;
+}
+
+static void on_look(struct loop_timer *t)
+{
+	peers_look(container_of(t, struct world, peers_again));
+}
+
+/* Whoever has something for a node and is not connected with it dials, ever more rarely. */
+void peers_look(struct world *w)
+{
+	bool missing = false;
+
+	for (size_t i = 0; i < w->node_count; i++) {
+		node_id node = w->nodes[i].id;
+		struct peer *p;
+
+		if (node == w->node || !pipes_want(w, node))
+			continue;
+		p = peer_get(w, node);
+		if (!p || p->up)
+			continue;
+		missing = true;
+		if (w->has_identity && ask_pod(p) != 0)
+			log_debug("node %u cannot be asked for yet", node);
+	}
+	if (!missing || w->peers_again.heap_index != 0)
+		return;
+	w->peers_look_ns = MIN(MAX(w->peers_look_ns * 2, LOOK_FIRST_NS), LOOK_LAST_NS);
+	if (loop_timer_set(w->loop, &w->peers_again, loop_now_ns(w->loop) + w->peers_look_ns,
+			   on_look) != 0)
+		log_error("cannot wait: out of memory");
 }
 
 void peers_with(struct world *w, node_id node, peers_fn fn, void *arg)

@@ -5,6 +5,9 @@
  * Home has the guests' own object. A pipe goes into the relay as it is. For anything else (a
  * terminal, a file being written) a pump moves bytes between it and a pipe of ours that is in the
  * relay.
+ *
+ * A relay is known to our successor: its record is kept (kept.h), its descriptors are in the store
+ * under "pipe.INDEX.X". Bytes are never in our memory alone: a pump splices.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,102 +19,184 @@
 #include <sys/stat.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "cmd/pando-kernel/world.h"
 #include "kernel/ipc/relay.h"
 #include "kernel/proc/peer.h"
 #include "kernel/proc/peer.pb-c.h"
 
-#define PUMP_BYTES 4096
+#define PUMP_BYTES    4096
+#define SEND_AGAIN_NS (20 * NS_PER_MS)
+
+/* A relay's descriptors, and the letters of their keys. */
+enum { END, SPARE, OBJECT, PUMP, FDS };
+static const char letters[FDS + 1] = "esop";
 
 struct pipe_relay {
 	struct list link;
 	struct world *w;
-	uint64_t id;
-	node_id peer;
-	gpid pid;  /* whose it is */
-	bool home; /* we are */
-	bool is_out;
-	bool going; /* in: bytes may come */
-	struct relay_record rec;
+	struct kept_pipe *k;
 	struct relay_out out;
 	struct relay_in in;
-	int end;      /* the guests' pipe, or ours to the pump */
-	int spare[2]; /* tomb or stage */
-
-	int object; /* pumped: terminal or file; -1: a plain pipe */
-	int pump;   /* our other end of the pipe */
+	/*
+	 * END: the guests' pipe, or ours to the pump. SPARE: tomb or stage, open for both.
+	 * OBJECT: what is pumped, a terminal or a file; -1: a plain pipe. PUMP: our other end of
+	 * the pipe to the pump; -1: the object has ended.
+	 */
+	int fd[FDS];
 	struct loop_fd pump_watch;
 	bool pumping;
-	uint8_t kept[PUMP_BYTES]; /* read from one side, not yet written to the other */
-	size_t kept_at, kept_len;
+	bool blocked; /* the pump waits for room */
+	bool ended;   /* the relay is done; the pump has bytes left */
 };
 
-static void close_fd(int *fd)
+/* ---- descriptors and record ---- */
+static void key_of(const struct pipe_relay *p, int which, char key[INIT_KEY_MAX])
 {
-	if (*fd >= 0)
-		(void)close(*fd);
-	*fd = -1;
+	(void)snprintf(key, INIT_KEY_MAX, "pipe.%u.%c", (unsigned)(p->k - p->w->kept->pipes),
+		       letters[which]);
+}
+
+/* Takes @fd; it is in the store when this returns 0. */
+static int fd_keep(struct pipe_relay *p, int which, int fd)
+{
+	char key[INIT_KEY_MAX];
+	int r;
+
+	if (fd < 0)
+		return fd;
+	key_of(p, which, key);
+	p->fd[which] = fd;
+	r = pid1_put(p->w->pid1, key, fd);
+	return MIN(r, 0);
+}
+
+static void fd_close(struct pipe_relay *p, int which)
+{
+	char key[INIT_KEY_MAX];
+
+	if (p->fd[which] < 0)
+		return;
+	key_of(p, which, key);
+	(void)pid1_drop(p->w->pid1, key);
+	(void)close(p->fd[which]);
+	p->fd[which] = -1;
+}
+
+static struct kept_pipe *record_find_free(struct world *w)
+{
+	for (size_t i = 0; i < KEPT_PIPES; i++)
+		if (w->kept->pipes[i].state == KEPT_FREE)
+			return &w->kept->pipes[i];
+	return NULL;
+}
+
+static struct pipe_relay *relay_of(struct world *w, struct kept_pipe *k)
+{
+	struct pipe_relay *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return NULL;
+	p->w = w;
+	p->k = k;
+	for (int i = 0; i < FDS; i++)
+		p->fd[i] = -1;
+	list_init(&p->link);
+	return p;
+}
+
+/* Its descriptors go out of the store before anybody may use the record again. */
+static void relay_discard(struct pipe_relay *p)
+{
+	kept_state_set(&p->k->state, KEPT_CHANGING);
+	FAULT("kernel.pipe.dropping");
+	for (int i = 0; i < FDS; i++)
+		fd_close(p, i);
+	kept_state_set(&p->k->state, KEPT_FREE);
+	free(p);
 }
 
 static void relay_free(struct pipe_relay *p)
 {
 	list_del(&p->link);
-	if (p->is_out)
+	if (p->k->is_out)
 		relay_out_fini(&p->out);
 	else
 		relay_in_fini(&p->in);
 	if (p->pumping)
 		loop_fd_del(p->w->loop, &p->pump_watch);
-	close_fd(&p->end);
-	close_fd(&p->spare[0]);
-	close_fd(&p->spare[1]);
-	close_fd(&p->pump);
-	close_fd(&p->object);
-	free(p);
+	relay_discard(p);
 }
 
 /* ---- messages ---- */
-static int send_relay(void *arg, enum relay_kind kind, uint64_t offset, const void *bytes,
-		      size_t len)
+static int send_to(struct rpc_conn *c, uint64_t id, bool home, enum relay_kind kind,
+		   uint64_t offset, const void *bytes, size_t len)
 {
-	struct pipe_relay *p = arg;
-	struct rpc_conn *c = peers_conn(p->w, p->peer);
 	Peer__Relay q = PEER__RELAY__INIT;
-	uint8_t *body;
 	struct rpc_msg m = { .method = PEER_RELAY };
+	uint8_t *body;
 	int r;
 
-	if (!c)
-		return -EAGAIN;
-	q.relay = p->id;
-	q.home = p->home;
+	q.relay = id;
+	q.home = home;
 	q.kind = kind;
 	q.offset = offset;
 	q.data.data = (uint8_t *)(uintptr_t)bytes;
 	q.data.len = len;
 	body = malloc(peer__relay__get_packed_size(&q) + 1);
 	if (!body)
-		return -EAGAIN;
+		return -ENOMEM;
 	m.len = peer__relay__pack(&q, body);
 	m.body = body;
 	r = rpc_send(c, &m);
 	free(body);
+	return r;
+}
+
+static void relay_connected(struct pipe_relay *p)
+{
+	if (!p->k->going)
+		return;
+	if (p->k->is_out)
+		relay_out_resume(&p->out);
+	else
+		relay_in_resume(&p->in);
+}
+
+static void on_send_again(struct loop_timer *t)
+{
+	struct world *w = container_of(t, struct world, relays_again);
+	struct pipe_relay *p, *tmp;
+
+	list_for_each_safe (p, tmp, &w->pipes, link)
+		if (peers_conn(w, p->k->peer))
+			relay_connected(p);
+}
+
+static int send_relay(void *arg, enum relay_kind kind, uint64_t offset, const void *bytes,
+		      size_t len)
+{
+	struct pipe_relay *p = arg;
+	struct rpc_conn *c = peers_conn(p->w, p->k->peer);
+	int r;
+
+	if (!c)
+		return -EAGAIN;
+	r = send_to(c, p->k->id, p->k->home, kind, offset, bytes, len);
+	/* The connection stands, but has no room: nobody else would say when to go on. */
+	if (r != 0 && loop_timer_set(p->w->loop, &p->w->relays_again,
+				     loop_now_ns(p->w->loop) + SEND_AGAIN_NS, on_send_again) != 0)
+		log_error("cannot wait: out of memory");
 	return r == 0 ? 0 : -EAGAIN;
 }
 
-static void pump_out(struct pipe_relay *p);
+static bool pump_out(struct pipe_relay *p);
+static void relay_done(struct pipe_relay *p);
 
 static void on_done(void *arg)
 {
-	struct pipe_relay *p = arg;
-
-	/* The relay's end says EOF to our pump, which has its last bytes still to write. */
-	if (!p->is_out && p->object >= 0) {
-		close_fd(&p->end);
-		pump_out(p);
-	}
-	relay_free(p);
+	relay_done(arg);
 }
 
 static const struct relay_ops ops = { .send = send_relay, .done = on_done };
@@ -121,9 +206,22 @@ static struct pipe_relay *find(struct world *w, uint64_t id, node_id peer, bool 
 	struct pipe_relay *p;
 
 	list_for_each (p, &w->pipes, link)
-		if (p->id == id && p->peer == peer && p->home == home)
+		if (p->k->id == id && p->k->peer == peer && p->k->home == home && !p->ended)
 			return p;
 	return NULL;
+}
+
+/* The other end must not wait for one that is over: what it did not hear last is said again. */
+static void answer_for_none(struct rpc_conn *c, const Peer__Relay *q)
+{
+	int r = 0;
+
+	if (q->kind == RELAY_HAVE)
+		r = send_to(c, q->relay, !q->home, RELAY_EOF, q->offset, NULL, 0);
+	else if (q->kind == RELAY_DATA || q->kind == RELAY_EOF || q->kind == RELAY_ASK)
+		r = send_to(c, q->relay, !q->home, RELAY_BROKEN, 0, NULL, 0);
+	if (r != 0)
+		log_debug("a relay that is over is asked for again");
 }
 
 static void on_message(void *arg, struct rpc_conn *c, struct rpc_call *call,
@@ -134,12 +232,14 @@ static void on_message(void *arg, struct rpc_conn *c, struct rpc_call *call,
 	struct pipe_relay *p = q ? find(w, q->relay, rpc_conn_peer(c)->node, !q->home) : NULL;
 	int r = 0;
 
-	if (q && p && p->is_out)
+	if (q && !p)
+		answer_for_none(c, q);
+	else if (q && p->k->is_out)
 		r = relay_out_msg(&p->out, q->kind, q->offset);
-	else if (q && p)
+	else if (q)
 		r = relay_in_msg(&p->in, q->kind, q->offset, q->data.data, q->data.len);
 	if (r == -EPROTO) {
-		log_warn("node %u breaks the rules of a relay: dropped", p->peer);
+		log_warn("node %u breaks the rules of a relay: dropped", p->k->peer);
 		relay_free(p);
 	}
 	if (q)
@@ -151,110 +251,161 @@ void pipes_connected(struct world *w, node_id node)
 {
 	struct pipe_relay *p, *tmp;
 
-	list_for_each_safe (p, tmp, &w->pipes, link) {
-		if (p->peer == node && p->going)
-			relay_in_resume(&p->in);
-	}
+	list_for_each_safe (p, tmp, &w->pipes, link)
+		if (p->k->peer == node)
+			relay_connected(p);
 }
 
 void pipes_disconnected(struct world *w, node_id node)
 {
-	struct pipe_relay *p, *tmp;
+	struct pipe_relay *p;
 
-	list_for_each_safe (p, tmp, &w->pipes, link) {
-		if (p->peer != node)
+	list_for_each (p, &w->pipes, link) {
+		if (p->k->peer != node)
 			continue;
-		if (p->is_out)
+		if (p->k->is_out)
 			relay_out_pause(&p->out);
 		else
 			relay_in_pause(&p->in);
 	}
 }
 
-/* ---- pumps ---- */
-static bool write_kept(struct pipe_relay *p, int to)
+bool pipes_want(const struct world *w, node_id node)
 {
-	while (p->kept_len > 0) {
-		ssize_t n = write(to, p->kept + p->kept_at, p->kept_len);
+	const struct pipe_relay *p;
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN)
-			return false;
-		if (n < 0)
-			n = (ssize_t)p->kept_len; /* a terminal that hung up, a full disk: lost, as
-						     on a host */
-		p->kept_at += (size_t)n;
-		p->kept_len -= (size_t)n;
-	}
-	return true;
+	list_for_each (p, &w->pipes, link)
+		if (p->k->peer == node && p->k->going)
+			return true;
+	return false;
 }
 
-/* Our pipe -> the terminal or file, until the pipe is empty. */
-static void pump_out(struct pipe_relay *p)
+/* ---- pumps ---- */
+static void pump_watch(struct pipe_relay *p, int which, short events);
+
+/*
+ * To a file that is appended to, which splice refuses: looked at, written, thrown away. What a
+ * daemon that dies just then has written is written once more.
+ */
+static ssize_t append_piece(struct pipe_relay *p)
 {
+	uint8_t bytes[PUMP_BYTES];
+	int scratch[2];
+	ssize_t n, done = 0;
+
+	if (pipe2(scratch, O_CLOEXEC | O_NONBLOCK) != 0)
+		return -1;
+	n = tee(p->fd[PUMP], scratch[1], sizeof(bytes), SPLICE_F_NONBLOCK);
+	if (n > 0)
+		n = read(scratch[0], bytes, (size_t)n);
+	(void)close(scratch[0]);
+	(void)close(scratch[1]);
+	if (n > 0)
+		done = write(p->fd[OBJECT], bytes, (size_t)n);
+	if (n <= 0 || done <= 0)
+		return n <= 0 ? n : -1;
+	FAULT("kernel.pipe.appended");
+	return read(p->fd[PUMP], bytes, (size_t)done);
+}
+
+/* A terminal that hung up, a full disk: lost, as on a host. */
+static void pump_lose(struct pipe_relay *p)
+{
+	uint8_t bytes[PUMP_BYTES];
+
+	while (read(p->fd[PUMP], bytes, sizeof(bytes)) > 0)
+		;
+}
+
+/* Our pipe -> the terminal or file. False: that has no room. */
+static bool pump_out(struct pipe_relay *p)
+{
+	int left = 0;
 	ssize_t n;
 
-	while (write_kept(p, p->object) && (n = read(p->pump, p->kept, sizeof(p->kept))) > 0) {
-		p->kept_at = 0;
-		p->kept_len = (size_t)n;
-	}
-}
-
-static void on_pump_out(struct loop_fd *fd, short revents)
-{
-	pump_out(container_of(fd, struct pipe_relay, pump_watch));
+	do {
+		n = splice(p->fd[PUMP], NULL, p->fd[OBJECT], NULL, PUMP_BYTES, SPLICE_F_NONBLOCK);
+		if (n < 0 && errno == EINVAL)
+			n = append_piece(p);
+	} while (n > 0 || (n < 0 && errno == EINTR));
+	if (n < 0 && errno != EAGAIN)
+		pump_lose(p);
+	return ioctl(p->fd[PUMP], FIONREAD, &left) != 0 || left == 0;
 }
 
 /* Only while the process is in front may it have what is typed. */
 static bool in_front(struct pipe_relay *p)
 {
 	struct task_info t;
-	const struct stub *s = stubs_find(p->w->stubs, p->pid);
+	const struct stub *s = stubs_find(p->w->stubs, p->k->pid);
 
 	if (!s || task_read(&t, p->w->view.procfs, s->pid) != 0)
 		return false;
 	return t.node_tpgid < 0 || t.node_tpgid == t.node_pgid;
 }
 
-static void pump_events(struct pipe_relay *p, short events)
+static void move_out(struct pipe_relay *p)
 {
-	int r = loop_fd_mod(p->w->loop, &p->pump_watch, events);
+	bool all = pump_out(p);
 
-	if (r != 0)
-		log_warn("cannot watch a terminal: %s", strerror(-r));
+	if (all && p->ended)
+		relay_free(p);
+	else if (all == p->blocked || !p->pumping)
+		pump_watch(p, all ? PUMP : OBJECT, all ? POLLIN : POLLOUT);
 }
 
-static void on_pump_in(struct loop_fd *fd, short revents)
+static void move_in(struct pipe_relay *p)
 {
-	struct pipe_relay *p = container_of(fd, struct pipe_relay, pump_watch);
 	ssize_t n;
 
-	if (!in_front(p) || !write_kept(p, p->pump)) {
-		pump_events(p, 0);
+	if (!in_front(p)) {
+		pump_watch(p, OBJECT, 0);
 		p->w->pumps_paused = true;
 		return;
 	}
-	n = read(p->object, p->kept, sizeof(p->kept));
-	if (n > 0) {
-		p->kept_at = 0;
-		p->kept_len = (size_t)n;
-		(void)write_kept(p, p->pump);
-	} else if (n == 0 || errno != EAGAIN) {
-		loop_fd_del(p->w->loop, fd);
+	n = splice(p->fd[OBJECT], NULL, p->fd[PUMP], NULL, PUMP_BYTES, SPLICE_F_NONBLOCK);
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+		loop_fd_del(p->w->loop, &p->pump_watch);
 		p->pumping = false;
-		close_fd(&p->pump); /* EOF */
+		fd_close(p, PUMP); /* EOF */
+	} else if (n > 0 ? p->blocked : !p->blocked) {
+		/* EAGAIN of a terminal that can be read: there is no room in the pipe. */
+		pump_watch(p, n > 0 ? OBJECT : PUMP, n > 0 ? POLLIN : POLLOUT);
 	}
 }
 
-static int start_pump(struct pipe_relay *p)
+static void on_pump(struct loop_fd *fd, short revents)
 {
-	bool to_object = !p->is_out;
-	int r = loop_fd_add(p->w->loop, &p->pump_watch, to_object ? p->pump : p->object, POLLIN,
-			    to_object ? on_pump_out : on_pump_in);
+	struct pipe_relay *p = container_of(fd, struct pipe_relay, pump_watch);
 
+	if (p->k->is_out)
+		move_in(p);
+	else
+		move_out(p);
+}
+
+/* Waits for bytes at its source, or for room where they go. */
+static void pump_watch(struct pipe_relay *p, int which, short events)
+{
+	int r;
+
+	if (p->pumping)
+		loop_fd_del(p->w->loop, &p->pump_watch);
+	r = loop_fd_add(p->w->loop, &p->pump_watch, p->fd[which], events, on_pump);
 	p->pumping = r == 0;
-	return r;
+	p->blocked = (events & POLLOUT) != 0;
+	if (r != 0)
+		log_warn("cannot watch a terminal or a file: %s", strerror(-r));
+}
+
+/* What a pump still has to write is written before its relay goes. */
+static void relay_done(struct pipe_relay *p)
+{
+	p->ended = true;
+	if (!p->k->is_out && p->k->pumped)
+		move_out(p);
+	else
+		relay_free(p);
 }
 
 /* ---- making ---- */
@@ -269,87 +420,112 @@ static int reopen(struct world *w, int fd, int flags)
 	return r < 0 ? -errno : r;
 }
 
-static struct pipe_relay *relay_new(struct world *w, uint64_t id, node_id peer, gpid pid, bool home,
-				    bool is_out)
+/* A pipe of ours as one description, of the size that a piece needs. */
+static int spare_pipe(struct world *w)
 {
-	struct pipe_relay *p = calloc(1, sizeof(*p));
+	int fds[2], r;
+
+	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) != 0)
+		return -errno;
+	/* Who has many pipes gets small ones (pipe-user-pages-soft of pipe(7)). */
+	if (fcntl(fds[0], F_GETPIPE_SZ) < RELAY_CHUNK_MAX &&
+	    fcntl(fds[0], F_SETPIPE_SZ, RELAY_CHUNK_MAX) < 0)
+		r = -errno;
+	else
+		r = reopen(w, fds[0], O_RDWR);
+	(void)close(fds[0]);
+	(void)close(fds[1]);
+	return r;
+}
+
+static struct pipe_relay *relay_new(struct world *w, const struct kept_pipe *want)
+{
+	struct kept_pipe *k = record_find_free(w);
+	struct pipe_relay *p = k ? relay_of(w, k) : NULL;
+	int r;
 
 	if (!p)
 		return NULL;
-	p->w = w;
-	p->id = id;
-	p->peer = peer;
-	p->pid = pid;
-	p->home = home;
-	p->is_out = is_out;
-	p->end = p->object = p->pump = -1;
-	p->spare[0] = p->spare[1] = -1;
-	list_init(&p->link);
-	if (pipe2(p->spare, O_CLOEXEC | O_NONBLOCK) != 0) {
-		free(p);
-		return NULL;
-	}
-	return p;
+	*k = *want;
+	kept_state_set(&k->state, KEPT_CHANGING);
+	r = fd_keep(p, SPARE, spare_pipe(w));
+	if (r == 0)
+		return p;
+	log_warn("a relay cannot be made: %s", strerror(-r));
+	relay_discard(p);
+	return NULL;
 }
 
 static int relay_start(struct pipe_relay *p)
 {
-	int r = p->is_out
-			? relay_out_init(&p->out, p->w->relays, &p->rec, p->end, p->spare, &ops, p)
-			: relay_in_init(&p->in, p->w->relays, &p->rec, p->end, p->spare, true, &ops,
-					p);
+	const int spare[2] = { p->fd[SPARE], p->fd[SPARE] };
+	/* At home others may write into the reader's pipe too. */
+	bool shared = p->k->home;
+	int r;
 
+	r = p->k->is_out
+		    ? relay_out_init(&p->out, p->w->relays, &p->k->rec, p->fd[END], spare, &ops, p)
+		    : relay_in_init(&p->in, p->w->relays, &p->k->rec, p->fd[END], spare, shared,
+				    &ops, p);
 	if (r != 0)
 		return r;
 	list_add_tail(&p->w->pipes, &p->link);
-	if (p->object >= 0)
-		r = start_pump(p);
-	return r;
-}
-
-static void relay_discard(struct pipe_relay *p)
-{
-	close_fd(&p->end);
-	close_fd(&p->spare[0]);
-	close_fd(&p->spare[1]);
-	close_fd(&p->pump);
-	close_fd(&p->object);
-	free(p);
+	if (p->fd[PUMP] >= 0)
+		pump_watch(p, p->k->is_out ? OBJECT : PUMP, POLLIN);
+	kept_state_set(&p->k->state, KEPT_THERE);
+	FAULT("kernel.pipe.made");
+	return 0;
 }
 
 /* A pipe of ours between relay and pump. */
 static int pump_pipe(struct pipe_relay *p)
 {
-	int fds[2];
+	int fds[2], r;
 
 	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) != 0)
 		return -errno;
-	p->end = p->is_out ? fds[0] : fds[1];
-	p->pump = p->is_out ? fds[1] : fds[0];
-	return 0;
+	r = fd_keep(p, END, p->k->is_out ? fds[0] : fds[1]);
+	if (r == 0)
+		return fd_keep(p, PUMP, p->k->is_out ? fds[1] : fds[0]);
+	(void)close(p->k->is_out ? fds[1] : fds[0]);
+	return r;
+}
+
+static int take_pipe(struct pipe_relay *p, int fd)
+{
+	int end = reopen(p->w, fd, p->k->is_out ? O_RDONLY : O_WRONLY);
+
+	/* A pipe that was made outside of the tenant is not ours to open: then as it is.
+	 * The relay moves bytes by tee and splice with SPLICE_F_NONBLOCK. */
+	if (end < 0)
+		end = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	return end < 0 ? -errno : fd_keep(p, END, end);
+}
+
+/* A regular file keeps the one description: its offset is shared with the shell. */
+static int take_object(struct pipe_relay *p, int fd, bool regular)
+{
+	int own = regular ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : reopen(p->w, fd, O_RDWR);
+	int r = own < 0 ? -EIO : fd_keep(p, OBJECT, own);
+
+	p->k->pumped = true;
+	return r == 0 ? pump_pipe(p) : r;
 }
 
 int pipes_home(struct world *w, uint64_t id, node_id site, gpid pid, int fd, bool process_writes)
 {
-	struct pipe_relay *p = relay_new(w, id, site, pid, true, !process_writes);
+	const struct kept_pipe want = {
+		.peer = site, .pid = pid, .home = true, .is_out = !process_writes, .id = id
+	};
+	struct pipe_relay *p = relay_new(w, &want);
 	struct stat st;
-	int r = p ? 0 : -ENOMEM;
+	int r = p ? 0 : -ENOSPC;
 
 	if (r == 0 && fstat(fd, &st) != 0)
 		r = -errno;
-	if (r == 0 && S_ISFIFO(st.st_mode)) {
-		p->end = reopen(w, fd, process_writes ? O_WRONLY : O_RDONLY);
-		/* A pipe that was made outside of the tenant is not ours to open: then as it is.
-		 * The relay moves bytes by tee and splice with SPLICE_F_NONBLOCK. */
-		if (p->end < 0)
-			p->end = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-		r = p->end < 0 ? -errno : 0;
-	} else if (r == 0) {
-		/* A regular file keeps the one description: its offset is shared with the shell. */
-		p->object =
-			S_ISREG(st.st_mode) ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : reopen(w, fd, O_RDWR);
-		r = p->object < 0 ? -EIO : pump_pipe(p);
-	}
+	if (r == 0)
+		r = S_ISFIFO(st.st_mode) ? take_pipe(p, fd)
+					 : take_object(p, fd, S_ISREG(st.st_mode));
 	(void)close(fd);
 	if (r == 0)
 		r = relay_start(p);
@@ -360,53 +536,65 @@ int pipes_home(struct world *w, uint64_t id, node_id site, gpid pid, int fd, boo
 
 int pipes_site(struct world *w, uint64_t id, node_id home, gpid pid, bool process_writes)
 {
-	struct pipe_relay *p = relay_new(w, id, home, pid, false, process_writes);
-	int fds[2], r;
+	const struct kept_pipe want = {
+		.peer = home, .pid = pid, .home = false, .is_out = process_writes, .id = id
+	};
+	struct pipe_relay *p = relay_new(w, &want);
+	int fds[2], ours, its, r;
 
 	if (!p)
-		return -ENOMEM;
-	if (pipe2(fds, O_CLOEXEC) != 0) {
-		r = -errno;
-		relay_discard(p);
-		return r;
-	}
-	p->end = process_writes ? fds[0] : fds[1];
-	r = fcntl(p->end, F_SETFL, O_NONBLOCK) == 0 ? relay_start(p) : -errno;
+		return -ENOSPC;
+	r = pipe2(fds, O_CLOEXEC) == 0 ? 0 : -errno;
 	if (r != 0) {
 		relay_discard(p);
-		(void)close(process_writes ? fds[1] : fds[0]);
 		return r;
 	}
-	return process_writes ? fds[1] : fds[0];
+	ours = process_writes ? fds[0] : fds[1];
+	its = process_writes ? fds[1] : fds[0];
+	r = fd_keep(p, END, ours);
+	if (r == 0 && fcntl(ours, F_SETFL, O_NONBLOCK) != 0)
+		r = -errno;
+	if (r == 0)
+		r = relay_start(p);
+	if (r == 0)
+		return its;
+	(void)close(its);
+	relay_discard(p);
+	return r;
 }
 
+/* ---- lives ---- */
 void pipes_go(struct world *w, gpid pid)
 {
 	struct pipe_relay *p, *tmp;
 
 	list_for_each_safe (p, tmp, &w->pipes, link) {
-		if (p->pid != pid || p->is_out || p->going)
+		if (p->k->pid != pid || p->k->going)
 			continue;
-		p->going = true;
-		if (peers_conn(w, p->peer))
+		p->k->going = true;
+		/* Who writes waits for HAVE, which the other side says when it goes too. */
+		if (!p->k->is_out && peers_conn(w, p->k->peer))
 			relay_in_resume(&p->in);
 	}
 }
 
 bool pipes_flushed(struct world *w, gpid pid)
 {
-	struct pipe_relay *p;
+	struct pipe_relay *p, *tmp;
+	bool all = true;
 	int left;
 
-	list_for_each (p, &w->pipes, link) {
-		if (p->pid != pid)
+	list_for_each_safe (p, tmp, &w->pipes, link) {
+		if (p->k->pid != pid)
 			continue;
-		if (p->home && !p->is_out && p->object >= 0)
-			pump_out(p);
-		if (!p->home && p->is_out && ioctl(p->end, FIONREAD, &left) == 0 && left > 0)
-			return false;
+		if (p->k->is_out && !p->k->home)
+			all &= ioctl(p->fd[END], FIONREAD, &left) != 0 || left == 0;
+		else if (!p->k->is_out && p->k->home && p->k->pumped)
+			all &= pump_out(p);
+		else if (!p->k->is_out)
+			relay_in_look(&p->in);
 	}
-	return true;
+	return all;
 }
 
 void pipes_drop(struct world *w, gpid pid, bool home)
@@ -414,16 +602,7 @@ void pipes_drop(struct world *w, gpid pid, bool home)
 	struct pipe_relay *p, *tmp;
 
 	list_for_each_safe (p, tmp, &w->pipes, link)
-		if (p->pid == pid && p->home == home)
-			relay_free(p);
-}
-
-void pipes_drop_inputs(struct world *w, gpid pid)
-{
-	struct pipe_relay *p, *tmp;
-
-	list_for_each_safe (p, tmp, &w->pipes, link)
-		if (p->pid == pid && p->home && p->is_out)
+		if (p->k->pid == pid && p->k->home == home)
 			relay_free(p);
 }
 
@@ -435,13 +614,48 @@ void pipes_look_again(struct world *w)
 		return;
 	w->pumps_paused = false;
 	list_for_each (p, &w->pipes, link)
-		if (p->pumping && p->is_out)
-			pump_events(p, POLLIN);
+		if (p->pumping && p->k->is_out && !p->blocked)
+			pump_watch(p, OBJECT, POLLIN);
+}
+
+/* ---- after a predecessor's death ---- */
+/* A descriptor that is not there was never put, or is closed for good. */
+static void fds_adopt(struct pipe_relay *p)
+{
+	for (int i = 0; i < FDS; i++) {
+		char key[INIT_KEY_MAX];
+
+		key_of(p, i, key);
+		p->fd[i] = pid1_get(p->w->pid1, key);
+	}
+}
+
+static int adopt(struct world *w, struct kept_pipe *k)
+{
+	struct pipe_relay *p = relay_of(w, k);
+	int r = -EBADF;
+
+	if (!p)
+		return -ENOMEM;
+	fds_adopt(p);
+	if (k->state == KEPT_THERE && p->fd[END] >= 0 && p->fd[SPARE] >= 0)
+		r = relay_start(p);
+	if (r == 0)
+		return 0;
+	if (k->state == KEPT_THERE)
+		log_warn("a relay of pid %d is lost: %s", k->pid, strerror(-r));
+	relay_discard(p);
+	return 0;
 }
 
 int pipes_open(struct world *w)
 {
+	int r = relays_new(&w->relays, w->loop);
+
 	list_init(&w->pipes);
 	rpc_serve(w->peer_rpc, PEER_RELAY, on_message, w);
-	return relays_new(&w->relays, w->loop);
+	for (size_t i = 0; r == 0 && i < KEPT_PIPES; i++)
+		if (w->kept->pipes[i].state != KEPT_FREE)
+			r = adopt(w, &w->kept->pipes[i]);
+	return r;
 }

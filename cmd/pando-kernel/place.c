@@ -885,7 +885,6 @@ void place_stub_died(struct world *w, struct stub *s)
 	/* Somebody killed the stub: the process dies the same death. */
 	if (!s->leaving)
 		raise_there(w, s->peer, s->gpid, SIGKILL);
-	pipes_drop_inputs(w, s->gpid);
 }
 
 static void on_death_table(void *arg, struct stub *s, int err, struct stub_table *t)

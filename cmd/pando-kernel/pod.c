@@ -132,8 +132,7 @@ void pod_replace(struct world *w)
 	}
 	/* The next pandod uses the same key. */
 	(void)pid1_drop(w->pid1, INIT_KEY_POD);
-	if (w->pod)
-		rpc_conn_close(w->pod);
+	/* The old connection ends with the old pandod: what was asked over it is then answered. */
 	w->pod = NULL;
 	w->pids_asked = false;
 	r = connect_pod(w, fd);

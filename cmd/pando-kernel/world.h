@@ -10,6 +10,7 @@
 
 #include "base/loop.h"
 #include "base/types.h"
+#include "cmd/pando-kernel/kept.h"
 #include "cmd/pando-kernel/pid1.h"
 #include "kernel/host/notify.h"
 #include "kernel/proc/proc.h"
@@ -64,13 +65,17 @@ struct world {
 	struct rpc_identity identity;
 	bool has_identity;
 	struct list peers;
+	struct loop_timer peers_again;
+	uint64_t peers_look_ns;
+
+	struct kept *kept; /* kept.h */
 
 	/* pipes.c */
 	struct relays *relays;
 	struct list pipes;
 	uint64_t last_relay;
 	bool pumps_paused;
-	struct loop_timer pumps_again;
+	struct loop_timer relays_again;
 
 	/* place.c: processes at home here */
 	struct stubs *stubs;
@@ -124,6 +129,11 @@ struct rpc_conn *peers_conn(struct world *w, node_id node);
 /* Calls @fn once there is a connection, maybe at once; or with @err. */
 typedef void (*peers_fn)(void *arg, int err, struct rpc_conn *c);
 void peers_with(struct world *w, node_id node, peers_fn fn, void *arg);
+/* Dials the nodes that somebody here has something for and that are not connected. */
+void peers_look(struct world *w);
+
+/* ---- kept.c ---- */
+must_check int kept_open(struct world *w);
 
 /* ---- pipes.c: what a process elsewhere reads and writes ---- */
 must_check int pipes_open(struct world *w);
@@ -140,8 +150,8 @@ void pipes_go(struct world *w, gpid pid);
 /* Everything that @pid has written is where its readers look for it. */
 bool pipes_flushed(struct world *w, gpid pid);
 void pipes_drop(struct world *w, gpid pid, bool home);
-/* The process has ended: nobody reads its input any more. */
-void pipes_drop_inputs(struct world *w, gpid pid);
+/* A relay to @node has something to say. */
+bool pipes_want(const struct world *w, node_id node);
 /* Who is in front of its terminal may have changed. */
 void pipes_look_again(struct world *w);
 

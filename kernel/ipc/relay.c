@@ -238,6 +238,12 @@ void relay_out_fini(struct relay_out *o)
 	(void)epoll_ctl(o->rs->epfd, EPOLL_CTL_DEL, o->pipe, NULL); /* it may be closed already */
 }
 
+void relay_out_resume(struct relay_out *o)
+{
+	if (!o->finished)
+		(void)!o->ops->send(o->arg, RELAY_ASK, o->rec->offset, NULL, 0);
+}
+
 void relay_out_pause(struct relay_out *o)
 {
 	o->up = false;
@@ -248,9 +254,8 @@ static int out_on_have(struct relay_out *o, uint64_t have)
 {
 	if (have < o->rec->offset || have > o->rec->offset + RELAY_CHUNK_MAX)
 		return -EPROTO;
-	if (!o->up)
-		o->eof_sent = false;
 	o->up = true;
+	o->eof_sent = false; /* it went with what was lost */
 	o->sent = have;
 	o->have = have;
 	out_pump(o);
@@ -290,9 +295,18 @@ static void in_finish(struct relay_in *i)
 	i->ops->done(i->arg);
 }
 
+static uint64_t in_taken(const struct relay_in *i);
+
+/* What the last reader has left unread stays the writers': another may read it. */
 static void in_broken(struct relay_in *i)
 {
-	if (!i->finished && i->up && i->ops->send(i->arg, RELAY_BROKEN, 0, NULL, 0) == 0)
+	uint64_t taken = in_taken(i);
+
+	if (i->finished || !i->up)
+		return;
+	if (taken > i->told && i->ops->send(i->arg, RELAY_TAKEN, taken, NULL, 0) == 0)
+		i->told = taken;
+	if (i->ops->send(i->arg, RELAY_BROKEN, 0, NULL, 0) == 0)
 		in_finish(i);
 }
 
@@ -377,20 +391,22 @@ static bool reader_gone(const struct relay_in *i)
 	return poll(&p, 1, 0) == 1 && (p.revents & POLLERR);
 }
 
-static void in_pump(struct relay_in *i)
+/* -EPIPE: there is no reader. @i may be freed by then, if it was told. */
+static int in_pump(struct relay_in *i)
 {
 	if (i->finished)
-		return;
+		return 0;
 	if (in_push(i) == -EPIPE || reader_gone(i)) {
 		in_broken(i);
-		return;
+		return -EPIPE;
 	}
 	in_tell(i);
+	return 0;
 }
 
 static void on_look(struct loop_timer *t)
 {
-	in_pump(container_of(t, struct relay_in, look));
+	(void)in_pump(container_of(t, struct relay_in, look));
 }
 
 int relay_in_init(struct relay_in *i, struct relays *rs, struct relay_record *rec, int pipe,
@@ -445,12 +461,17 @@ void relay_in_resume(struct relay_in *i)
 	i->up = true;
 	i->told = 0; /* say both again: the last ones may be lost */
 	i->have_told = UINT64_MAX;
-	in_pump(i);
+	(void)in_pump(i);
 }
 
 void relay_in_pause(struct relay_in *i)
 {
 	i->up = false;
+}
+
+void relay_in_look(struct relay_in *i)
+{
+	(void)in_pump(i);
 }
 
 static int in_stage(struct relay_in *i, const uint8_t *bytes, size_t len)
@@ -483,15 +504,19 @@ int relay_in_msg(struct relay_in *i, enum relay_kind kind, uint64_t offset, cons
 
 	if (i->finished)
 		return 0;
-	/* Only one piece is under way, and the next is sent when HAVE has told that this one lies.
-	 */
-	if (i->rec->state != RELAY_IDLE)
-		return -EPROTO;
+	if (kind == RELAY_ASK) {
+		if (i->up)
+			relay_in_resume(i);
+		return 0;
+	}
+	/* The next piece is sent when HAVE has told that this one lies: it is this one again. */
+	if (i->rec->state != RELAY_IDLE && kind == RELAY_DATA)
+		return 0;
 	if (kind == RELAY_EOF) {
-		if (offset != have)
+		if (offset != have || i->rec->state != RELAY_IDLE)
 			return -EPROTO;
 		i->eof_at = offset;
-		in_pump(i);
+		(void)in_pump(i);
 		return 0;
 	}
 	if (kind != RELAY_DATA || len > RELAY_CHUNK_MAX || offset > have)
@@ -503,8 +528,7 @@ int relay_in_msg(struct relay_in *i, enum relay_kind kind, uint64_t offset, cons
 	if (r < 0)
 		return r;
 	i->look_ns = LOOK_FIRST_NS;
-	in_pump(i);
-	return i->finished && i->eof_at == UINT64_MAX ? -EPIPE : 0;
+	return in_pump(i);
 }
 
 /* ---- what they share ---- */
@@ -527,7 +551,7 @@ static void on_events(struct loop_fd *w, short revents)
 					if (ev[k].events & EPOLLERR)
 						in_broken(i);
 					else
-						in_pump(i);
+						(void)in_pump(i);
 					break;
 				}
 		} else {

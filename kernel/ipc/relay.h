@@ -5,7 +5,7 @@
  * A real pipe stands on each side, so that guests' reads and writes stay the
  * host's own. The near side (where the writers are) is a relay_out on the read
  * end of their pipe; the far side (where the reader is) a relay_in on the write
- * end of his. Between them go four kinds of messages, in order, over any
+ * end of his. Between them go a few kinds of messages, in order, over any
  * connection that may break and come back.
  *
  *   R1  every byte arrives once and in order, whichever daemon dies when
@@ -39,6 +39,7 @@ enum relay_kind {
 	RELAY_TAKEN,    /* to the writers: the reader has taken everything before @offset */
 	RELAY_BROKEN,   /* to the writers: no reader is left */
 	RELAY_HAVE, /* to the writers: everything before @offset lies in the reader's pipe, go on */
+	RELAY_ASK,  /* to the reader, over a new connection: say HAVE */
 };
 
 /* Outlives the daemon. All zero is a relay that has moved nothing. */
@@ -87,6 +88,11 @@ struct relay_out {
 must_check int relay_out_init(struct relay_out *o, struct relays *rs, struct relay_record *rec,
 			      int pipe, const int tomb[2], const struct relay_ops *ops, void *arg);
 void relay_out_fini(struct relay_out *o);
+/*
+ * A connection is there. The far side says HAVE of its own accord if it knows of that; if it does
+ * not, or has finished without our learning it, this asks.
+ */
+void relay_out_resume(struct relay_out *o);
 /* The connection is gone: nothing is sent until HAVE comes over the next one. */
 void relay_out_pause(struct relay_out *o);
 /* HAVE, TAKEN or BROKEN came. Errors: -EPROTO: an offset that cannot be. */
@@ -122,9 +128,12 @@ void relay_in_fini(struct relay_in *i);
  */
 void relay_in_resume(struct relay_in *i);
 void relay_in_pause(struct relay_in *i);
+/* Says at once what the reader has taken, or that he is gone. */
+void relay_in_look(struct relay_in *i);
 /*
- * DATA or EOF came. What is known already is skipped.
- * Errors: -EPROTO a gap, too much, or DATA before HAVE; -EPIPE the reader is gone.
+ * DATA, EOF or ASK came. What is known already is skipped; a piece that comes while another lies
+ * in the stage (sent twice, over two connections) too: HAVE will say how far we are.
+ * Errors: -EPROTO a gap, or too much; -EPIPE the reader is gone.
  */
 must_check int relay_in_msg(struct relay_in *i, enum relay_kind kind, uint64_t offset,
 			    const void *bytes, size_t len);

@@ -230,6 +230,55 @@ static void impossible_offsets_are_refused(void **state)
 	stop();
 }
 
+static void what_the_last_reader_left_stays_with_the_writers(void **state)
+{
+	char back[16] = "";
+
+	start();
+	assert_int_equal(write(p[1], "0123456789", 10), 10);
+	for (int i = 0; i < 50 && in.rec->offset < 10; i++)
+		turn(NS_PER_MS);
+	assert_int_equal(read(q[0], back, 4), 4);
+	shut(&q[0]);
+	for (int i = 0; i < 200 && !out_done; i++)
+		turn(NS_PER_MS);
+	assert_true(in_done && out_done);
+	stop();
+	assert_int_equal(read(p[0], back, sizeof(back)), 6);
+	assert_memory_equal(back, "456789", 6);
+}
+
+/* Two connections, or one that was lost on one side only: what was sent over both comes twice. */
+static void a_piece_that_comes_twice_is_taken_once(void **state)
+{
+	static char big[65536];
+	char back[4];
+
+	start();
+	turn(0);
+	assert_int_equal(relay_in_msg(&in, RELAY_DATA, 0, big, sizeof(big)), 0);
+	assert_int_equal(relay_in_msg(&in, RELAY_DATA, 65536, "abcd", 4), 0); /* is staged */
+	assert_int_equal(relay_in_msg(&in, RELAY_DATA, 65536, "abcdef", 6), 0);
+	assert_int_equal(read(q[0], big, sizeof(big)), sizeof(big));
+	relay_in_look(&in);
+	assert_int_equal(read(q[0], back, sizeof(back)), 4);
+	assert_memory_equal(back, "abcd", 4);
+	assert_int_equal(in.rec->offset, 65540);
+	stop();
+}
+
+static void who_asks_is_told_again_how_far_the_reader_is(void **state)
+{
+	start();
+	turn(0);
+	relay_out_resume(&out);
+	turn(0);
+	assert_int_equal(relay_in_msg(&in, RELAY_ASK, 0, NULL, 0), 0);
+	assert_false(list_empty(&mail));
+	assert_int_equal(list_front(&mail, struct letter, link)->kind, RELAY_HAVE);
+	stop();
+}
+
 /* ---- the daemon dies ---- */
 #define TOTAL (16u << 20)
 
@@ -360,6 +409,9 @@ int main(void)
 		T(a_pipe_over_nodes_holds_what_one_pipe_holds),
 		T(writers_learn_that_the_reader_is_gone),
 		T(impossible_offsets_are_refused),
+		T(what_the_last_reader_left_stays_with_the_writers),
+		T(a_piece_that_comes_twice_is_taken_once),
+		T(who_asks_is_told_again_how_far_the_reader_is),
 		T(no_byte_is_lost_or_doubled_when_the_daemon_dies_anywhere),
 	};
 
