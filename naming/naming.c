@@ -437,7 +437,7 @@ static int load_ticket(struct naming *n)
 int naming_new(struct naming **out, struct loop *l, const struct naming_config *cfg,
 	       const struct naming_ops *ops, void *arg)
 {
-	static const struct naming_sizes none = { 1, 1, 1, 1, 1, 1, 1, 1 };
+	static const struct naming_sizes none = { 1, 1, 1, 1, 1, 1, 1, 1, 1 };
 	struct naming *n = calloc(1, sizeof(*n));
 	int r;
 

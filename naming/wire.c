@@ -84,8 +84,24 @@ int wire_stamped_pack(const struct wire_stamped *s, struct buf *out)
 	l.procs = c->limits.procs;
 	l.memory_bytes = c->limits.memory_bytes;
 	l.storage_bytes = c->limits.storage_bytes;
+	l.cpu_weight = c->limits.cpu_weight;
 	m.limits = &l;
+	m.serial = c->serial;
+	if (c->kind == NAMING_CMD_LOAN) {
+		m.like = (uint64_t *)c->like;
+		m.need = (uint64_t *)c->need;
+		m.n_like = m.n_need = NAMING_RESOURCES;
+	}
 	return pack(&st.base, out);
+}
+
+static bool get_amounts(const uint64_t *from, size_t n, uint64_t to[NAMING_RESOURCES])
+{
+	if (n != 0 && n != NAMING_RESOURCES)
+		return false;
+	if (n != 0)
+		memcpy(to, from, n * sizeof(*to));
+	return true;
 }
 
 static bool get_command(const Naming__Command *m, struct naming_cmd *c)
@@ -109,8 +125,12 @@ static bool get_command(const Naming__Command *m, struct naming_cmd *c)
 		c->limits.procs = m->limits->procs;
 		c->limits.memory_bytes = m->limits->memory_bytes;
 		c->limits.storage_bytes = m->limits->storage_bytes;
+		c->limits.cpu_weight = m->limits->cpu_weight;
 	}
-	return get_bytes(&m->machine_id, c->machine_id, sizeof(c->machine_id)) &&
+	c->serial = m->serial;
+	return get_amounts(m->like, m->n_like, c->like) &&
+	       get_amounts(m->need, m->n_need, c->need) &&
+	       get_bytes(&m->machine_id, c->machine_id, sizeof(c->machine_id)) &&
 	       get_bytes(&m->key, c->key, sizeof(c->key)) &&
 	       get_bytes(&m->key2, c->key2, sizeof(c->key2)) &&
 	       get_string(m->name, c->name, sizeof(c->name)) &&

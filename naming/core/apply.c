@@ -206,6 +206,12 @@ static int node_join(struct apply *a)
 	return 0;
 }
 
+static void loans_drop(struct apply *a, node_id node)
+{
+	if (naming_loans_drop(a->k, node))
+		changed(a, NAMING_LOAN, 0);
+}
+
 static int node_epoch(struct apply *a)
 {
 	struct naming_node *n = naming_core_node(a->k, a->cmd->node);
@@ -219,6 +225,8 @@ static int node_epoch(struct apply *a)
 	a->r->epoch = ++n->epoch;
 	a->r->id = n->id;
 	a->k->machine.epoch++;
+	/* It starts empty: nothing that it was lent is in use. */
+	loans_drop(a, n->id);
 	changed(a, NAMING_MACHINE, 0);
 	changed(a, NAMING_NODE, n->id);
 	return 0;
@@ -265,6 +273,7 @@ static int node_left(struct apply *a)
 	if (!dead && node_used(a->k, n->id))
 		return -EBUSY;
 	n->state = NAMING_NODE_LEFT;
+	loans_drop(a, n->id);
 	for (uint32_t i = ports->count; i-- > 0;) {
 		struct naming_port *p = table_at(ports, i);
 
@@ -288,6 +297,8 @@ static int tenant_add(struct apply *a)
 		return -EINVAL;
 	if (naming_tenant_find_name(k, a->cmd->name) != NULL)
 		return -EEXIST;
+	if (a->cmd->limits.cpu_weight > 10000)
+		return -EINVAL;
 	if (k->next_host_id >= NAMING_HOST_ID_END || k->next_tenant == UINT32_MAX)
 		return -ENOSPC;
 	t = naming_table_add(&k->table[NAMING_TENANT]);
@@ -315,8 +326,12 @@ static int tenant_limits(struct apply *a)
 
 	if (t == NULL)
 		return -ENOENT;
+	if (a->cmd->limits.cpu_weight > 10000)
+		return -EINVAL;
 	t->limits = a->cmd->limits;
+	naming_loans_settle(a->k, t);
 	changed(a, NAMING_TENANT, t->id);
+	changed(a, NAMING_LOAN, 0);
 	return 0;
 }
 
@@ -351,6 +366,7 @@ static int tenant_remove(struct apply *a)
 	drop_rows(a, NAMING_KEY, offsetof(struct naming_key, tenant), id);
 	drop_rows(a, NAMING_PORT, offsetof(struct naming_port, tenant), id);
 	drop_rows(a, NAMING_VOLUME, offsetof(struct naming_volume, tenant), id);
+	drop_rows(a, NAMING_LOAN, offsetof(struct naming_loan, tenant), id);
 	naming_table_del(&a->k->table[NAMING_TENANT], t);
 	changed(a, NAMING_TENANT, id);
 	return 0;
@@ -587,6 +603,11 @@ static int volume_remove(struct apply *a)
 	return 0;
 }
 
+static int loan(struct apply *a)
+{
+	return naming_loan_apply(a->k, a->cmd, a->r, &a->c->kinds);
+}
+
 static int (*const handlers[NAMING_CMD_COUNT])(struct apply *a) = {
 	[NAMING_CMD_NOOP] = noop,
 	[NAMING_CMD_CREATE] = create,
@@ -609,6 +630,7 @@ static int (*const handlers[NAMING_CMD_COUNT])(struct apply *a) = {
 	[NAMING_CMD_PORT_FREE] = port_free,
 	[NAMING_CMD_VOLUME_ADD] = volume_add,
 	[NAMING_CMD_VOLUME_REMOVE] = volume_remove,
+	[NAMING_CMD_LOAN] = loan,
 };
 
 static void execute(struct apply *a)

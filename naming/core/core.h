@@ -25,6 +25,9 @@
  *   N5  a leased pid block is leased again only after its authority released it
  *   N6  a one-time token lets in as many nodes as it was made for, none after it expired
  *   N7  a command with one (client, sequence) takes effect once
+ *   Q1  of no resource more is lent than its limit. A limit that is lowered below what is lent
+ *       takes force as loans come back: until then nothing of it is lent (naming_tenant.over)
+ *   Q2  a loan is one node's in its present life; who changes it knows its last change (serial)
  */
 #ifndef NAMING_CORE_CORE_H
 #define NAMING_CORE_CORE_H
@@ -58,6 +61,7 @@ struct naming_sizes {
 	uint32_t ports_max;
 	uint32_t volumes_max;
 	uint32_t clients_max;
+	uint32_t loans_max;
 };
 extern const struct naming_sizes naming_sizes_default;
 
@@ -71,6 +75,7 @@ enum naming_kind {
 	NAMING_BLOCK,
 	NAMING_PORT,
 	NAMING_VOLUME,
+	NAMING_LOAN,
 	NAMING_KIND_COUNT,
 };
 #define naming_kind_bit(k) (1u << (k))
@@ -104,7 +109,17 @@ struct naming_limits {
 	uint32_t procs;
 	uint64_t memory_bytes;
 	uint64_t storage_bytes;
+	uint32_t cpu_weight; /* of a busy machine, 1 .. 10000; 0: the default, 100 */
 };
+
+/* What is lent to nodes. Storage is not: the one host of a volume holds the whole limit. */
+enum naming_resource {
+	NAMING_CPU = 0, /* thousandths of a core */
+	NAMING_PROCS,
+	NAMING_MEMORY, /* bytes */
+	NAMING_RESOURCES,
+};
+#define NAMING_ANY UINT64_MAX /* of a resource without a limit */
 
 struct naming_tenant {
 	tenant_id id;
@@ -113,6 +128,7 @@ struct naming_tenant {
 	uint32_t uid;     /* the login's uid inside */
 	struct naming_limits limits;
 	uint32_t next_block; /* where the search for a free block starts */
+	uint32_t over;       /* bits of resources of which more is lent than the lowered limit */
 	uint64_t created_ms;
 };
 
@@ -164,6 +180,16 @@ struct naming_volume {
 	char path[NAMING_PATH_MAX];
 };
 
+/* A slice of a tenant's limits, lent to one node. */
+struct naming_loan {
+	tenant_id tenant;
+	node_id node;
+	epoch_t epoch;   /* the life of the node that it is lent to */
+	uint64_t serial; /* another one at each change that the node asked for */
+	uint64_t lent[NAMING_RESOURCES];
+	uint64_t need[NAMING_RESOURCES]; /* more than lent: it gets the rest when some comes back */
+};
+
 /* ---- commands ---- */
 enum naming_cmd_kind {
 	NAMING_CMD_NOOP = 1,      /* a barrier: when it is answered, all before it is applied */
@@ -188,6 +214,10 @@ enum naming_cmd_kind {
 	NAMING_CMD_PORT_FREE,     /* tenant, subkind, number, name, node */
 	NAMING_CMD_VOLUME_ADD,    /* tenant or none, name, subkind, node, text=path */
 	NAMING_CMD_VOLUME_REMOVE, /* tenant or none, name */
+	/* tenant, node, epoch=its present, serial=of the loan or 0: none, like, need ->
+	 * value=serial. Lent becomes like where that is less, else as much of it as there is. flags
+	 * 1: all is given back, the row goes. */
+	NAMING_CMD_LOAN,
 	NAMING_CMD_COUNT,
 };
 
@@ -210,13 +240,16 @@ struct naming_cmd {
 	char addr[NAMING_ADDR_MAX];
 	char text[NAMING_SSHKEY_MAX];
 	struct naming_limits limits;
+	uint64_t serial;
+	uint64_t like[NAMING_RESOURCES];
+	uint64_t need[NAMING_RESOURCES];
 };
 
 /*
  * err: 0, or
  *   -EINVAL a field is out of its range      -ENOENT a row it names is not there
  *   -EEXIST the name or key is taken         -ENOSPC a table, or an id space, is full
- *   -ESTALE another epoch is present         -EBUSY  see the kind
+ *   -ESTALE another epoch or serial is there -EBUSY  see the kind
  *   -EACCES token unknown, used up, expired  -EPERM  the machine is, or is not, created
  *   -EAGAIN too many clients at work         -ECONNRESET the client was forgotten
  */
@@ -292,6 +325,12 @@ const struct naming_port *naming_port_find(const struct naming_core *k, tenant_i
 const struct naming_volume *naming_volume_find(const struct naming_core *k, tenant_id t,
 					       const char *name);
 
+const struct naming_loan *naming_loan_find(const struct naming_core *k, tenant_id t, node_id node);
+
+/* The limit of a resource, NAMING_ANY: none; and what is lent of it in sum. */
+uint64_t naming_limit(const struct naming_tenant *t, enum naming_resource r);
+uint64_t naming_lent(const struct naming_core *k, tenant_id t, enum naming_resource r);
+
 /* for (i = 0; (n = naming_node_at(k, i)) != NULL; i++): rows in no promised order. */
 const struct naming_node *naming_node_at(const struct naming_core *k, uint32_t i);
 const struct naming_tenant *naming_tenant_at(const struct naming_core *k, uint32_t i);
@@ -300,6 +339,7 @@ const struct naming_token *naming_token_at(const struct naming_core *k, uint32_t
 const struct naming_block *naming_block_at(const struct naming_core *k, uint32_t i);
 const struct naming_port *naming_port_at(const struct naming_core *k, uint32_t i);
 const struct naming_volume *naming_volume_at(const struct naming_core *k, uint32_t i);
+const struct naming_loan *naming_loan_at(const struct naming_core *k, uint32_t i);
 
 /* The block a pid belongs to. */
 static inline uint32_t naming_block_of(gpid pid)

@@ -134,7 +134,8 @@ static const char *recount_clients(const struct naming_core *k)
 const char *naming_core_recount(const struct naming_core *k)
 {
 	const char *(*const part[])(const struct naming_core *) = {
-		recount_nodes, recount_tenants, recount_blocks, recount_small, recount_clients,
+		recount_nodes, recount_tenants, recount_blocks,
+		recount_small, recount_clients, naming_loans_recount,
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(part); i++) {

@@ -15,7 +15,7 @@
 #include "naming/core/tables.h"
 
 #define SNAPSHOT_MAGIC   0x4e444e50u /* "PNDN" */
-#define SNAPSHOT_VERSION 1u
+#define SNAPSHOT_VERSION 3u
 
 enum field_type {
 	F_NUMBER = 1, /* unsigned, of its size */
@@ -63,7 +63,9 @@ static const struct field tenant_fields[] = {
 	FIELD(tenant, limits.procs, F_NUMBER),
 	FIELD(tenant, limits.memory_bytes, F_NUMBER),
 	FIELD(tenant, limits.storage_bytes, F_NUMBER),
+	FIELD(tenant, limits.cpu_weight, F_NUMBER),
 	FIELD(tenant, next_block, F_NUMBER),
+	FIELD(tenant, over, F_NUMBER),
 	FIELD(tenant, created_ms, F_NUMBER),
 	END,
 };
@@ -106,11 +108,25 @@ static const struct field volume_fields[] = {
 	FIELD(volume, path, F_STRING),   END,
 };
 
+static const struct field loan_fields[] = {
+	FIELD(loan, tenant, F_NUMBER),
+	FIELD(loan, node, F_NUMBER),
+	FIELD(loan, epoch, F_NUMBER),
+	FIELD(loan, serial, F_NUMBER),
+	FIELD(loan, lent[0], F_NUMBER),
+	FIELD(loan, lent[1], F_NUMBER),
+	FIELD(loan, lent[2], F_NUMBER),
+	FIELD(loan, need[0], F_NUMBER),
+	FIELD(loan, need[1], F_NUMBER),
+	FIELD(loan, need[2], F_NUMBER),
+	END,
+};
+
 static const struct field *const row_fields[NAMING_KIND_COUNT] = {
 	[NAMING_NODE] = node_fields,     [NAMING_TENANT] = tenant_fields,
 	[NAMING_KEY] = key_fields,       [NAMING_TOKEN] = token_fields,
 	[NAMING_BLOCK] = block_fields,   [NAMING_PORT] = port_fields,
-	[NAMING_VOLUME] = volume_fields,
+	[NAMING_VOLUME] = volume_fields, [NAMING_LOAN] = loan_fields,
 };
 
 static void put_row(struct bytes_out *o, const struct field *f, const uint8_t *row)
@@ -212,6 +228,7 @@ static void put_all(struct bytes_out *o, const struct naming_core *k)
 	bytes_put_le(o, k->next_node, 4);
 	bytes_put_le(o, k->next_tenant, 4);
 	bytes_put_le(o, k->next_host_id, 4);
+	bytes_put_le(o, k->last_serial, 8);
 	put_row(o, machine_fields, (const uint8_t *)&k->machine);
 	for (unsigned kind = 1; kind < NAMING_KIND_COUNT; kind++) {
 		const struct naming_table *t = &k->table[kind];
@@ -274,6 +291,7 @@ static int get_all(struct naming_core *k, struct bytes_in *in)
 	k->next_node = (node_id)bytes_get_le(in, 4);
 	k->next_tenant = (tenant_id)bytes_get_le(in, 4);
 	k->next_host_id = (uint32_t)bytes_get_le(in, 4);
+	k->last_serial = bytes_get_le(in, 8);
 	memset(&k->machine, 0, sizeof(k->machine));
 	if (!get_row(in, machine_fields, (uint8_t *)&k->machine))
 		return -EBADMSG;

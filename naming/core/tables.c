@@ -14,6 +14,7 @@ const struct naming_sizes naming_sizes_default = {
 	.ports_max = 4096,
 	.volumes_max = 512,
 	.clients_max = 1280,
+	.loans_max = 8192,
 };
 
 static const uint32_t row_bytes[NAMING_KIND_COUNT] = {
@@ -25,6 +26,7 @@ static const uint32_t row_bytes[NAMING_KIND_COUNT] = {
 	[NAMING_BLOCK] = sizeof(struct naming_block),
 	[NAMING_PORT] = sizeof(struct naming_port),
 	[NAMING_VOLUME] = sizeof(struct naming_volume),
+	[NAMING_LOAN] = sizeof(struct naming_loan),
 };
 
 static uint32_t rows_max(const struct naming_sizes *s, unsigned kind)
@@ -34,6 +36,7 @@ static uint32_t rows_max(const struct naming_sizes *s, unsigned kind)
 		[NAMING_TENANT] = s->tenants_max, [NAMING_KEY] = s->keys_max,
 		[NAMING_TOKEN] = s->tokens_max,   [NAMING_BLOCK] = s->blocks_max,
 		[NAMING_PORT] = s->ports_max,     [NAMING_VOLUME] = s->volumes_max,
+		[NAMING_LOAN] = s->loans_max,
 	};
 
 	return max[kind];
@@ -55,6 +58,7 @@ void naming_core_clear(struct naming_core *k)
 	k->next_node = 1;
 	k->next_tenant = 1;
 	k->next_host_id = NAMING_HOST_ID_FIRST;
+	k->last_serial = 0;
 	for (unsigned i = 1; i < NAMING_KIND_COUNT; i++)
 		k->table[i].count = 0;
 }
@@ -225,6 +229,16 @@ const struct naming_volume *naming_volume_find(const struct naming_core *k, tena
 	return NULL;
 }
 
+const struct naming_loan *naming_loan_find(const struct naming_core *k, tenant_id t, node_id node)
+{
+	const struct naming_loan *l;
+
+	for (uint32_t i = 0; (l = naming_loan_at(k, i)) != NULL; i++)
+		if (l->tenant == t && l->node == node)
+			return l;
+	return NULL;
+}
+
 const struct naming_node *naming_node_at(const struct naming_core *k, uint32_t i)
 {
 	return table_at(&k->table[NAMING_NODE], i);
@@ -258,6 +272,11 @@ const struct naming_port *naming_port_at(const struct naming_core *k, uint32_t i
 const struct naming_volume *naming_volume_at(const struct naming_core *k, uint32_t i)
 {
 	return table_at(&k->table[NAMING_VOLUME], i);
+}
+
+const struct naming_loan *naming_loan_at(const struct naming_core *k, uint32_t i)
+{
+	return table_at(&k->table[NAMING_LOAN], i);
 }
 
 bool naming_name_ok(const char *name, size_t max, bool underscore)

@@ -40,6 +40,7 @@ struct naming_core {
 	node_id next_node;
 	tenant_id next_tenant;
 	uint32_t next_host_id;
+	uint64_t last_serial; /* of loans */
 	struct naming_table table[NAMING_KIND_COUNT];
 };
 
@@ -55,5 +56,15 @@ void naming_core_clear(struct naming_core *k);
 
 struct naming_node *naming_core_node(struct naming_core *k, node_id id);
 struct naming_tenant *naming_core_tenant(struct naming_core *k, tenant_id id);
+
+/* ---- loans.c ---- */
+/* The command, checked against the tables; tells the kinds that changed. */
+int naming_loan_apply(struct naming_core *k, const struct naming_cmd *cmd, struct naming_result *r,
+		      uint32_t *kinds);
+/* The limits have changed: says what is lent too much, and gives to who waits. */
+void naming_loans_settle(struct naming_core *k, struct naming_tenant *t);
+/* A life of the node is over: so are its loans. True if it had any. */
+bool naming_loans_drop(struct naming_core *k, node_id node);
+const char *naming_loans_recount(const struct naming_core *k);
 
 #endif

@@ -20,7 +20,7 @@
 #define SEGMENT (64u << 10)
 #define SEEDS   600u
 
-static const struct naming_sizes sizes = { 8, 8, 8, 8, 16, 8, 8, 8 };
+static const struct naming_sizes sizes = { 8, 8, 8, 8, 16, 8, 8, 8, 8 };
 
 /* True bytes to start from: what a lonely replica writes and sends. */
 static struct buf corpus[512];

@@ -8,7 +8,7 @@
 
 #include "base/check.h"
 
-static const struct naming_sizes sizes = { 16, 1200, 16, 16, 600, 16, 16, 64 };
+static const struct naming_sizes sizes = { 16, 1200, 16, 16, 600, 16, 16, 64, 16 };
 
 static void note(struct world *w, uint64_t a, uint64_t b)
 {

@@ -6,7 +6,7 @@
 #include "naming/core/core.h"
 #include "tests/unit/unit.h"
 
-static const struct naming_sizes small = { 6, 5, 4, 3, 12, 6, 4, 3 };
+static const struct naming_sizes small = { 6, 5, 4, 3, 12, 6, 4, 3, 6 };
 
 struct world {
 	struct naming_core *k;
@@ -381,6 +381,12 @@ static void random_cmd(struct rand *rng, unsigned i, struct naming_cmd *c, struc
 	c->tenant = (tenant_id)rand_below(rng, 6);
 	c->epoch = rand_below(rng, 4);
 	c->ttl_ms = rand_below(rng, 3) == 0 ? UINT64_MAX : rand_below(rng, 5000);
+	c->serial = rand_below(rng, 3);
+	c->limits.procs = (uint32_t)rand_below(rng, 100);
+	for (unsigned r = 0; r < NAMING_RESOURCES; r++) {
+		c->like[r] = rand_below(rng, 200);
+		c->need[r] = rand_below(rng, 200);
+	}
 	memset(c->machine_id, (int)rand_below(rng, 2), sizeof(c->machine_id));
 	memset(c->key, (int)rand_below(rng, 4), sizeof(c->key));
 	memset(c->key2, (int)rand_below(rng, 4), sizeof(c->key2));
