@@ -296,6 +296,7 @@ static void on_nodes(void *arg, struct rpc_conn *c, struct rpc_call *call, const
 		if (to->has_key)
 			memcpy(to->key, n->key.data, sizeof(to->key));
 	}
+	machine_look(w);
 	place_look(w);
 	peers_look(w);
 	answers_reply(call, q ? 0 : -EPROTO, NULL);

@@ -11,12 +11,10 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/sysinfo.h>
 
 #include "base/check.h"
 #include "base/log.h"
 #include "cmd/pando-kernel/world.h"
-#include "kernel/host/mem.h"
 #include "kernel/kernel.h"
 #include "kernel/stub/stub.h"
 #include "kernel/sys/sys.h"
@@ -55,6 +53,12 @@ static enum notify_verdict on_ioctl(struct world *w, struct init_slot *s)
 	return (unsigned)notify_call(s)->args[1] == UFFD_IOC_NEW ? refuse(w, s) : run(w, s);
 }
 
+static enum notify_verdict on_sysinfo(struct world *w, struct init_slot *s)
+{
+	machine_sysinfo(s);
+	return NOTIFY_ANSWER;
+}
+
 /* An exec goes to the loop only if its process has said where it wants to be. */
 static enum notify_verdict on_exec(struct world *w, struct init_slot *s)
 {
@@ -81,7 +85,7 @@ static const struct {
 	{ SYS_pidfd_send_signal, run },
 	{ SYS_pidfd_open, run },
 	{ SYS_pidfd_getfd, run },
-	{ SYS_sysinfo, later },
+	{ SYS_sysinfo, on_sysinfo },
 	{ SYS_ptrace, run },
 	{ SYS_setpgid, run },
 	{ SYS_setsid, run },
@@ -137,33 +141,11 @@ static void check_handlers(void)
 	}
 }
 
-/* The machine as a guest may see it: the sum of its nodes. */
-static void on_sysinfo(struct world *w, struct init_slot *s)
-{
-	struct sysinfo si;
-	uint64_t total, unused;
-
-	(void)sysinfo(&si);
-	machine_memory(w, &total, &unused);
-	si.mem_unit = 4096;
-	si.totalram = total / 4096;
-	si.freeram = unused / 4096;
-	si.sharedram = si.bufferram = si.totalswap = si.freeswap = 0;
-	if (mem_write((pid_t)notify_call(s)->pid, notify_call(s)->args[0], &si, sizeof(si)) != 0)
-		notify_set_errno(s, -EFAULT);
-	else
-		notify_set_value(s, 0);
-	notify_answer(w->notify, s);
-}
-
 static void postponed(void *arg, struct init_slot *s)
 {
 	struct world *w = arg;
 
 	switch (notify_call(s)->nr) {
-	case SYS_sysinfo:
-		on_sysinfo(w, s);
-		break;
 	case SYS_sched_getaffinity:
 		machine_getaffinity(w, s);
 		break;
@@ -202,6 +184,7 @@ int calls_open(struct world *w)
 	int fd = pid1_get(w->pid1, INIT_KEY_SLOTS), r;
 
 	check_handlers();
+	machine_look(w);
 	if (fd < 0)
 		return fd;
 	r = notify_new(&w->notify, w->loop, fd, decide, postponed, w);

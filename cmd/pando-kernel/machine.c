@@ -406,6 +406,34 @@ void machine_memory(const struct world *w, uint64_t *total, uint64_t *unused)
 	}
 }
 
+/* What sysinfo answers, for any thread. */
+static _Atomic uint64_t seen_total_bytes, seen_unused_bytes;
+
+void machine_look(const struct world *w)
+{
+	uint64_t total, unused;
+
+	machine_memory(w, &total, &unused);
+	seen_total_bytes = total;
+	seen_unused_bytes = unused;
+}
+
+/* The machine as a guest may see it: the sum of its nodes. Any thread. */
+void machine_sysinfo(struct init_slot *s)
+{
+	struct sysinfo si;
+
+	(void)sysinfo(&si);
+	si.mem_unit = 4096;
+	si.totalram = seen_total_bytes / 4096;
+	si.freeram = seen_unused_bytes / 4096;
+	si.sharedram = si.bufferram = si.totalswap = si.freeswap = 0;
+	if (mem_write((pid_t)notify_call(s)->pid, notify_call(s)->args[0], &si, sizeof(si)) != 0)
+		notify_set_errno(s, -EFAULT);
+	else
+		notify_set_value(s, 0);
+}
+
 /* The node pid that a pid argument of @s names; 0: the host shall say what is wrong with it. */
 static pid_t named(struct world *w, const struct init_slot *s)
 {

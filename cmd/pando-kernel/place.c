@@ -532,6 +532,34 @@ static void refuse(struct placing *p, int err)
 	placing_free(p);
 }
 
+/*
+ * /proc/self is whoever looks, which at the site is the stub: the program's own file goes by the
+ * name it has, and what else lies in /proc or /dev/fd is not there.
+ */
+static int add_program(struct placing *p, uint64_t addr)
+{
+	static const char *const own[] = { "/proc/self/exe", "/proc/thread-self/exe" };
+	char numbered[32];
+	const char *path, *file;
+	int r = add_string(p, addr, &p->run.path);
+	bool exe;
+
+	if (r != 0)
+		return r;
+	path = (const char *)p->bytes.data + (size_t)p->run.path.data;
+	(void)snprintf(numbered, sizeof(numbered), "/proc/%d/exe", p->gpid);
+	exe = strcmp(path, own[0]) == 0 || strcmp(path, own[1]) == 0 || strcmp(path, numbered) == 0;
+	if (!exe && strncmp(path, "/proc/", 6) != 0 && strncmp(path, "/dev/fd/", 8) != 0)
+		return 0;
+	r = exe ? add_link(p, "exe", &p->run.path) : -EOPNOTSUPP;
+	file = (const char *)p->bytes.data + (size_t)p->run.path.data;
+	if (r == 0 && (file[0] != '/' || strstr(file, " (deleted)")))
+		r = -EOPNOTSUPP;
+	if (r == -EOPNOTSUPP)
+		p->why = "it executes a file that has no name on other nodes";
+	return r;
+}
+
 static int gather(struct placing *p)
 {
 	const struct notify_call *c = notify_call(p->slot);
@@ -550,13 +578,13 @@ static int gather(struct placing *p)
 				       : NULL;
 	if (p->why)
 		return -EOPNOTSUPP;
-	r = add_string(p, c->args[0], &p->run.path);
+	r = add_program(p, c->args[0]);
 	if (r == 0)
 		r = add_words(p, c->args[1], &p->run.argv, &p->run.n_argv);
 	if (r == 0)
 		r = add_words(p, c->args[2], &p->run.env, &p->run.n_env);
 	if (r != 0) {
-		p->why = "its arguments cannot be read";
+		p->why = p->why ? p->why : "its arguments cannot be read";
 		return r;
 	}
 	r = add_link(p, "cwd", &p->run.cwd);

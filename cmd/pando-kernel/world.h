@@ -103,6 +103,8 @@ void calls_listen(struct world *w);
 must_check int machine_open(struct world *w);
 unsigned machine_cpus(const struct world *w);
 void machine_memory(const struct world *w, uint64_t *total, uint64_t *unused);
+void machine_look(const struct world *w); /* the nodes have changed */
+void machine_sysinfo(struct init_slot *s);
 void machine_getaffinity(struct world *w, struct init_slot *s);
 void machine_setaffinity(struct world *w, struct init_slot *s);
 
