@@ -48,7 +48,7 @@ static int node_takes(struct naming_core *k, node_id id)
 
 	if (n == NULL)
 		return -ENOENT;
-	return n->state == NAMING_NODE_JOINED ? 0 : -EINVAL;
+	return n->state == NAMING_NODE_JOINED && !n->down ? 0 : -EINVAL;
 }
 
 static bool node_used(const struct naming_core *k, node_id id)
@@ -215,6 +215,7 @@ static void loans_drop(struct apply *a, node_id node)
 static int node_epoch(struct apply *a)
 {
 	struct naming_node *n = naming_core_node(a->k, a->cmd->node);
+	bool dead = (a->cmd->flags & 1) != 0;
 
 	if (n == NULL)
 		return -ENOENT;
@@ -222,6 +223,9 @@ static int node_epoch(struct apply *a)
 		return -EINVAL;
 	if (n->epoch != a->cmd->epoch)
 		return -ESTALE;
+	if (n->down && dead)
+		return -EINVAL;
+	n->down = dead;
 	a->r->epoch = ++n->epoch;
 	a->r->id = n->id;
 	a->k->machine.epoch++;
@@ -437,6 +441,8 @@ static int block_lease(struct apply *a)
 	r = node_takes(a->k, a->cmd->node);
 	if (r != 0)
 		return r;
+	if (a->cmd->epoch != 0 && a->cmd->epoch != naming_core_node(a->k, a->cmd->node)->epoch)
+		return -ESTALE;
 	number = block_free_number(a->k, t->id, t->next_block);
 	if (number == 0)
 		return -ENOSPC;
@@ -446,7 +452,8 @@ static int block_lease(struct apply *a)
 	b->tenant = t->id;
 	b->number = number;
 	b->authority = a->cmd->node;
-	b->epoch = 1;
+	b->epoch = t->block_epoch + 1;
+	b->life = naming_core_node(a->k, b->authority)->epoch;
 	/* Onwards and around, so that a released pid stays unused as long as can be. */
 	t->next_block = number + 1 < NAMING_BLOCK_END ? number + 1 : NAMING_BLOCK_FIRST;
 	CHECK_INV(N5, naming_block_find(a->k, t->id, number) == b);
@@ -469,11 +476,15 @@ static int block_held(struct apply *a, struct naming_block **out)
 
 static int block_release(struct apply *a)
 {
+	struct naming_tenant *t;
 	struct naming_block *b;
 	int r = block_held(a, &b);
 
 	if (r != 0)
 		return r;
+	/* Whoever was fenced for a handover believes no older term, of the next lease either. */
+	t = naming_core_tenant(a->k, b->tenant);
+	t->block_epoch = MAX(t->block_epoch, b->epoch);
 	naming_table_del(&a->k->table[NAMING_BLOCK], b);
 	changed(a, NAMING_BLOCK, 0);
 	return 0;
@@ -490,6 +501,7 @@ static int block_move(struct apply *a)
 	if (r != 0)
 		return r;
 	b->authority = a->cmd->to;
+	b->life = naming_core_node(a->k, b->authority)->epoch;
 	a->r->epoch = ++b->epoch;
 	a->r->value = b->number;
 	CHECK_INV(N2, naming_core_node(a->k, b->authority) != NULL);

@@ -19,7 +19,7 @@
  * naming_core_recount():
  *   N1  no two tenants share a host id, now or ever
  *   N2  a pid block has exactly one authority, which is a node; its epoch grows
- *       by one when the authority changes
+ *       by one when the authority changes, and over all leases of a tenant's block
  *   N3  names of nodes, of tenants, of volumes of one owner are unique
  *   N4  a node id, and a tenant id, is never given twice
  *   N5  a leased pid block is leased again only after its authority released it
@@ -101,6 +101,7 @@ struct naming_node {
 	uint8_t key[NAMING_KEY_BYTES];
 	epoch_t epoch; /* 1 when it joined; +1 each time it starts empty */
 	uint32_t state;
+	uint32_t down; /* 1: announced dead, and not come back yet */
 	uint64_t joined_ms;
 };
 
@@ -129,6 +130,7 @@ struct naming_tenant {
 	struct naming_limits limits;
 	uint32_t next_block; /* where the search for a free block starts */
 	uint32_t over;       /* bits of resources of which more is lent than the lowered limit */
+	epoch_t block_epoch; /* the highest of any released block: a lease begins above it */
 	uint64_t created_ms;
 };
 
@@ -148,7 +150,8 @@ struct naming_block {
 	tenant_id tenant;
 	uint32_t number;   /* pids [number * 4096, (number + 1) * 4096) */
 	node_id authority; /* keeps (pid -> site, epoch) for these pids */
-	epoch_t epoch;     /* of the authority: 1 at the lease, +1 at each handover */
+	epoch_t epoch; /* of the authority: +1 at each handover; see naming_tenant.block_epoch */
+	epoch_t life;  /* epoch of the node when it got it: another one now, and the records died */
 };
 
 enum naming_port_kind {
@@ -197,7 +200,8 @@ enum naming_cmd_kind {
 	NAMING_CMD_TOKEN_ADD,     /* key=hash, number=uses, ttl_ms */
 	NAMING_CMD_TOKEN_REMOVE,  /* key=hash */
 	NAMING_CMD_NODE_JOIN,     /* text: none; key2=token hash; name addr key -> id, epoch */
-	NAMING_CMD_NODE_EPOCH,    /* node, epoch=present -> epoch: it starts empty */
+	NAMING_CMD_NODE_EPOCH,    /* node, epoch=present -> epoch: it starts empty; flags 1: it is
+				     announced dead, its lease is over */
 	NAMING_CMD_NODE_ADDR,     /* node, addr */
 	NAMING_CMD_NODE_LEAVE,    /* node: joined -> leaving */
 	NAMING_CMD_NODE_LEFT,     /* node: leaving -> left, -EBUSY while it is an authority;
@@ -207,7 +211,7 @@ enum naming_cmd_kind {
 	NAMING_CMD_TENANT_REMOVE, /* tenant; -EBUSY while it has leased blocks */
 	NAMING_CMD_KEY_ADD,       /* tenant, key=fingerprint, text=line */
 	NAMING_CMD_KEY_REMOVE,    /* tenant, key=fingerprint */
-	NAMING_CMD_BLOCK_LEASE,   /* tenant, node -> value=number, epoch */
+	NAMING_CMD_BLOCK_LEASE,   /* tenant, node, epoch=its present or 0 -> value=number, epoch */
 	NAMING_CMD_BLOCK_RELEASE, /* tenant, node, number, epoch: no live pid is in it */
 	NAMING_CMD_BLOCK_MOVE,    /* tenant, node=from, to, number, epoch=present -> epoch */
 	NAMING_CMD_PORT_BIND,     /* tenant, subkind, number, name, node, pid */

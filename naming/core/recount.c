@@ -60,6 +60,8 @@ static const char *recount_blocks(const struct naming_core *k)
 	for (uint32_t i = 0; (b = naming_block_at(k, i)) != NULL; i++) {
 		if (naming_node_find(k, b->authority) == NULL || b->epoch == 0)
 			return "N2 a pid block without an authority";
+		if (b->life == 0 || b->life > naming_node_find(k, b->authority)->epoch)
+			return "N2 a pid block of a life that is to come";
 		if (naming_tenant_find(k, b->tenant) == NULL || b->number < NAMING_BLOCK_FIRST ||
 		    b->number >= NAMING_BLOCK_END)
 			return "N2 a pid block of no tenant";

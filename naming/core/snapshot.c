@@ -15,7 +15,7 @@
 #include "naming/core/tables.h"
 
 #define SNAPSHOT_MAGIC   0x4e444e50u /* "PNDN" */
-#define SNAPSHOT_VERSION 3u
+#define SNAPSHOT_VERSION 4u
 
 enum field_type {
 	F_NUMBER = 1, /* unsigned, of its size */
@@ -48,10 +48,9 @@ static const struct field machine_fields[] = {
 };
 
 static const struct field node_fields[] = {
-	FIELD(node, id, F_NUMBER),        FIELD(node, name, F_STRING),
-	FIELD(node, addr, F_STRING),      FIELD(node, key, F_BYTES),
-	FIELD(node, epoch, F_NUMBER),     FIELD(node, state, F_NUMBER),
-	FIELD(node, joined_ms, F_NUMBER), END,
+	FIELD(node, id, F_NUMBER),   FIELD(node, name, F_STRING),      FIELD(node, addr, F_STRING),
+	FIELD(node, key, F_BYTES),   FIELD(node, epoch, F_NUMBER),     FIELD(node, state, F_NUMBER),
+	FIELD(node, down, F_NUMBER), FIELD(node, joined_ms, F_NUMBER), END,
 };
 
 static const struct field tenant_fields[] = {
@@ -66,6 +65,7 @@ static const struct field tenant_fields[] = {
 	FIELD(tenant, limits.cpu_weight, F_NUMBER),
 	FIELD(tenant, next_block, F_NUMBER),
 	FIELD(tenant, over, F_NUMBER),
+	FIELD(tenant, block_epoch, F_NUMBER),
 	FIELD(tenant, created_ms, F_NUMBER),
 	END,
 };
@@ -85,11 +85,9 @@ static const struct field token_fields[] = {
 };
 
 static const struct field block_fields[] = {
-	FIELD(block, tenant, F_NUMBER),
-	FIELD(block, number, F_NUMBER),
-	FIELD(block, authority, F_NUMBER),
-	FIELD(block, epoch, F_NUMBER),
-	END,
+	FIELD(block, tenant, F_NUMBER),    FIELD(block, number, F_NUMBER),
+	FIELD(block, authority, F_NUMBER), FIELD(block, epoch, F_NUMBER),
+	FIELD(block, life, F_NUMBER),      END,
 };
 
 static const struct field port_fields[] = {

@@ -216,6 +216,55 @@ static void a_block_has_one_authority_and_its_epoch_grows(void **state)
 	assert_int_equal(naming_block_find(w->k, 1, n)->authority, 2);
 	assert_int_equal(block_op(w, NAMING_CMD_BLOCK_RELEASE, n, 2, 2, 0), 0);
 	assert_null(naming_block_find(w->k, 1, n));
+	/* Who was fenced with term 2 would believe no lease that begins with 1 again. */
+	assert_int_equal(lease(w, 1, 1), 0);
+	assert_int_equal(w->r.epoch, 3);
+}
+
+static int32_t epoch_op(struct world *w, node_id n, epoch_t e, uint32_t flags)
+{
+	struct naming_cmd c = cmd_of(NAMING_CMD_NODE_EPOCH, NULL);
+
+	c.node = n;
+	c.epoch = e;
+	c.flags = flags;
+	return run(w, &c);
+}
+
+static void a_dead_node_gets_nothing_until_it_comes_back(void **state)
+{
+	struct world *w = *state;
+	uint32_t n;
+
+	assert_int_equal(lease(w, 1, 2), 0);
+	n = (uint32_t)w->r.value;
+	assert_int_equal(naming_block_find(w->k, 1, n)->life, 1);
+	assert_int_equal(epoch_op(w, 2, 1, 1), 0);
+	assert_int_equal(w->r.epoch, 2);
+	assert_int_equal(naming_node_find(w->k, 2)->down, 1);
+	assert_int_equal(epoch_op(w, 2, 2, 1), -EINVAL);
+	assert_int_equal(lease(w, 1, 2), -EINVAL);
+	/* Its records died with it: that life is not its present one. */
+	assert_int_equal(epoch_op(w, 2, 2, 0), 0);
+	assert_int_equal(naming_node_find(w->k, 2)->down, 0);
+	assert_int_equal(naming_block_find(w->k, 1, n)->life, 1);
+	assert_int_equal(naming_node_find(w->k, 2)->epoch, 3);
+	assert_int_equal(block_op(w, NAMING_CMD_BLOCK_MOVE, n, 2, 1, 2), 0);
+	assert_int_equal(naming_block_find(w->k, 1, n)->life, 3);
+}
+
+static void a_lease_asked_for_in_an_earlier_life_is_refused(void **state)
+{
+	struct world *w = *state;
+	struct naming_cmd c = cmd_of(NAMING_CMD_BLOCK_LEASE, NULL);
+
+	c.tenant = 1;
+	c.node = 2;
+	c.epoch = 1;
+	assert_int_equal(epoch_op(w, 2, 1, 0), 0);
+	assert_int_equal(run(w, &c), -ESTALE);
+	c.epoch = 2;
+	assert_int_equal(run(w, &c), 0);
 }
 
 static void a_released_block_is_leased_again_last(void **state)
@@ -229,7 +278,8 @@ static void a_released_block_is_leased_again_last(void **state)
 		assert_int_equal(lease(w, 1, 1), 0);
 		assert_int_equal(w->r.value, i);
 		if (i % 3 != 0 || i > 30)
-			assert_int_equal(block_op(w, NAMING_CMD_BLOCK_RELEASE, i, 1, 1, 0), 0);
+			assert_int_equal(block_op(w, NAMING_CMD_BLOCK_RELEASE, i, 1, w->r.epoch, 0),
+					 0);
 	}
 	assert_int_equal(lease(w, 1, 1), 0);
 	assert_int_equal(w->r.value, 1);
@@ -237,7 +287,9 @@ static void a_released_block_is_leased_again_last(void **state)
 	assert_int_equal(w->r.value, 2);
 	/* 3 is still leased: it is stepped over. And a full table is a result. */
 	assert_int_equal(lease(w, 1, 1), -ENOSPC);
-	assert_int_equal(block_op(w, NAMING_CMD_BLOCK_RELEASE, 1, 1, 1, 0), 0);
+	assert_int_equal(block_op(w, NAMING_CMD_BLOCK_RELEASE, 1, 1,
+				  naming_block_find(w->k, 1, 1)->epoch, 0),
+			 0);
 	assert_int_equal(lease(w, 1, 1), 0);
 	assert_int_equal(w->r.value, 4);
 }
@@ -453,6 +505,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(leader_time_never_runs_backwards, setup, teardown),
 		cmocka_unit_test_setup_teardown(host_ids_are_never_given_twice, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_block_has_one_authority_and_its_epoch_grows,
+						setup_two_nodes, teardown),
+		cmocka_unit_test_setup_teardown(a_dead_node_gets_nothing_until_it_comes_back,
+						setup_two_nodes, teardown),
+		cmocka_unit_test_setup_teardown(a_lease_asked_for_in_an_earlier_life_is_refused,
 						setup_two_nodes, teardown),
 		cmocka_unit_test_setup_teardown(a_released_block_is_leased_again_last,
 						setup_two_nodes, teardown),
