@@ -67,6 +67,9 @@ extern const struct cmd cmd_up, cmd_down, cmd_status, cmd_nodes, cmd_tenant, cmd
 	cmd_ps, cmd_migrate, cmd_why, cmd_invite, cmd_join, cmd_leave, cmd_doctor, cmd_debug,
 	cmd_sim, cmd_what_if;
 
+/* tenant key add|ls|rm ...: tenant_key.c; @argv begins behind "key". */
+int tenant_key(struct ctx *c, int argc, char **argv);
+
 /* ---- errors ---- */
 /* "pando: cannot X: reason; try: COMMAND"; @try_next may be NULL. Returns @code. */
 int fail(struct ctx *c, int code, const char *try_next, const char *fmt, ...) printf_like(4, 5);

@@ -103,6 +103,20 @@ static int tenant_rm(struct ctx *c, const char *name)
 	return api_call(c, what, "DELETE", NULL, NULL, "/v1/tenants/%s", name);
 }
 
+/* SETTING=VALUE */
+static int tenant_set(struct ctx *c, const char *name, const char *setting)
+{
+	static const char *const detached = "detached=";
+	char what[96];
+
+	if (strncmp(setting, detached, strlen(detached)) != 0)
+		return fail(c, CODE_USAGE, "pando tenant --help",
+			    "cannot set '%s' of tenant %s: it is no setting", setting, name);
+	(void)snprintf(what, sizeof(what), "set %.40s of tenant %.32s", setting, name);
+	return api_call(c, what, "POST", json_pack("{s:s}", "detached", setting + strlen(detached)),
+			NULL, "/v1/tenants/%s/detached", name);
+}
+
 static int tenant_run(struct ctx *c, int argc, char **argv)
 {
 	if (strcmp(argv[0], "ls") == 0 && argc == 1)
@@ -111,20 +125,30 @@ static int tenant_run(struct ctx *c, int argc, char **argv)
 		return tenant_add(c, argv[1]);
 	if (strcmp(argv[0], "rm") == 0 && argc == 2)
 		return tenant_rm(c, argv[1]);
-	return fail(c, CODE_USAGE, "pando tenant --help",
-		    "cannot tenant %s: usage is pando tenant add|rm NAME or pando tenant ls",
-		    argv[0]);
+	if (strcmp(argv[0], "set") == 0 && argc == 3)
+		return tenant_set(c, argv[1], argv[2]);
+	if (strcmp(argv[0], "key") == 0)
+		return tenant_key(c, argc - 1, argv + 1);
+	return fail(c, CODE_USAGE, "pando tenant --help", "cannot tenant %s: usage is pando %s",
+		    argv[0], cmd_tenant.usage);
 }
 
 const struct cmd cmd_tenant = {
 	.name = "tenant",
-	.usage = "tenant add NAME | tenant ls | tenant rm NAME",
-	.help = "Add, list or remove tenants.",
+	.usage = "tenant add NAME | ls | rm NAME | set NAME SETTING=VALUE | key add|ls|rm NAME ...",
+	.help = "Add, list, change or remove tenants and their ssh keys.",
 	.more = "A limit that is not given is no limit. rm ends all processes of the tenant on "
 		"all\n"
-		"nodes; its files stay.",
+		"nodes; its files stay.\n"
+		"\n"
+		"set: detached=keep (a session whose connection is lost goes on) or hangup.\n"
+		"key add NAME [FILE|-]: public keys, one a line; key rm NAME takes a fingerprint "
+		"or\n"
+		"its beginning, or a comment. A key lets in one tenant; a removed one lets in "
+		"nobody\n"
+		"from the next second on.",
 	.opts = opts,
 	.args_min = 1,
-	.args_max = 2,
+	.args_max = 4,
 	.run = tenant_run,
 };

@@ -608,6 +608,39 @@ static void delete_tenant(struct pod *p, struct ctl_req *r, args_t a)
 	stopped(s, 0, NULL);
 }
 
+/* ---- keys: api_key.c ---- */
+static void get_keys(struct pod *p, struct ctl_req *r, args_t a)
+{
+	const struct naming_tenant *t = api_tenant(p, r, a[0]);
+
+	if (t != NULL)
+		api_key_list(p, r, t);
+}
+
+static void post_key(struct pod *p, struct ctl_req *r, args_t a)
+{
+	const struct naming_tenant *t = api_tenant(p, r, a[0]);
+
+	if (t != NULL)
+		api_key_add(p, r, t);
+}
+
+static void delete_key(struct pod *p, struct ctl_req *r, args_t a)
+{
+	const struct naming_tenant *t = api_tenant(p, r, a[0]);
+
+	if (t != NULL)
+		api_key_remove(p, r, t, a[1]);
+}
+
+static void post_detached(struct pod *p, struct ctl_req *r, args_t a)
+{
+	const struct naming_tenant *t = api_tenant(p, r, a[0]);
+
+	if (t != NULL)
+		api_tenant_detached(p, r, t);
+}
+
 /* ---- sessions ---- */
 static void post_session(struct pod *p, struct ctl_req *r, args_t a)
 {
@@ -759,6 +792,10 @@ static const struct route routes[] = {
 	{ "GET", "/v1/tenants", OPERATOR, TABLES, get_tenants },
 	{ "POST", "/v1/tenants", OPERATOR, TABLES, post_tenant },
 	{ "DELETE", "/v1/tenants/:name", OPERATOR, TABLES, delete_tenant },
+	{ "GET", "/v1/tenants/:name/keys", OPERATOR, TABLES, get_keys },
+	{ "POST", "/v1/tenants/:name/keys", OPERATOR, TABLES, post_key },
+	{ "DELETE", "/v1/tenants/:name/keys/:hash", OPERATOR, TABLES, delete_key },
+	{ "POST", "/v1/tenants/:name/detached", OPERATOR, TABLES, post_detached },
 	{ "POST", "/v1/tenants/:name/sessions", OPERATOR, TABLES, post_session },
 	{ "GET", "/v1/tenants/:name/sessions/:id", OPERATOR, TABLES, get_session },
 	{ "POST", "/v1/tenants/:name/sessions/:id/signal", OPERATOR, TABLES, post_signal },

@@ -220,5 +220,11 @@ const struct naming_tenant *api_tenant(struct pod *p, struct ctl_req *r, const c
 void api_processes(struct pod *p, struct ctl_req *r);
 void api_migrate(struct pod *p, struct ctl_req *r, int pid);
 void api_why(struct pod *p, struct ctl_req *r, int pid);
+/* api_key.c */
+void api_key_add(struct pod *p, struct ctl_req *r, const struct naming_tenant *t);
+void api_key_list(struct pod *p, struct ctl_req *r, const struct naming_tenant *t);
+void api_key_remove(struct pod *p, struct ctl_req *r, const struct naming_tenant *t,
+		    const char *hex);
+void api_tenant_detached(struct pod *p, struct ctl_req *r, const struct naming_tenant *t);
 
 #endif

@@ -339,6 +339,19 @@ static int tenant_limits(struct apply *a)
 	return 0;
 }
 
+static int tenant_flags(struct apply *a)
+{
+	struct naming_tenant *t = naming_core_tenant(a->k, a->cmd->tenant);
+
+	if (t == NULL)
+		return -ENOENT;
+	if (((a->cmd->number | a->cmd->flags) & ~(uint32_t)NAMING_TENANT_FLAGS) != 0)
+		return -EINVAL;
+	t->flags = (t->flags & ~a->cmd->number) | (a->cmd->flags & a->cmd->number);
+	changed(a, NAMING_TENANT, t->id);
+	return 0;
+}
+
 /* Takes out the rows of a tenant; each row type has its tenant where @offset says. */
 static void drop_rows(struct apply *a, unsigned kind, size_t offset, tenant_id tenant)
 {
@@ -368,6 +381,7 @@ static int tenant_remove(struct apply *a)
 		if (b->tenant == id)
 			return -EBUSY;
 	drop_rows(a, NAMING_KEY, offsetof(struct naming_key, tenant), id);
+	naming_keys_index(a->k);
 	drop_rows(a, NAMING_PORT, offsetof(struct naming_port, tenant), id);
 	drop_rows(a, NAMING_VOLUME, offsetof(struct naming_volume, tenant), id);
 	drop_rows(a, NAMING_LOAN, offsetof(struct naming_loan, tenant), id);
@@ -395,6 +409,7 @@ static int key_add(struct apply *a)
 	key->tenant = cmd->tenant;
 	memcpy(key->fingerprint, cmd->key, sizeof(key->fingerprint));
 	memcpy(key->line, cmd->text, strlen(cmd->text) + 1);
+	naming_keys_note(a->k, a->k->table[NAMING_KEY].count - 1);
 	changed(a, NAMING_KEY, 0);
 	return 0;
 }
@@ -406,6 +421,7 @@ static int key_remove(struct apply *a)
 	if (key == NULL || key->tenant != a->cmd->tenant)
 		return -ENOENT;
 	naming_table_del(&a->k->table[NAMING_KEY], key);
+	naming_keys_index(a->k);
 	changed(a, NAMING_KEY, 0);
 	return 0;
 }
@@ -632,6 +648,7 @@ static int (*const handlers[NAMING_CMD_COUNT])(struct apply *a) = {
 	[NAMING_CMD_NODE_LEFT] = node_left,
 	[NAMING_CMD_TENANT_ADD] = tenant_add,
 	[NAMING_CMD_TENANT_LIMITS] = tenant_limits,
+	[NAMING_CMD_TENANT_FLAGS] = tenant_flags,
 	[NAMING_CMD_TENANT_REMOVE] = tenant_remove,
 	[NAMING_CMD_KEY_ADD] = key_add,
 	[NAMING_CMD_KEY_REMOVE] = key_remove,

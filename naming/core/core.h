@@ -122,11 +122,17 @@ enum naming_resource {
 };
 #define NAMING_ANY UINT64_MAX /* of a resource without a limit */
 
+enum naming_tenant_flag {
+	NAMING_TENANT_HANGUP = 1, /* a session whose connection is lost is hung up, not kept */
+};
+#define NAMING_TENANT_FLAGS NAMING_TENANT_HANGUP
+
 struct naming_tenant {
 	tenant_id id;
 	char name[TENANT_NAME_MAX];
 	uint32_t host_id; /* first of NAMING_HOST_IDS host ids, the same on all nodes */
 	uint32_t uid;     /* the login's uid inside */
+	uint32_t flags;   /* enum naming_tenant_flag */
 	struct naming_limits limits;
 	uint32_t next_block; /* where the search for a free block starts */
 	uint32_t over;       /* bits of resources of which more is lent than the lowered limit */
@@ -222,6 +228,7 @@ enum naming_cmd_kind {
 	 * value=serial. Lent becomes like where that is less, else as much of it as there is. flags
 	 * 1: all is given back, the row goes. */
 	NAMING_CMD_LOAN,
+	NAMING_CMD_TENANT_FLAGS,  /* tenant, number=which flags, flags=their values */
 	NAMING_CMD_COUNT,
 };
 

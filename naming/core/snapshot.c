@@ -58,6 +58,7 @@ static const struct field tenant_fields[] = {
 	FIELD(tenant, name, F_STRING),
 	FIELD(tenant, host_id, F_NUMBER),
 	FIELD(tenant, uid, F_NUMBER),
+	FIELD(tenant, flags, F_NUMBER),
 	FIELD(tenant, limits.cpu_milli, F_NUMBER),
 	FIELD(tenant, limits.procs, F_NUMBER),
 	FIELD(tenant, limits.memory_bytes, F_NUMBER),
@@ -307,6 +308,7 @@ int naming_core_restore(struct naming_core *k, const uint8_t *bytes, size_t len)
 
 	naming_core_clear(k);
 	r = get_all(k, &in);
+	naming_keys_index(k);
 	/* Whoever made these bytes did not keep the invariants if this finds one broken. */
 	if (r == 0 && naming_core_recount(k) != NULL)
 		r = -EBADMSG;

@@ -8,7 +8,7 @@
 const struct naming_sizes naming_sizes_default = {
 	.nodes_max = 1024,
 	.tenants_max = 1024,
-	.keys_max = 2048,
+	.keys_max = 16384,
 	.tokens_max = 256,
 	.blocks_max = 8192,
 	.ports_max = 4096,
@@ -42,13 +42,22 @@ static uint32_t rows_max(const struct naming_sizes *s, unsigned kind)
 	return max[kind];
 }
 
+static uint32_t key_slots_count(const struct naming_sizes *s)
+{
+	uint32_t n = 16;
+
+	while (n < 2 * s->keys_max)
+		n *= 2;
+	return n;
+}
+
 size_t naming_core_bytes(const struct naming_sizes *s)
 {
 	size_t n = ALIGN_UP(sizeof(struct naming_core), 8);
 
 	for (unsigned i = 1; i < NAMING_KIND_COUNT; i++)
 		n += ALIGN_UP((size_t)rows_max(s, i) * row_bytes[i], 8);
-	return n;
+	return n + key_slots_count(s) * sizeof(uint32_t);
 }
 
 void naming_core_clear(struct naming_core *k)
@@ -61,6 +70,7 @@ void naming_core_clear(struct naming_core *k)
 	k->last_serial = 0;
 	for (unsigned i = 1; i < NAMING_KIND_COUNT; i++)
 		k->table[i].count = 0;
+	naming_keys_index(k);
 }
 
 struct naming_core *naming_core_init(void *mem, const struct naming_sizes *s)
@@ -75,6 +85,8 @@ struct naming_core *naming_core_init(void *mem, const struct naming_sizes *s)
 		k->table[i].max = rows_max(s, i);
 		at += ALIGN_UP((size_t)k->table[i].max * row_bytes[i], 8);
 	}
+	k->key_slots = (uint32_t *)(void *)at;
+	k->key_slots_count = key_slots_count(s);
 	naming_core_clear(k);
 	return k;
 }
@@ -173,15 +185,43 @@ const struct naming_tenant *naming_tenant_find_name(const struct naming_core *k,
 	return NULL;
 }
 
+/* A fingerprint is a hash already. */
+static uint32_t key_hash(const struct naming_core *k, const uint8_t *fingerprint)
+{
+	uint32_t h;
+
+	memcpy(&h, fingerprint, sizeof(h));
+	return h & (k->key_slots_count - 1);
+}
+
 const struct naming_key *naming_key_find(const struct naming_core *k,
 					 const uint8_t fingerprint[NAMING_KEY_BYTES])
 {
-	const struct naming_key *key;
+	uint32_t at = key_hash(k, fingerprint);
 
-	for (uint32_t i = 0; (key = naming_key_at(k, i)) != NULL; i++)
-		if (memcmp(key->fingerprint, fingerprint, NAMING_KEY_BYTES) == 0)
+	for (; k->key_slots[at] != 0; at = (at + 1) & (k->key_slots_count - 1)) {
+		const struct naming_key *key = naming_key_at(k, k->key_slots[at] - 1);
+
+		if (key != NULL && memcmp(key->fingerprint, fingerprint, NAMING_KEY_BYTES) == 0)
 			return key;
+	}
 	return NULL;
+}
+
+void naming_keys_note(struct naming_core *k, uint32_t i)
+{
+	uint32_t at = key_hash(k, naming_key_at(k, i)->fingerprint);
+
+	while (k->key_slots[at] != 0)
+		at = (at + 1) & (k->key_slots_count - 1);
+	k->key_slots[at] = i + 1;
+}
+
+void naming_keys_index(struct naming_core *k)
+{
+	memset(k->key_slots, 0, k->key_slots_count * sizeof(k->key_slots[0]));
+	for (uint32_t i = 0; i < k->table[NAMING_KEY].count; i++)
+		naming_keys_note(k, i);
 }
 
 const struct naming_token *naming_token_find(const struct naming_core *k,

@@ -42,6 +42,9 @@ struct naming_core {
 	uint32_t next_host_id;
 	uint64_t last_serial; /* of loans */
 	struct naming_table table[NAMING_KIND_COUNT];
+	/* Keys by fingerprint, open addressing: a row's number + 1, or 0. Made from the rows. */
+	uint32_t *key_slots;
+	uint32_t key_slots_count; /* a power of two, twice the rows at least */
 };
 
 static inline void *table_at(const struct naming_table *t, uint32_t i)
@@ -53,6 +56,9 @@ static inline void *table_at(const struct naming_table *t, uint32_t i)
 void *naming_table_add(struct naming_table *t);
 void naming_table_del(struct naming_table *t, void *row);
 void naming_core_clear(struct naming_core *k);
+/* The key at row @i was added; rows of keys were taken out or replaced. */
+void naming_keys_note(struct naming_core *k, uint32_t i);
+void naming_keys_index(struct naming_core *k);
 
 struct naming_node *naming_core_node(struct naming_core *k, node_id id);
 struct naming_tenant *naming_core_tenant(struct naming_core *k, tenant_id id);

@@ -419,6 +419,57 @@ static void ports_and_volumes_and_keys_are_unique(void **state)
 	assert_int_equal(run(w, &key), 0);
 }
 
+/* All fingerprints but one meet in the same place of the index. */
+static void keys_are_found_whatever_was_taken_out(void **state)
+{
+	struct world *w = *state;
+	struct naming_cmd add = cmd_of(NAMING_CMD_KEY_ADD, NULL);
+
+	add.tenant = 1;
+	memcpy(add.text, "ssh-ed25519 AAAA alice", 23);
+	for (uint8_t i = 0; i < 4; i++) {
+		memset(add.key, i == 2 ? 3 : 16, 4);
+		add.key[31] = i;
+		assert_int_equal(run(w, &add), 0);
+	}
+	add.key[31] = 4;
+	assert_int_equal(run(w, &add), -ENOSPC);
+	memset(add.key, 16, 4);
+	add.key[31] = 1;
+	add.kind = NAMING_CMD_KEY_REMOVE;
+	assert_int_equal(run(w, &add), 0);
+	assert_null(naming_key_find(w->k, add.key));
+	for (uint8_t i = 0; i < 4; i++) {
+		memset(add.key, i == 2 ? 3 : 16, 4);
+		add.key[31] = i;
+		assert_int_equal(naming_key_find(w->k, add.key) != NULL, i != 1);
+	}
+}
+
+static void flags_of_a_tenant_change_alone(void **state)
+{
+	struct world *w = *state;
+	struct naming_cmd c = cmd_of(NAMING_CMD_TENANT_FLAGS, NULL);
+	static uint8_t bytes[65536];
+	size_t n;
+
+	c.tenant = 1;
+	c.number = c.flags = NAMING_TENANT_HANGUP;
+	assert_int_equal(run(w, &c), 0);
+	n = naming_core_snapshot(w->k, bytes, sizeof(bytes));
+	assert_int_equal(naming_core_restore(w->k, bytes, n), 0);
+	assert_int_equal(naming_tenant_find(w->k, 1)->flags, NAMING_TENANT_HANGUP);
+	c.number = 0;
+	c.flags = 0;
+	assert_int_equal(run(w, &c), 0);
+	assert_int_equal(naming_tenant_find(w->k, 1)->flags, NAMING_TENANT_HANGUP);
+	c.number = 2;
+	assert_int_equal(run(w, &c), -EINVAL);
+	c.number = NAMING_TENANT_HANGUP;
+	c.tenant = 9;
+	assert_int_equal(run(w, &c), -ENOENT);
+}
+
 static void random_cmd(struct rand *rng, unsigned i, struct naming_cmd *c, struct naming_stamp *st)
 {
 	static const char *const names[] = { "", "a", "bob", "n1", "n2", "x-9", "Bad", "toolong" };
@@ -521,6 +572,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			an_idle_client_makes_room_and_is_told_when_it_comes_back, setup_two_nodes,
 			teardown),
+		cmocka_unit_test_setup_teardown(keys_are_found_whatever_was_taken_out,
+						setup_two_nodes, teardown),
+		cmocka_unit_test_setup_teardown(flags_of_a_tenant_change_alone, setup_two_nodes,
+						teardown),
 		cmocka_unit_test_setup_teardown(ports_and_volumes_and_keys_are_unique,
 						setup_two_nodes, teardown),
 		cmocka_unit_test_setup_teardown(random_commands_keep_every_invariant, setup,
