@@ -13,7 +13,7 @@ packages="gcc make pkg-config clang clang-format clang-tidy
 	libxxhash-dev libcap-dev"
 # test: harness, oracle, and the programs that the guest tests and the demo run
 packages="$packages libcmocka-dev libseccomp-dev python3-minimal busybox-static procps psmisc
-	iproute2 util-linux openssh-server openssh-client rsync git gdb strace zsh dash bash coreutils findutils gawk file tmux"
+	iproute2 util-linux curl openssh-server openssh-client rsync git gdb strace zsh dash bash coreutils findutils gawk file tmux"
 
 missing=
 for p in $packages; do

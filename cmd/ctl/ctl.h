@@ -62,10 +62,15 @@ unsigned ctl_req_note(const struct ctl_req *r);
 void ctl_req_on_gone(struct ctl_req *r, void (*cb)(void *arg), void *arg);
 
 void ctl_reply(struct ctl_req *r, int status, json_t *body);
-/* 200 and descriptors, which are taken. Then lines until ctl_stream_end(). */
+/* Any text of a media type; a newline is put behind it. */
+void ctl_reply_text(struct ctl_req *r, int status, const char *type, const char *text);
+/* 200 and descriptors, which are taken. Then lines until ctl_stream_end(). @first_line may be NULL.
+ */
 void ctl_stream_begin(struct ctl_req *r, json_t *first_line, const int *fds, unsigned n);
 void ctl_stream_line(struct ctl_req *r, json_t *line);
 void ctl_stream_end(struct ctl_req *r);
+/* Bytes that the caller has not read yet. */
+size_t ctl_stream_backlog(const struct ctl_req *r);
 /* @try_next may be NULL. */
 void ctl_problem(struct ctl_req *r, int status, const char *try_next, const char *fmt, ...)
 	printf_like(4, 5);

@@ -181,6 +181,7 @@ static const char *reason_of(int status)
 		{ 404, "Not Found" },
 		{ 405, "Method Not Allowed" },
 		{ 409, "Conflict" },
+		{ 410, "Gone" },
 		{ 413, "Content Too Large" },
 		{ 429, "Too Many Requests" },
 		{ 500, "Internal Server Error" },
@@ -196,7 +197,7 @@ static const char *reason_of(int status)
 	return "Error";
 }
 
-static void reply_text(struct ctl_req *r, int status, const char *type, const char *text)
+void ctl_reply_text(struct ctl_req *r, int status, const char *type, const char *text)
 {
 	if (!r->dead &&
 	    buf_addf(&r->out,
@@ -215,11 +216,11 @@ static void reply_json(struct ctl_req *r, int status, const char *type, json_t *
 	CHECK(r->state == REQ_OPEN);
 	json_decref(body);
 	if (text == NULL)
-		reply_text(r, 500, "application/problem+json",
-			   "{\"title\":\"Internal Server Error\",\"status\":500,"
-			   "\"detail\":\"the node is out of memory\"}");
+		ctl_reply_text(r, 500, "application/problem+json",
+			       "{\"title\":\"Internal Server Error\",\"status\":500,"
+			       "\"detail\":\"the node is out of memory\"}");
 	else
-		reply_text(r, status, type, text);
+		ctl_reply_text(r, status, type, text);
 	free(text);
 }
 
@@ -269,7 +270,15 @@ void ctl_stream_begin(struct ctl_req *r, json_t *first_line, const int *fds, uns
 	if (!r->dead && buf_addf(&r->out, "HTTP/1.1 200 OK\r\nContent-Type: application/jsonl\r\n"
 					  "Transfer-Encoding: chunked\r\n\r\n") < 0)
 		conn_kill(r);
-	add_chunk(r, first_line);
+	if (first_line != NULL)
+		add_chunk(r, first_line);
+	else
+		conn_flush(r);
+}
+
+size_t ctl_stream_backlog(const struct ctl_req *r)
+{
+	return r->out.len;
 }
 
 void ctl_stream_line(struct ctl_req *r, json_t *line)

@@ -12,7 +12,7 @@
 static const struct cmd *const cmds[] = {
 	&cmd_up,    &cmd_down,   &cmd_status,  &cmd_nodes, &cmd_tenant,  &cmd_login,
 	&cmd_on,    &cmd_ps,     &cmd_migrate, &cmd_why,   &cmd_invite,  &cmd_join,
-	&cmd_leave, &cmd_doctor, &cmd_debug,   &cmd_sim,   &cmd_what_if,
+	&cmd_leave, &cmd_doctor, &cmd_debug,   &cmd_sim,   &cmd_what_if, &cmd_events,
 };
 
 static const char *format_text;

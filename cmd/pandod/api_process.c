@@ -33,6 +33,7 @@ struct gather {
 	gather_fn done;
 	/* where the one process that was found shall go */
 	char target[NODE_NAME_MAX];
+	tenant_id tenant; /* whose it is */
 };
 
 static void gather_gone(void *arg)
@@ -289,6 +290,9 @@ static void moved(void *arg, int err, const struct rpc_msg *m)
 		ctl_problem(g->req, ctl_status_of(o->err), *o->try_next ? o->try_next : NULL, "%s",
 			    *o->why ? o->why : strerror(-o->err));
 	} else {
+		events_add(g->pod, "process.moved", g->tenant,
+			   json_pack("{s:i, s:s, s:I}", "pid", g->pid, "to", g->target, "freeze_ns",
+				     (json_int_t)o->freeze_ns));
 		ctl_reply(g->req, 200,
 			  json_pack("{s:s, s:I, s:I}", "node", g->target, "freeze_ns",
 				    (json_int_t)o->freeze_ns, "bytes", (json_int_t)o->bytes));
@@ -318,9 +322,10 @@ static void migrate_found(struct gather *g)
 		gather_free(g);
 		return;
 	}
+	g->tenant = row_tenant(g, row);
 	mv.pid = g->pid;
 	mv.node = to->id;
-	r = kern_request_at(g->pod, from->id, row_tenant(g, row), KERNEL_MIGRATE, body,
+	r = kern_request_at(g->pod, from->id, g->tenant, KERNEL_MIGRATE, body,
 			    kernel__migrate__pack(&mv, body), moved, g);
 	if (r < 0)
 		moved(g, r, NULL);

@@ -118,6 +118,7 @@ static void kernel_ended(struct loop_child *c, const siginfo_t *si)
 	w->kernel_deaths++;
 	log_warn("the guest kernel of %s died (%s %d)", w->name,
 		 si->si_code == CLD_EXITED ? "status" : "signal", si->si_status);
+	events_add(w->pod, "kernel.died", w->id, json_pack("{s:s}", "tenant", w->name));
 	drop_connection(w);
 	forget_process(w);
 	restart_soon(w);
@@ -355,6 +356,9 @@ static void on_ready(void *arg, struct rpc_conn *c, struct rpc_call *call, const
 		return;
 	}
 	log_info("the guest kernel of %s answers, %u calls taken over", w->name, ready->adopted);
+	events_add(
+		w->pod, "kernel.ready", w->id,
+		json_pack("{s:s, s:I}", "tenant", w->name, "adopted", (json_int_t)ready->adopted));
 	if (ready->store_lost != 0)
 		log_error("the kernel of %s could not read %llu entries of its store", w->name,
 			  (unsigned long long)ready->store_lost);

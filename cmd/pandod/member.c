@@ -125,7 +125,7 @@ static void on_changed(void *arg, uint32_t kinds, uint32_t id)
 {
 	struct pod *p = arg;
 
-	(void)id;
+	events_tables(p, kinds, id);
 	if (kinds & naming_kind_bit(NAMING_NODE)) {
 		peers_sync(p);
 		kern_tell_nodes(p);
@@ -138,6 +138,7 @@ static void on_changed(void *arg, uint32_t kinds, uint32_t id)
 
 static void on_status(void *arg)
 {
+	events_leader(arg);
 	api_changed(arg);
 }
 

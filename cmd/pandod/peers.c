@@ -299,6 +299,15 @@ static void tell_load(struct pod *p)
 	}
 }
 
+static void tell_state(struct pod *p, node_id id, bool alive)
+{
+	const struct naming_node *n = naming_node_find(naming_tables(p->naming), id);
+
+	if (n != NULL)
+		events_add(p, alive ? "node.alive" : "node.silent", TENANT_NONE,
+			   json_pack("{s:s}", "name", n->name));
+}
+
 static void check_alive(struct pod *p)
 {
 	uint64_t now = clock_mono_ns();
@@ -308,6 +317,8 @@ static void check_alive(struct pod *p)
 	list_for_each (x, &p->peers->all, link) {
 		bool alive = now - x->heard_ns < POD_SILENT_MS * NS_PER_MS;
 
+		if (alive != x->load.alive)
+			tell_state(p, x->id, alive);
 		changed = changed || alive != x->load.alive;
 		x->load.alive = alive;
 	}
@@ -343,6 +354,8 @@ static void on_load(void *arg, struct rpc_conn *c, struct rpc_call *call, const 
 					      l->free_bytes };
 		x->heard_ns = clock_mono_ns();
 		x->placed_milli = 0;
+		if (fresh)
+			tell_state(p, x->id, true);
 		if (fresh)
 			api_changed(p);
 	}

@@ -101,10 +101,15 @@ static int filter_init(struct pod *p)
 }
 
 static const struct step steps[] = {
-	{ "make its directories", places_init },      { "compile the guests' filter", filter_init },
-	{ "serve guest kernels", kernels_init },      { "read its keys", member_init },
-	{ "talk to other nodes", peers_init },        { "connect guest kernels", relay_init },
-	{ "open the machine's tables", naming_init }, { "serve the control API", api_init },
+	{ "remember what happens", events_init },
+	{ "make its directories", places_init },
+	{ "compile the guests' filter", filter_init },
+	{ "serve guest kernels", kernels_init },
+	{ "read its keys", member_init },
+	{ "talk to other nodes", peers_init },
+	{ "connect guest kernels", relay_init },
+	{ "open the machine's tables", naming_init },
+	{ "serve the control API", api_init },
 };
 
 static int pod_init(struct pod *p)
@@ -163,6 +168,7 @@ static void pod_fini(struct pod *p)
 	world_fini_all(p);
 	relay_fini(p);
 	peers_fini(p);
+	events_fini(p);
 	ctl_server_free(p->api);
 	naming_free(p->naming);
 	rpc_free(p->kernels);

@@ -10,6 +10,7 @@
  *	session.c   sessions: start, end, status
  *	relay.c     connections between guest kernels of two nodes
  *	api*.c      the control API
+ *	events.c    what happened, for who asks
  *
  * Errors: -errno. What a kernel or a peer says is checked where it comes in.
  */
@@ -67,7 +68,9 @@ struct pod {
 	struct peers *peers;
 	struct relay *relay;
 	struct list ready_waiters; /* api_node.c */
-	bool left;                 /* this node left the machine: end for good */
+	uint64_t api_requests;     /* since the start */
+	struct events *events;
+	bool left; /* this node left the machine: end for good */
 };
 
 /* ---- member.c ---- */
@@ -208,6 +211,19 @@ void relay_open(struct world *w, node_id node, struct rpc_call *call);
 void relay_introduce(struct world *w);
 /* Another node's pandod asks for the same towards us: answers @call. */
 void relay_offer(struct pod *p, node_id from, tenant_id t, struct rpc_call *call);
+
+/* ---- events.c ---- */
+must_check int events_init(struct pod *p);
+void events_fini(struct pod *p);
+/* Takes @facts: an object, or NULL. @tenant: who may see it besides the operator; TENANT_NONE: all.
+ */
+void events_add(struct pod *p, const char *kind, tenant_id tenant, json_t *facts);
+/* Rows of the tables changed, as naming_ops.changed says. */
+void events_tables(struct pod *p, uint32_t kinds, uint32_t id);
+/* Our leader may be another. */
+void events_leader(struct pod *p);
+/* How many there were since the start, and how many follow. */
+void events_figures(const struct pod *p, uint64_t *added, unsigned *followers);
 
 /* ---- api.c ---- */
 must_check int api_init(struct pod *p);

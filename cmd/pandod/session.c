@@ -41,6 +41,7 @@ struct session {
 	struct ctl_req *waiter; /* who gets the status; NULL: nobody now */
 	bool streaming;         /* the waiter's stream has begun */
 	bool tty;
+	bool told; /* that it ended, as an event */
 	int pid;
 	int status;
 	uint64_t event; /* to be acknowledged; 0: none */
@@ -147,6 +148,11 @@ static void deliver(struct session *s)
 {
 	struct ctl_req *r = s->waiter;
 
+	if (!s->told)
+		events_add(s->pod, "session.ended", s->tenant,
+			   json_pack("{s:I, s:i, s:i}", "session", (json_int_t)s->id, "pid", s->pid,
+				     "status", s->status));
+	s->told = true;
 	if (r == NULL) {
 		set_timer(s, KEEP_S, expired);
 		return;
@@ -303,6 +309,8 @@ static void answer_started(struct session *s, const struct rpc_msg *m)
 		return;
 	}
 	FAULT("pod.session.started");
+	events_add(s->pod, "session.started", s->tenant,
+		   json_pack("{s:I, s:i}", "session", (json_int_t)s->id, "pid", s->pid));
 	ctl_stream_begin(r,
 			 json_pack("{s:I, s:i, s:s}", "session", (json_int_t)s->id, "pid", s->pid,
 				   "node", s->pod->args->node),

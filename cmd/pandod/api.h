@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * api.h - what the files of the control API (api*.c) share. Private to pandod.
+ *
+ * A route is one row of the table in api.c: the dispatch, the OpenAPI description
+ * (GET /v1/openapi.json) and the tests of the examples (tests/int/api.sh) are made from it.
+ */
+#ifndef CMD_PANDOD_API_H
+#define CMD_PANDOD_API_H
+
+#include "cmd/pandod/pod.h"
+
+typedef char args_t[HTTP_ARGS_MAX][HTTP_ARG_MAX];
+
+enum who { OPERATOR = 1, ANYBODY };
+
+enum needs { NOTHING = 0, TABLES }; /* TABLES: waits until this node has a leader */
+
+enum answer { JSON = 0, LINES, TEXT };
+
+struct route {
+	const char *method;
+	const char *path;
+	enum who who;
+	enum needs needs;
+	void (*fn)(struct pod *p, struct ctl_req *r, args_t a);
+	const char *summary; /* one sentence */
+	const char *curl;    /* what follows `curl --unix-socket SOCKET` in an example */
+	const char *query;   /* "name:type ...", or NULL; types are JSON's */
+	const char *body;    /* the same of a request's body; '!' behind a type: required */
+	int status;          /* of success; 0: 200 */
+	enum answer answer;
+};
+
+/* The table, and how many rows it has. */
+const struct route *api_routes(size_t *n);
+
+/* ---- a request that waits for something with one outcome ---- */
+struct api_pending {
+	struct pod *pod;
+	struct ctl_req *req; /* NULL: the caller went away */
+	const char *try_next;
+	char text[192]; /* the token of an invitation, a tenant's name */
+	tenant_id tenant;
+	int step;
+};
+struct api_pending *api_pending(struct pod *p, struct ctl_req *r, const char *try_next);
+/* member_done_fn: answers with 200 or the refusal, and frees. */
+void api_done(void *arg, int err, const char *why);
+
+void api_handle(void *arg, struct ctl_req *r);
+/* A member of the body; "" or 0 when it is not there. */
+const char *api_text(const struct ctl_req *r, const char *key);
+uint64_t api_number(const struct ctl_req *r, const char *key);
+/* A command of the tables with the API's patience. */
+must_check int api_propose(struct pod *p, const struct naming_cmd *cmd, naming_done_fn done,
+			   void *arg);
+
+/* ---- api_node.c ---- */
+bool api_ready(const struct pod *p);
+/* Answers @r, or handles it again (@redo), when so many nodes are alive. */
+void api_wait_ready(struct pod *p, struct ctl_req *r, unsigned nodes, bool redo);
+json_t *api_nodes_json(const struct pod *p);
+void api_get_node(struct pod *p, struct ctl_req *r, args_t a);
+void api_post_bootstrap(struct pod *p, struct ctl_req *r, args_t a);
+void api_post_join(struct pod *p, struct ctl_req *r, args_t a);
+void api_post_leave(struct pod *p, struct ctl_req *r, args_t a);
+void api_post_invite(struct pod *p, struct ctl_req *r, args_t a);
+void api_get_nodes(struct pod *p, struct ctl_req *r, args_t a);
+void api_get_status(struct pod *p, struct ctl_req *r, args_t a);
+
+/* ---- api_tenant.c ---- */
+json_t *api_tenants_json(const struct pod *p);
+void api_get_tenants(struct pod *p, struct ctl_req *r, args_t a);
+void api_post_tenant(struct pod *p, struct ctl_req *r, args_t a);
+void api_delete_tenant(struct pod *p, struct ctl_req *r, args_t a);
+
+/* ---- api_debug.c ---- */
+void api_post_fault(struct pod *p, struct ctl_req *r, args_t a);
+void api_get_points(struct pod *p, struct ctl_req *r, args_t a);
+
+/* ---- openapi.c, metrics.c, events.c ---- */
+void api_get_openapi(struct pod *p, struct ctl_req *r, args_t a);
+void api_get_metrics(struct pod *p, struct ctl_req *r, args_t a);
+void api_get_events(struct pod *p, struct ctl_req *r, args_t a);
+#endif

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* openapi.c - the OpenAPI 3.1 description of the control API, made from the table of routes. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd/pandod/api.h"
+
+/* Calls @cb for each "name:type" or "name:type!" of @text. */
+static void each_field(const char *text,
+		       void (*cb)(void *arg, const char *name, const char *type, bool required),
+		       void *arg)
+{
+	char copy[512], *save, *word;
+
+	(void)snprintf(copy, sizeof(copy), "%s", text ? text : "");
+	for (word = strtok_r(copy, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
+		char *type = strchr(word, ':');
+		size_t n = strlen(word);
+		bool required = word[n - 1] == '!';
+
+		if (type == NULL)
+			continue;
+		*type++ = '\0';
+		if (required)
+			word[n - 1] = '\0';
+		cb(arg, word, type, required);
+	}
+}
+
+static void add_parameter(void *arg, const char *name, const char *type, bool required)
+{
+	(void)json_array_append_new(arg, json_pack("{s:s, s:s, s:b, s:{s:s}}", "name", name, "in",
+						   "query", "required", required, "schema", "type",
+						   type));
+}
+
+static void add_property(void *arg, const char *name, const char *type, bool required)
+{
+	json_t *schema = arg;
+
+	(void)json_object_set_new(json_object_get(schema, "properties"), name,
+				  json_pack("{s:s}", "type", type));
+	if (required)
+		(void)json_array_append_new(json_object_get(schema, "required"), json_string(name));
+}
+
+/* "/v1/tenants/:name" -> "/v1/tenants/{name}", and the parameters in it. */
+static void add_path_parameters(const char *pattern, char out[HTTP_PATH_MAX], json_t *parameters)
+{
+	size_t n = 0;
+
+	while (*pattern != '\0' && n < HTTP_PATH_MAX - 3) {
+		char name[64];
+		size_t len = strcspn(pattern + 1, "/");
+
+		if (*pattern != ':') {
+			out[n++] = *pattern++;
+			continue;
+		}
+		(void)snprintf(name, sizeof(name), "%.*s", (int)len, pattern + 1);
+		n += (size_t)snprintf(out + n, HTTP_PATH_MAX - n, "{%s}", name);
+		pattern += len + 1;
+		(void)json_array_append_new(parameters,
+					    json_pack("{s:s, s:s, s:b, s:{s:s}}", "name", name,
+						      "in", "path", "required", true, "schema",
+						      "type", "string"));
+	}
+	out[n] = '\0';
+}
+
+static const char *type_of(enum answer a)
+{
+	return a == LINES  ? "application/jsonl"
+	       : a == TEXT ? "application/openmetrics-text"
+			   : "application/json";
+}
+
+static json_t *responses(const struct route *rt)
+{
+	char code[8];
+	json_t *all = json_object();
+
+	(void)snprintf(code, sizeof(code), "%d", rt->status ? rt->status : 200);
+	(void)json_object_set_new(all, code,
+				  json_pack("{s:s, s:{s:{}}}", "description", "done", "content",
+					    type_of(rt->answer)));
+	(void)json_object_set_new(all, "default",
+				  json_pack("{s:s, s:{s:{s:{s:s}}}}", "description",
+					    "refused, and why", "content",
+					    "application/problem+json", "schema", "$ref",
+					    "#/components/schemas/Problem"));
+	return all;
+}
+
+static json_t *operation(const struct route *rt, json_t *parameters)
+{
+	json_t *op = json_pack("{s:s, s:s, s:s}", "summary", rt->summary, "x-curl", rt->curl,
+			       "x-caller", rt->who == OPERATOR ? "operator" : "operator or tenant");
+	json_t *schema;
+
+	each_field(rt->query, add_parameter, parameters);
+	if (json_array_size(parameters) > 0)
+		(void)json_object_set(op, "parameters", parameters);
+	(void)json_object_set_new(op, "responses", responses(rt));
+	if (rt->body == NULL)
+		return op;
+	schema = json_pack("{s:s, s:{}, s:[]}", "type", "object", "properties", "required");
+	each_field(rt->body, add_property, schema);
+	(void)json_object_set_new(
+		op, "requestBody",
+		json_pack("{s:{s:{s:o}}}", "content", "application/json", "schema", schema));
+	return op;
+}
+
+static json_t *problem_schema(void)
+{
+	return json_pack("{s:s, s:{s:{s:s}, s:{s:s}, s:{s:s}, s:{s:s, s:s}}, s:[s, s, s]}", "type",
+			 "object", "properties", "title", "type", "string", "status", "type",
+			 "integer", "detail", "type", "string", "try", "type", "string",
+			 "description", "a command that helps", "required", "title", "status",
+			 "detail");
+}
+
+void api_get_openapi(struct pod *p, struct ctl_req *r, args_t a)
+{
+	json_t *paths = json_object();
+	const struct route *rt;
+	size_t n;
+
+	(void)p;
+	(void)a;
+	rt = api_routes(&n);
+	for (size_t i = 0; i < n; i++) {
+		char path[HTTP_PATH_MAX], method[HTTP_METHOD_MAX];
+		json_t *parameters = json_array(), *item;
+		size_t m = 0;
+
+		for (; rt[i].method[m] != '\0'; m++)
+			method[m] = (char)(rt[i].method[m] | 0x20);
+		method[m] = '\0';
+		add_path_parameters(rt[i].path, path, parameters);
+		item = json_object_get(paths, path);
+		if (item == NULL) {
+			item = json_object();
+			(void)json_object_set_new(paths, path, item);
+		}
+		(void)json_object_set_new(item, method, operation(&rt[i], parameters));
+		json_decref(parameters);
+	}
+	ctl_reply(r, 200,
+		  json_pack("{s:s, s:{s:s, s:s}, s:o, s:{s:{s:o}}}", "openapi", "3.1.0", "info",
+			    "title", "Pando control API", "version", "1", "paths", paths,
+			    "components", "schemas", "Problem", problem_schema()));
+}
