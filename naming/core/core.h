@@ -228,7 +228,7 @@ enum naming_cmd_kind {
 	 * value=serial. Lent becomes like where that is less, else as much of it as there is. flags
 	 * 1: all is given back, the row goes. */
 	NAMING_CMD_LOAN,
-	NAMING_CMD_TENANT_FLAGS,  /* tenant, number=which flags, flags=their values */
+	NAMING_CMD_TENANT_FLAGS, /* tenant, number=which flags, flags=their values */
 	NAMING_CMD_COUNT,
 };
 

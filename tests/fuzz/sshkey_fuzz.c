@@ -14,9 +14,9 @@
 
 static const char *const seeds[] = {
 	"ssh-ed25519 " SSH_ED25519 " alice@home",
-	"ecdsa-sha2-nistp256 " SSH_ECDSA " bob",
-	"ssh-rsa " SSH_RSA,
-	"from=\"10.0.0.1\" ssh-ed25519 " SSH_ED25519,
+	("ecdsa-sha2-nistp256 " SSH_ECDSA " bob"),
+	("ssh-rsa " SSH_RSA),
+	("from=\"10.0.0.1\" ssh-ed25519 " SSH_ED25519),
 };
 
 static const char *const pieces[] = { " ",       "\n", "\t", "AAAA", "=",
