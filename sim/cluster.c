@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "sim/memory.h"
 
 #define QUIET_NS (180 * NS_PER_S) /* longest fault, a lease, a boot, and every repetition */
 
@@ -38,8 +39,11 @@ struct sim *sim_new(const struct sim_conf *conf, struct sim_cov *cov)
 	for (node_id id = 1; id <= conf->nodes; id++) {
 		s->nodes[id].id = id;
 		s->nodes[id].tombs = calloc(SIM_PROCS_MAX, sizeof(struct tomb));
-		CHECK(s->nodes[id].tombs != NULL);
+		s->nodes[id].mem = calloc(1, sizeof(struct memory));
+		CHECK(s->nodes[id].tombs != NULL && s->nodes[id].mem != NULL);
 	}
+	s->memory = calloc((MEM_REGIONS + 1) * MEM_PAGES, sizeof(*s->memory));
+	CHECK(s->memory != NULL);
 	fault_plan(s);
 	return s;
 }
@@ -80,6 +84,7 @@ void sim_free(struct sim *s)
 
 		host_fini(&n->host);
 		free(n->tombs);
+		free(n->mem);
 		for (uint32_t b = 0; b < SIM_BLOCKS_MAX; b++) {
 			free(n->auth[b]);
 			free(n->kept[b]);
@@ -88,6 +93,7 @@ void sim_free(struct sim *s)
 	world_fini(&s->w);
 	namer_free(s->namer);
 	disks_free(s->disks);
+	free(s->memory);
 	free(s->proc_of);
 	free(s);
 }

@@ -5,7 +5,7 @@
  * Each node has a host (host.h), a pandod (lease and view, pod.c) and a guest
  * kernel (kernel.c; moves.c, records.c, stubs.c, exits.c) that drives the real cores:
  * migrate/core for moves, authority and kin. One more node is the naming service (namer.c): the
- *real naming/core behind a lossy network. `truth` is what a guest's programs know of themselves;
+ * real naming/core behind a lossy network. `truth` is what a guest's programs know of themselves;
  *the checkers (check.c) hold the hosts against it.
  *
  * A node's memory is in three parts, and a fault takes one or more of them:
@@ -16,6 +16,7 @@
 #ifndef SIM_CLUSTER_H
 #define SIM_CLUSTER_H
 
+#include "dsm/core/dsm.h"
 #include "migrate/core/authority.h"
 #include "migrate/core/kin.h"
 #include "migrate/core/move.h"
@@ -47,6 +48,10 @@ struct proc {
 	uint64_t version; /* steps it has executed */
 	uint64_t sigs;    /* raised in it and not yet taken */
 	uint64_t sigs_ns; /* since when there are any */
+	/* the access to shared memory that a thread of it is at */
+	bool touching, touch_write;
+	uint32_t touch_region, touch_page;
+	node_id touch_node;
 };
 
 /* ---- a node ---- */
@@ -115,7 +120,8 @@ struct knode {
 	uint32_t boot; /* of the host */
 	uint32_t life; /* of the guest kernel */
 	bool kernel_up;
-	uint32_t die_in; /* effects until the guest kernel dies; 0: never */
+	uint32_t die_in;  /* effects until the guest kernel dies; 0: never */
+	uint32_t die_mem; /* the same, of effects on shared memory */
 	struct host host;
 
 	/* pandod */
@@ -133,6 +139,7 @@ struct knode {
 	struct block *kept[SIM_BLOCKS_MAX]; /* authority blocks, as remembered */
 	struct exit_slot exits[SIM_EXITS_MAX];
 	struct tomb *tombs; /* by proc index */
+	struct memory *mem; /* memory.h says which parts of it die when */
 
 	/* kernel */
 	struct src_slot sources[SIM_MACHINES];
@@ -152,6 +159,7 @@ enum kmsg_kind {
 	KM_PAGE_GONE,
 	KM_EXITED,
 	KM_EXITED_ACK,
+	KM_DSM,
 	KM_BEAT,
 	KM_VIEW,
 };
@@ -165,11 +173,14 @@ struct kmsg {
 	enum kmsg_kind kind;
 	node_id from;
 	epoch_t from_epoch;
+	epoch_t to_epoch; /* DSM */
 	struct mig_msg m;
-	uint64_t version; /* IMAGE */
+	struct dsm_msg d; /* DSM */
+	uint32_t mem;     /* DSM: enum mem_kind */
+	uint64_t version; /* IMAGE; DSM: the bytes */
 	uint32_t boot;    /* BEAT, VIEW */
-	uint32_t seq;     /* BEAT: want_seq; VIEW: the answered one; PAGE: which pull */
-	uint32_t number;  /* VIEW: block leased */
+	uint32_t seq;     /* BEAT: want_seq; VIEW: the answered one; PAGE: which pull; DSM: page */
+	uint32_t number;  /* VIEW: block leased; DSM: region */
 	uint64_t sent_ns; /* BEAT, VIEW: local time of the BEAT */
 	bool reaped;
 	uint32_t kin_count;
@@ -218,19 +229,27 @@ struct sim_stats {
 	uint64_t kernel_deaths, host_deaths, cuts, handovers, rebuilds, fences;
 	uint64_t announced, lapsed, recounts, faults;
 	uint64_t log_frames, log_torn, log_restarts;
+	uint64_t reads, writes, page_faults, grants, recoveries, told_lost, impossible;
 };
 
-#define COV_EVENTS (MIG_EV_COUNT + MIG_MSG_COUNT)
+#define COV_EVENTS     (MIG_EV_COUNT + MIG_MSG_COUNT)
+#define COV_DSM_MSG    5 /* message kinds come after the other events */
+#define COV_DSM_EVENTS (COV_DSM_MSG + DSM_RECOVER + 1)
 struct sim_cov {
 	uint64_t source[MIG_S_COUNT][COV_EVENTS];
 	uint64_t target[MIG_T_COUNT][COV_EVENTS];
 	uint64_t auth[MIG_A_COUNT][MIG_MSG_COUNT];
 	uint64_t source_death[MIG_S_COUNT]; /* guest kernel died while a source was there */
 	uint64_t target_death[MIG_T_COUNT];
+	uint64_t page[6][COV_DSM_EVENTS]; /* hold * 2 + outstanding */
+	uint64_t dir[3][COV_DSM_EVENTS];
+	uint64_t mem_death[16];
 };
 
 struct namer;
 struct disks;
+struct memory;
+struct mem_truth;
 
 struct sim {
 	struct world w;
@@ -239,6 +258,7 @@ struct sim {
 	struct knode nodes[SIM_NODES_MAX + 1]; /* 1..conf.nodes */
 	struct namer *namer;
 	struct disks *disks;
+	struct mem_truth *memory;
 	struct proc procs[SIM_PROCS_MAX];
 	uint32_t proc_count;
 	int32_t *proc_of; /* pid -> index, -1 */
@@ -316,6 +336,8 @@ void pod_crash(struct sim *s, struct knode *n, uint64_t down_ns);
 void pod_heard(struct sim *s, struct knode *n, const struct kmsg *k);
 void pod_on_view(struct sim *s, struct knode *n, const struct kmsg *k);
 struct kmsg *pod_msg(struct knode *n, enum kmsg_kind kind, size_t kin, size_t stands);
+/* The message that an event of the world delivers, or NULL. */
+const struct kmsg *pod_carried(const struct world_event *e);
 void pod_post(struct sim *s, struct knode *n, node_id to, struct kmsg *k);
 
 /* ---- namer.c ---- */

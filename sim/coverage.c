@@ -5,9 +5,11 @@
  */
 #include <stdio.h>
 
+#include "sim/memory.h"
 #include "sim/run.h"
 
-#define MSG(m) (MIG_EV_COUNT + (m))
+#define MSG(m)  (MIG_EV_COUNT + (m))
+#define DMSG(m) (COV_DSM_MSG + (m))
 
 struct cov_pair {
 	uint8_t state;
@@ -69,6 +71,79 @@ static const struct cov_pair auth_pairs[] = {
 	{ MIG_A_REBUILDING, MIG_STAND }, { MIG_A_REBUILDING, MIG_FENCE },
 };
 
+/*
+ * What the page's sharer accepts. Not here: faults on what is held (a successor maps it before
+ * anybody can fault), SETTLED and TIMER for a writer (a grant settles what was kept).
+ */
+#define PAGE(hold, waits) ((hold)*2 + (waits))
+static const struct cov_pair page_pairs[] = {
+	{ PAGE(DSM_INVALID, 0), DSM_PAGE_FAULT_READ },
+	{ PAGE(DSM_INVALID, 0), DSM_PAGE_FAULT_WRITE },
+	{ PAGE(DSM_INVALID, 0), DMSG(DSM_INVAL) },
+	{ PAGE(DSM_INVALID, 0), DMSG(DSM_DOWNGRADE) },
+	{ PAGE(DSM_INVALID, 0), DMSG(DSM_SETTLED) },
+	{ PAGE(DSM_INVALID, 0), DMSG(DSM_RECOVER) },
+	{ PAGE(DSM_INVALID, 0), DSM_PAGE_TIMER },
+	{ PAGE(DSM_INVALID, 1), DSM_PAGE_FAULT_READ },
+	{ PAGE(DSM_INVALID, 1), DSM_PAGE_FAULT_WRITE },
+	{ PAGE(DSM_INVALID, 1), DMSG(DSM_GRANT_READ) },
+	{ PAGE(DSM_INVALID, 1), DMSG(DSM_GRANT_WRITE) },
+	{ PAGE(DSM_INVALID, 1), DMSG(DSM_RETRY) },
+	{ PAGE(DSM_INVALID, 1), DMSG(DSM_INVAL) },
+	{ PAGE(DSM_INVALID, 1), DMSG(DSM_DOWNGRADE) },
+	{ PAGE(DSM_INVALID, 1), DMSG(DSM_SETTLED) },
+	{ PAGE(DSM_INVALID, 1), DMSG(DSM_RECOVER) },
+	{ PAGE(DSM_INVALID, 1), DSM_PAGE_TIMER },
+	{ PAGE(DSM_READ, 0), DSM_PAGE_FAULT_WRITE },
+	{ PAGE(DSM_READ, 0), DMSG(DSM_INVAL) },
+	{ PAGE(DSM_READ, 0), DMSG(DSM_DOWNGRADE) },
+	{ PAGE(DSM_READ, 0), DMSG(DSM_SETTLED) },
+	{ PAGE(DSM_READ, 0), DMSG(DSM_RECOVER) },
+	{ PAGE(DSM_READ, 0), DSM_PAGE_TIMER },
+	{ PAGE(DSM_READ, 1), DSM_PAGE_FAULT_WRITE },
+	{ PAGE(DSM_READ, 1), DMSG(DSM_GRANT_WRITE) },
+	{ PAGE(DSM_READ, 1), DMSG(DSM_RETRY) },
+	{ PAGE(DSM_READ, 1), DMSG(DSM_INVAL) },
+	{ PAGE(DSM_READ, 1), DMSG(DSM_DOWNGRADE) },
+	{ PAGE(DSM_READ, 1), DMSG(DSM_SETTLED) },
+	{ PAGE(DSM_READ, 1), DMSG(DSM_RECOVER) },
+	{ PAGE(DSM_READ, 1), DSM_PAGE_TIMER },
+	{ PAGE(DSM_WRITE, 0), DMSG(DSM_INVAL) },
+	{ PAGE(DSM_WRITE, 0), DMSG(DSM_DOWNGRADE) },
+	{ PAGE(DSM_WRITE, 0), DMSG(DSM_RECOVER) },
+};
+
+static const struct cov_pair dir_pairs[] = {
+	{ DSM_DIR_IDLE, DMSG(DSM_REQ_READ) },
+	{ DSM_DIR_IDLE, DMSG(DSM_REQ_WRITE) },
+	{ DSM_DIR_IDLE, DMSG(DSM_ACK) },
+	{ DSM_DIR_IDLE, DMSG(DSM_REPORT) },
+	{ DSM_DIR_IDLE, DSM_DIR_GONE },
+	{ DSM_DIR_COLLECTING, DMSG(DSM_REQ_READ) },
+	{ DSM_DIR_COLLECTING, DMSG(DSM_REQ_WRITE) },
+	{ DSM_DIR_COLLECTING, DMSG(DSM_ACK) },
+	{ DSM_DIR_COLLECTING, DMSG(DSM_REPORT) },
+	{ DSM_DIR_COLLECTING, DSM_DIR_GONE },
+	{ DSM_DIR_COLLECTING, DSM_DIR_TIMER },
+	{ DSM_DIR_RECOVERING, DMSG(DSM_REQ_READ) },
+	{ DSM_DIR_RECOVERING, DMSG(DSM_REQ_WRITE) },
+	{ DSM_DIR_RECOVERING, DMSG(DSM_ACK) },
+	{ DSM_DIR_RECOVERING, DMSG(DSM_REPORT) },
+	{ DSM_DIR_RECOVERING, DSM_DIR_GONE },
+	{ DSM_DIR_RECOVERING, DSM_DIR_TIMER },
+};
+
+static const char *dsm_event(bool page, uint32_t e)
+{
+	static const char *const msgs[] = { "?",      "req-read",   "req-write",   "ack",
+					    "report", "grant-read", "grant-write", "retry",
+					    "inval",  "downgrade",  "settled",     "recover" };
+	static const char *const pages[] = { "?", "fault-read", "fault-write", "?", "timer" };
+	static const char *const dirs[] = { "?", "?", "gone", "timer", "?" };
+
+	return e >= COV_DSM_MSG ? msgs[e - COV_DSM_MSG] : page ? pages[e] : dirs[e];
+}
+
 static const char *event_name(uint32_t e)
 {
 	return e < MIG_EV_COUNT ? migrate_ev_name(e) : migrate_msg_name(e - MIG_EV_COUNT);
@@ -87,9 +162,26 @@ static void tally_pair(struct tally *t, uint64_t count, const char *core, const 
 		printf("  not reached: %s %s + %s\n", core, state, event);
 }
 
+static void tally_memory(struct tally *t, struct tally *deaths, const struct sim_cov *cov)
+{
+	static const char *const pages[] = { "not held",    "not held, waits", "read",
+					     "read, waits", "written",         "?" };
+	static const char *const dirs[] = { "idle", "collecting", "recovering" };
+
+	for (size_t i = 0; i < ARRAY_LEN(page_pairs); i++)
+		tally_pair(t, cov->page[page_pairs[i].state][page_pairs[i].event], "page",
+			   pages[page_pairs[i].state], dsm_event(true, page_pairs[i].event));
+	for (size_t i = 0; i < ARRAY_LEN(dir_pairs); i++)
+		tally_pair(t, cov->dir[dir_pairs[i].state][dir_pairs[i].event], "directory",
+			   dirs[dir_pairs[i].state], dsm_event(false, dir_pairs[i].event));
+	for (uint32_t i = 0; i < MEM_POINTS; i++)
+		tally_pair(deaths, cov->mem_death[i], "memory", memory_point_name(i),
+			   "death of the guest kernel");
+}
+
 void coverage_print(const struct sim_cov *cov)
 {
-	struct tally t = { 0, 0 }, deaths = { 0, 0 };
+	struct tally t = { 0, 0 }, deaths = { 0, 0 }, grants = { 0, 0 };
 
 	printf("coverage of (state, event) pairs:\n");
 	for (size_t i = 0; i < ARRAY_LEN(source_pairs); i++)
@@ -110,6 +202,8 @@ void coverage_print(const struct sim_cov *cov)
 	for (uint32_t i = MIG_T_BUILDING; i < MIG_T_DONE; i++)
 		tally_pair(&deaths, cov->target_death[i], "target", migrate_target_state_name(i),
 			   "death of the guest kernel");
+	tally_memory(&t, &grants, cov);
 	printf("  pairs   %u of %u (%u %%)\n", t.hit, t.all, t.hit * 100 / t.all);
 	printf("  deaths  %u of %u states of a move\n", deaths.hit, deaths.all);
+	printf("  deaths  %u of %u points of a grant\n", grants.hit, grants.all);
 }

@@ -130,7 +130,7 @@ static void fault_hit(struct world *w, node_id node, uint64_t a, uint64_t b, voi
 	switch (f->kind) {
 	case FAULT_KERNEL:
 		if (n->up && n->kernel_up)
-			n->die_in = f->n;
+			*(f->n % 4 == 0 ? &n->die_mem : &n->die_in) = f->n;
 		return;
 	case FAULT_HOST:
 		if (n->up)
@@ -163,5 +163,5 @@ void fault_start(struct sim *s)
 void fault_heal(struct sim *s)
 {
 	for (node_id id = 1; id <= s->conf.nodes; id++)
-		s->nodes[id].die_in = 0;
+		s->nodes[id].die_in = s->nodes[id].die_mem = 0;
 }

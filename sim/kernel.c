@@ -8,6 +8,8 @@
  */
 #include "sim/kernel.h"
 
+#include "sim/memory.h"
+
 bool kernel_ready(const struct knode *n)
 {
 	return n->up && n->kernel_up && n->epoch != 0 && !n->lease_frozen;
@@ -93,6 +95,9 @@ void kernel_on_msg(struct sim *s, struct knode *n, struct kmsg *k)
 	case KM_EXITED_ACK:
 		exits_on_msg(s, n, k);
 		return;
+	case KM_DSM:
+		memory_on_msg(s, n, k);
+		return;
 	default:
 		return;
 	}
@@ -130,10 +135,11 @@ void kernel_die(struct sim *s, struct knode *n)
 	s->stats.kernel_deaths++;
 	world_trace(&s->w, 'i', n->id, "kernel dies", n->life);
 	n->kernel_up = false;
-	n->die_in = 0;
+	n->die_in = n->die_mem = 0;
 	n->sweeping = false;
 	moves_forget(s, n);
 	records_forget(n);
+	memory_forget(n);
 	for (uint32_t i = 0; i < n->host.count; i++)
 		n->host.tasks[i].locks &= ~(uint32_t)LOCK_TRACE;
 	for (uint32_t i = 0; i < n->host.count; i++)
@@ -166,6 +172,7 @@ void kernel_start(struct sim *s, struct knode *n)
 	sim_later(s, n, 10 * NS_PER_MS, on_second, "upkeep", 0, 0);
 	if (moves_adopt(s, n)) {
 		adopt_host(s, n);
+		memory_adopt(s, n);
 		kernel_view_changed(s, n);
 		kernel_sweep_soon(s, n);
 	}

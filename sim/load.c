@@ -8,6 +8,7 @@
 #include "sim/cluster.h"
 
 #include "base/check.h"
+#include "sim/memory.h"
 
 static struct knode *random_node(struct sim *s)
 {
@@ -150,6 +151,7 @@ static void load_step(struct world *w, node_id node, uint64_t a, uint64_t b, voi
 	check_signals(s, p);
 	world_hash(w, p->version);
 	world_hash(w, n->id);
+	memory_touch(s, n, p);
 	load_act(s, n, p);
 }
 

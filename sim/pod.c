@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sim/memory.h"
+
 #define BEAT_NS         (700 * NS_PER_MS)
 #define LEASE_FREEZE_NS (10 * NS_PER_S)
 #define LEASE_KILL_NS   (30 * NS_PER_S)
@@ -80,6 +82,14 @@ static void msg_hash(struct world *w, const struct kmsg *k)
 	world_hash(w, k->version);
 	world_hash(w, k->seq);
 	world_hash(w, k->kin_count);
+	if (k->kind == KM_DSM) {
+		world_hash(w, (uint64_t)k->mem << 32 | k->d.kind);
+		world_hash(w, k->d.ver);
+		world_hash(w, k->d.epoch);
+		world_hash(w, (uint64_t)k->d.req << 3 | k->d.has_data << 2 | k->d.has_copy << 1 |
+				      k->d.lost);
+		world_hash(w, k->number);
+	}
 	for (uint32_t i = 0; i < k->stand_count; i++) {
 		world_hash(w, (uint64_t)k->stands[i].pid);
 		world_hash(w, k->stands[i].stance);
@@ -106,11 +116,16 @@ static void pod_deliver(struct world *w, node_id node, uint64_t a, uint64_t b, v
 	world_put(payload);
 }
 
+const struct kmsg *pod_carried(const struct world_event *e)
+{
+	return e->fn == pod_deliver ? e->payload : NULL;
+}
+
 static const char *msg_name(const struct kmsg *k)
 {
 	static const char *const names[] = { "?",    "?",         "image",  "page-req",
 					     "page", "page-gone", "exited", "exited-ack",
-					     "beat", "view" };
+					     "dsm",  "beat",      "view" };
 
 	return k->kind == KM_MIG ? migrate_msg_name(k->m.kind) : names[k->kind];
 }
@@ -331,6 +346,7 @@ void pod_crash(struct sim *s, struct knode *n, uint64_t down_ns)
 	n->epoch = 0;
 	n->lease_block = 0;
 	n->sweeping = false;
-	n->die_in = 0;
+	n->die_in = n->die_mem = 0;
+	memory_crash(s, n);
 	world_in(&s->w, down_ns, pod_up, "host-up", n->id, 0, 0, NULL);
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "sim/memory.h"
 
 static void auth_keep(struct knode *n, uint32_t b, gpid pid)
 {
@@ -139,6 +140,8 @@ void kernel_view_changed(struct sim *s, struct knode *n)
 			auth_takeover(s, n, b);
 		}
 	}
+	if (n->kernel_up)
+		memory_view_changed(s, n);
 }
 
 /* Births need a block that is ours to give from; asks for one when there is none. */
@@ -176,6 +179,8 @@ void kernel_node_dead(struct sim *s, struct knode *n, node_id dead)
 	}
 	if (n->kernel_up && n->life == life)
 		moves_node_dead(s, n, dead);
+	if (n->kernel_up && n->life == life)
+		memory_node_dead(s, n, dead);
 }
 
 void records_msg(struct sim *s, struct knode *n, const struct mig_msg *m)

@@ -154,10 +154,13 @@ static void print_report(const struct sim *s, uint64_t took_ns)
 	printf("  moves       %" PRIu64 " asked, %" PRIu64 " done, %" PRIu64 " failed, %" PRIu64
 	       " refused\n",
 	       t->moves_asked, t->moves_done, t->moves_failed, t->moves_refused);
+	printf("  memory      %" PRIu64 " reads, %" PRIu64 " writes, %" PRIu64 " faults, %" PRIu64
+	       " grants, %" PRIu64 " homes begun, %" PRIu64 " told lost\n",
+	       t->reads, t->writes, t->page_faults, t->grants, t->recoveries, t->told_lost);
 	printf("  logs        %" PRIu64 " frames written, %" PRIu64 " scans, %" PRIu64 " torn\n",
 	       t->log_frames, t->log_restarts, t->log_torn);
-	printf("  invariants  K1 K2 K3 K4 M3 M4 G1 L1 L2 N2 N4 N5 P1: %" PRIu64 " checks, %" PRIu64
-	       " full recounts\n",
+	printf("  invariants  K1 K2 K3 K4 M3 M4 D1 D6 D7 G1 L1 L2 N2 N4 N5 P1: %" PRIu64
+	       " checks, %" PRIu64 " full recounts\n",
 	       w->checks, t->recounts);
 	printf("  hash        %016" PRIx64 "\n", s->w.hash);
 }

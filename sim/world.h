@@ -32,6 +32,7 @@ enum world_rng {
 	RNG_LOAD,
 	RNG_HOST,
 	RNG_CORE,
+	RNG_MEMORY,
 	RNG_COUNT,
 };
 

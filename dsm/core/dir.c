@@ -126,7 +126,7 @@ static void dir_finish(struct dsm_dir *d, struct dsm_dir_out *out)
 			     .req = d->pending_req,
 			     .has_copy = d->pending_has_copy };
 
-	d->state = DSM_DIR_IDLE;
+	d->state = MUTANT("dsm.finish-unfinished") ? d->state : DSM_DIR_IDLE;
 	d->pending = DSM_NOBODY;
 	if (m.sharer != DSM_NOBODY)
 		dir_serve(d, &m, out);
@@ -137,8 +137,10 @@ static int dir_on_late_ack(struct dsm_dir *d, const struct dsm_msg *m, struct ds
 {
 	if (m->ver > d->ver)
 		return -EPROTO;
-	/* A repeated REPORT may carry the very bytes that this round waits for: keep them there. */
-	if (m->ver == d->ver && (d->waiting_for & dsm_bit(m->sharer)))
+	/* A repeated REPORT may carry the very bytes that this round waits for: keep them there.
+	 * And whoever has not reported yet keeps everything: we may need what is old to others. */
+	if ((m->ver == d->ver || d->state == DSM_DIR_RECOVERING) &&
+	    (d->waiting_for & dsm_bit(m->sharer)))
 		return 0;
 	dir_send(d, out, dsm_bit(m->sharer), DSM_SETTLED)->ver = m->ver;
 	return 0;
@@ -163,7 +165,8 @@ static int dir_on_ack(struct dsm_dir *d, const struct dsm_msg *m, struct dsm_dir
 		d->writer = DSM_NOBODY;
 	if (!d->fetching || !m->has_copy)
 		d->holders &= ~from;
-	d->waiting_for &= ~from;
+	if (!MUTANT("dsm.ack-half-taken"))
+		d->waiting_for &= ~from;
 	if (MUTANT("dsm.first-ack-is-enough")) {
 		d->holders &= ~d->waiting_for;
 		d->waiting_for = 0;
@@ -195,17 +198,19 @@ static int dir_on_report(struct dsm_dir *d, const struct dsm_msg *m, struct dsm_
 	/* Bytes given up in a round whose answer the old home may never have seen. */
 	if (m->has_data && m->ver > d->copy_ver) {
 		out->store = true;
-		d->copy_good = true;
 		d->copy_ver = m->ver;
 	}
 	if (m->has_data)
 		dir_send(d, out, from, DSM_SETTLED)->ver = m->ver;
-	/* Readers of a later round than our copy's read later bytes: one of them is asked for them.
+	/* Readers of a later round than our copy's read later bytes: one of them is asked for them,
+	 * whatever the order of the reports.
 	 */
-	if (m->state == DSM_READ && m->ver > d->copy_ver)
-		d->copy_good = false;
+	if (m->state == DSM_READ)
+		d->read_ver = MAX(d->read_ver, m->ver);
+	d->copy_good =
+		d->copy_ver != 0 && (d->copy_ver >= d->read_ver || MUTANT("dsm.old-copy-taken"));
 	d->ver = MAX(d->ver, MAX(m->ver, m->seen));
-	d->waiting_for &= ~from;
+	d->waiting_for = MUTANT("dsm.recover-hasty") ? 0 : d->waiting_for & ~from;
 	if (d->waiting_for == 0)
 		d->state = DSM_DIR_IDLE;
 	return 0;
@@ -222,10 +227,10 @@ static int dir_on_gone(struct dsm_dir *d, dsm_sharer who, struct dsm_dir_out *ou
 	d->holders &= ~bit;
 	if (d->pending == who)
 		d->pending = DSM_NOBODY;
-	if (!(d->waiting_for & bit))
+	if (!(d->waiting_for & bit) || MUTANT("dsm.dead-waited-for"))
 		return 0;
 	d->waiting_for &= ~bit;
-	if (d->waiting_for != 0)
+	if (d->waiting_for != 0 || MUTANT("dsm.death-ends-nothing"))
 		return 0;
 	if (d->state == DSM_DIR_COLLECTING)
 		dir_finish(d, out);
@@ -255,9 +260,12 @@ static int dir_on_msg(struct dsm_dir *d, const struct dsm_msg *m, struct dsm_dir
 
 void dsm_dir_init(struct dsm_dir *d, epoch_t epoch)
 {
-	*d = (struct dsm_dir){
-		.epoch = epoch, .writer = DSM_NOBODY, .pending = DSM_NOBODY, .copy_good = true
-	};
+	*d = (struct dsm_dir){ .epoch = epoch,
+			       .ver = 1,
+			       .writer = DSM_NOBODY,
+			       .pending = DSM_NOBODY,
+			       .copy_good = true,
+			       .copy_ver = 1 };
 }
 
 void dsm_dir_recover(struct dsm_dir *d, epoch_t epoch, dsm_set live, uint64_t copy_ver,

@@ -31,7 +31,7 @@ enum dsm_dir_state {
 	DSM_DIR_RECOVERING,
 };
 
-/* All zero plus dsm_dir_init() is a page that nobody holds and whose home copy (zeros) is good. */
+/* After dsm_dir_init(): a page that nobody holds and whose home copy (zeros, round 1) is good. */
 struct dsm_dir {
 	epoch_t epoch;       /* of this home; grows when a region's home changes */
 	uint64_t ver;        /* last round */
@@ -50,6 +50,7 @@ struct dsm_dir {
 	bool fetching; /* the round orders DOWNGRADE, else INVAL */
 	uint32_t pending_req;
 	uint64_t copy_ver; /* round that brought the home's copy; keep it beside the bytes */
+	uint64_t read_ver; /* RECOVERING: newest round that a reader tells of */
 };
 
 enum dsm_dir_ev_kind {

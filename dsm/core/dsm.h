@@ -19,6 +19,11 @@
  *     arrived loses nothing;
  *   - each side repeats what is unanswered when its timer fires.
  *
+ * What comes of it, to whoever looks from outside (D1 to D5 are in the headers of the two sides):
+ *   D6  a read sees the last write
+ *   D7  bytes are not lost while a sharer or home that has them lives; one that is still to hear
+ *       what a dead home has said (give it up, it is settled) counts as dead with it
+ *
  * Sharers are numbered 0..63 within a region by its directory of sharers.
  */
 #ifndef DSM_CORE_DSM_H

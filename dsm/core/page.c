@@ -65,7 +65,7 @@ static int page_on_fault(struct dsm_page *p, enum dsm_hold want, struct dsm_page
 		return 0;
 	p->want = MAX(p->want, want);
 	/* A reading request on its way is not overtaken: its grant asks for the rest. */
-	if (!p->outstanding)
+	if (!p->outstanding && !MUTANT("dsm.fault-unasked"))
 		page_ask(p, out);
 	return 0;
 }
@@ -83,7 +83,10 @@ static int page_on_grant(struct dsm_page *p, const struct dsm_msg *m, struct dsm
 	if (!p->outstanding || m->req != p->req)
 		return -ESTALE;
 	if (m->ver < p->seen && !MUTANT("dsm.stale-grant-taken")) {
-		page_ask(p, out); /* taken away again while it was on its way */
+		if (MUTANT("dsm.stale-grant-ends-asking"))
+			p->outstanding = false;
+		else
+			page_ask(p, out); /* taken away again while it was on its way */
 		return 0;
 	}
 	if (!m->has_data && p->hold == DSM_INVALID)
@@ -114,7 +117,8 @@ static int page_on_order(struct dsm_page *p, const struct dsm_msg *m, struct dsm
 		page_send_ack(p, out, m->ver, p->kept_ver == m->ver);
 		return 0;
 	}
-	p->seen = m->ver;
+	if (!MUTANT("dsm.order-unseen"))
+		p->seen = m->ver;
 	page_settle(
 		p, out); /* the home would not begin a round before it had what the last one gave */
 	if (had == DSM_WRITE || (fetch && m->has_data && had == DSM_READ)) {
@@ -131,6 +135,8 @@ static int page_on_order(struct dsm_page *p, const struct dsm_msg *m, struct dsm
 	}
 	p->outstanding = p->want > p->hold;
 	page_send_ack(p, out, m->ver, p->kept_ver == m->ver);
+	if (MUTANT("dsm.kept-dropped"))
+		page_settle(p, out);
 	return 0;
 }
 
@@ -141,6 +147,8 @@ static int page_on_recover(struct dsm_page *p, const struct dsm_msg *m, struct d
 	if (m->epoch < p->epoch)
 		return -ESTALE;
 	p->epoch = m->epoch;
+	if (MUTANT("dsm.recover-forgets"))
+		p->seen = 0;
 	r = page_send(p, out, DSM_REPORT);
 	r->has_data = p->kept_ver != 0;
 	r->ver = p->hold != DSM_INVALID ? p->hold_ver : p->kept_ver;

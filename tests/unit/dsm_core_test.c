@@ -34,6 +34,8 @@ static struct {
 	struct rand rnd;
 	struct dsm_dir dir;
 	int home_copy;
+	int old_copy; /* what an earlier home still has, and of which round */
+	uint64_t old_ver;
 	struct dsm_page page[SHARERS];
 	int copy[SHARERS], kept[SHARERS];
 	bool dead[SHARERS];
@@ -124,6 +126,18 @@ static void deliver(int i)
 		page_event(p.msg.sharer, DSM_PAGE_MSG, &p.msg, p.data);
 }
 
+/* Did anybody but the home have what was written last? If not, what the home has is the last. */
+static void lose_what_nobody_has(void)
+{
+	for (dsm_sharer o = 0; o < SHARERS; o++) {
+		bool has = w.page[o].hold != DSM_INVALID && w.copy[o] == w.written;
+
+		if (!w.dead[o] && (has || (w.page[o].kept_ver != 0 && w.kept[o] == w.written)))
+			return;
+	}
+	w.written = w.home_copy;
+}
+
 /* Its connections break: what it has sent and not delivered is gone. Its unsent writes are lost. */
 static void kill_sharer(dsm_sharer s)
 {
@@ -135,17 +149,10 @@ static void kill_sharer(dsm_sharer s)
 			w.bag[i] = w.bag[--w.bag_count];
 	home_event(DSM_DIR_GONE, &m, 0);
 	dsm_page_init(&w.page[s], w.dir.epoch);
-	/* Did anybody else have what was written last? If not, it died with @s. */
-	for (dsm_sharer o = 0; o < SHARERS; o++) {
-		bool has = w.page[o].hold != DSM_INVALID && w.copy[o] == w.written;
-
-		if (!w.dead[o] && (has || (w.page[o].kept_ver != 0 && w.kept[o] == w.written)))
-			return;
-	}
-	w.written = w.home_copy;
+	lose_what_nobody_has();
 }
 
-/* A new home; with the old one's copy or without. */
+/* A new home: with the last one's copy, or with an earlier one's while all the others' is lost. */
 static void move_home(bool with_copy)
 {
 	struct dsm_dir_out out;
@@ -154,9 +161,16 @@ static void move_home(bool with_copy)
 	for (dsm_sharer s = 0; s < SHARERS; s++)
 		if (!w.dead[s])
 			live |= dsm_bit(s);
-	if (!with_copy)
-		w.home_copy = -7;
-	dsm_dir_recover(&w.dir, w.dir.epoch + 1, live, with_copy ? w.dir.copy_ver : 0, &out);
+	if (!with_copy) {
+		for (int i = w.bag_count - 1; i >= 0; i--) /* the home's connections break */
+			w.bag[i] = w.bag[--w.bag_count];
+		w.home_copy = w.old_copy;
+		w.dir.copy_ver = w.old_ver;
+		lose_what_nobody_has();
+	}
+	w.old_copy = w.home_copy;
+	w.old_ver = w.dir.copy_ver;
+	dsm_dir_recover(&w.dir, w.dir.epoch + 1, live, w.dir.copy_ver, &out);
 	carry_out_home(&out, 0);
 }
 
@@ -236,7 +250,7 @@ static const char *run_seed(uint64_t seed, bool deaths)
 	for (int i = 0; i < 2000 && !w.violated; i++) {
 		one_step();
 		if (deaths && rand_chance(&w.rnd, 1, 500))
-			move_home(true);
+			move_home(rand_chance(&w.rnd, 1, 2));
 		if (deaths && rand_chance(&w.rnd, 1, 800))
 			kill_sharer((dsm_sharer)rand_below(&w.rnd, SHARERS));
 	}
@@ -336,6 +350,57 @@ static void a_late_report_does_not_settle_the_round_being_collected(void **state
 	assert_int_equal(out.count, 0);
 }
 
+static int report(struct dsm_dir *d, dsm_sharer from, enum dsm_hold state, uint64_t ver, bool data)
+{
+	struct dsm_dir_out out;
+	struct dsm_dir_ev ev = { .kind = DSM_DIR_MSG,
+				 .msg = { .kind = DSM_REPORT,
+					  .sharer = from,
+					  .epoch = d->epoch,
+					  .state = state,
+					  .ver = ver,
+					  .seen = ver,
+					  .has_data = data } };
+
+	return dsm_dir_step(d, &ev, &out);
+}
+
+/* `pando sim --seed 2`: bytes kept since an earlier round came in after the readers' reports. */
+static void old_bytes_reported_last_do_not_hide_what_readers_read(void **state)
+{
+	struct dsm_dir d;
+	struct dsm_dir_out out;
+	struct dsm_dir_ev ev = { .kind = DSM_DIR_MSG,
+				 .msg = { .kind = DSM_REQ_READ, .sharer = 2, .epoch = 2 } };
+
+	dsm_dir_init(&d, 1);
+	dsm_dir_recover(&d, 2, dsm_bit(0) | dsm_bit(1), 0, &out);
+	assert_int_equal(report(&d, 0, DSM_READ, 31, false), 0);
+	assert_int_equal(report(&d, 1, DSM_INVALID, 29, true), 0);
+	assert_int_equal(dsm_dir_step(&d, &ev, &out), 0);
+	assert_int_equal(out.send[0].msg.kind, DSM_DOWNGRADE);
+	assert_int_equal(out.send[0].to, dsm_bit(0));
+}
+
+/* An ACK sent again to a new home that has not had its sender's report: nothing of it is safe. */
+static void a_recovering_home_settles_nothing_of_who_has_not_reported(void **state)
+{
+	struct dsm_dir d;
+	struct dsm_dir_out out;
+	struct dsm_dir_ev ev = {
+		.kind = DSM_DIR_MSG,
+		.msg = { .kind = DSM_ACK, .sharer = 1, .epoch = 2, .ver = 9, .has_data = true }
+	};
+
+	dsm_dir_init(&d, 1);
+	dsm_dir_recover(&d, 2, dsm_bit(0) | dsm_bit(1), 3, &out);
+	assert_int_equal(report(&d, 0, DSM_INVALID, 12, false), 0);
+	assert_int_equal(dsm_dir_step(&d, &ev, &out), 0);
+	assert_int_equal(out.count, 0);
+	assert_int_equal(report(&d, 1, DSM_INVALID, 9, true), 0);
+	assert_int_equal(d.copy_ver, 9);
+}
+
 static void nonsense_is_refused_and_changes_nothing(void **state)
 {
 	struct rand r;
@@ -405,6 +470,8 @@ int main(void)
 		cmocka_unit_test(a_new_home_finds_the_bytes_at_a_reader),
 		cmocka_unit_test(repeated_ack_changes_nothing),
 		cmocka_unit_test(a_late_report_does_not_settle_the_round_being_collected),
+		cmocka_unit_test(old_bytes_reported_last_do_not_hide_what_readers_read),
+		cmocka_unit_test(a_recovering_home_settles_nothing_of_who_has_not_reported),
 		cmocka_unit_test(nonsense_is_refused_and_changes_nothing),
 #ifdef PANDO_MUTANTS
 		cmocka_unit_test(every_broken_variant_is_caught),
