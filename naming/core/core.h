@@ -341,6 +341,12 @@ const struct naming_loan *naming_loan_find(const struct naming_core *k, tenant_i
 /* The limit of a resource, NAMING_ANY: none; and what is lent of it in sum. */
 uint64_t naming_limit(const struct naming_tenant *t, enum naming_resource r);
 uint64_t naming_lent(const struct naming_core *k, tenant_id t, enum naming_resource r);
+/* The least that a world on a node is started with: it is kept for nodes without a loan, an eighth
+ * of the limit at most, so that whoever fills a node can still log in on another. */
+uint64_t naming_least(const struct naming_tenant *t, enum naming_resource r);
+/* What @node could have more than it has. */
+uint64_t naming_unlent(const struct naming_core *k, const struct naming_tenant *t,
+		       enum naming_resource r, node_id node);
 
 /* for (i = 0; (n = naming_node_at(k, i)) != NULL; i++): rows in no promised order. */
 const struct naming_node *naming_node_at(const struct naming_core *k, uint32_t i);

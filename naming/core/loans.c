@@ -16,22 +16,16 @@
 
 #define OVER(r) (1u << (r))
 
-/* Only rows of the tenant; a sum that does not fit is NAMING_ANY. */
-static uint64_t sum_lent(const struct naming_core *k, tenant_id t, enum naming_resource r,
-			 const struct naming_loan *but)
+/* A sum that does not fit is NAMING_ANY. */
+uint64_t naming_lent(const struct naming_core *k, tenant_id t, enum naming_resource r)
 {
 	const struct naming_loan *l;
 	uint64_t sum = 0;
 
 	for (uint32_t i = 0; (l = naming_loan_at(k, i)) != NULL; i++)
-		if (l->tenant == t && l != but && __builtin_add_overflow(sum, l->lent[r], &sum))
+		if (l->tenant == t && __builtin_add_overflow(sum, l->lent[r], &sum))
 			return NAMING_ANY;
 	return sum;
-}
-
-uint64_t naming_lent(const struct naming_core *k, tenant_id t, enum naming_resource r)
-{
-	return sum_lent(k, t, r, NULL);
 }
 
 uint64_t naming_limit(const struct naming_tenant *t, enum naming_resource r)
@@ -45,18 +39,49 @@ uint64_t naming_limit(const struct naming_tenant *t, enum naming_resource r)
 	return limit[r] == 0 ? NAMING_ANY : limit[r];
 }
 
+uint64_t naming_least(const struct naming_tenant *t, enum naming_resource r)
+{
+	static const uint64_t least[NAMING_RESOURCES] = { 10, 4, UINT64_C(4) << 20 };
+	uint64_t limit = naming_limit(t, r);
+
+	return limit == NAMING_ANY ? NAMING_ANY : MIN(limit, MAX(limit / 64, least[r]));
+}
+
+/* What is kept for the nodes without a loan, but for @node. */
+static uint64_t kept(const struct naming_core *k, const struct naming_tenant *t,
+		     enum naming_resource r, node_id node)
+{
+	const struct naming_node *n;
+	uint64_t absent = 0;
+
+	for (uint32_t i = 0; (n = naming_node_at(k, i)) != NULL; i++)
+		absent += n->id != node && n->state == NAMING_NODE_JOINED && !n->down &&
+			  naming_loan_find(k, t->id, n->id) == NULL;
+	return MIN(absent * naming_least(t, r), naming_limit(t, r) / 8);
+}
+
+uint64_t naming_unlent(const struct naming_core *k, const struct naming_tenant *t,
+		       enum naming_resource r, node_id node)
+{
+	uint64_t limit = naming_limit(t, r), gone = naming_lent(k, t->id, r), back;
+
+	if (limit == NAMING_ANY)
+		return NAMING_ANY;
+	back = kept(k, t, r, node);
+	return gone < limit - back ? limit - back - gone : 0;
+}
+
 /* What row @l has of @r when it asks for @like. */
 static uint64_t granted(const struct naming_core *k, const struct naming_tenant *t,
 			const struct naming_loan *l, enum naming_resource r, uint64_t like)
 {
-	uint64_t limit = naming_limit(t, r), others, room;
+	uint64_t limit = naming_limit(t, r), room;
 
 	if (like <= l->lent[r])
 		return like;
 	if (limit == NAMING_ANY)
 		return NAMING_ANY;
-	others = sum_lent(k, t->id, r, l);
-	room = others < limit ? limit - others : 0;
+	room = l->lent[r] + naming_unlent(k, t, r, l->node);
 	if (MUTANT("naming.loan.over_limit"))
 		room = limit;
 	return MAX(l->lent[r], MIN(like, room));
@@ -77,15 +102,12 @@ static bool waits(const struct naming_core *k, const struct naming_loan *l, tena
 static void share_out(struct naming_core *k, const struct naming_tenant *t, enum naming_resource r)
 {
 	struct naming_table *rows = &k->table[NAMING_LOAN];
-	uint64_t limit = naming_limit(t, r), sum = sum_lent(k, t->id, r, NULL), room, waiting = 0;
+	uint64_t limit = naming_limit(t, r), room = naming_unlent(k, t, r, NODE_NONE), waiting = 0;
 	struct naming_loan *l;
 
 	for (uint32_t i = 0; (l = table_at(rows, i)) != NULL; i++)
 		waiting += waits(k, l, t->id, r);
-	if (waiting == 0 || sum >= limit)
-		return;
-	room = limit - sum;
-	for (uint32_t i = 0; (l = table_at(rows, i)) != NULL && waiting > 0; i++) {
+	for (uint32_t i = 0; (l = table_at(rows, i)) != NULL && room > 0 && waiting > 0; i++) {
 		uint64_t more;
 
 		if (!waits(k, l, t->id, r))
@@ -106,7 +128,7 @@ void naming_loans_settle(struct naming_core *k, struct naming_tenant *t)
 		uint64_t limit = naming_limit(t, r);
 
 		share_out(k, t, r);
-		if (sum_lent(k, t->id, r, NULL) > limit)
+		if (naming_lent(k, t->id, r) > limit)
 			t->over |= OVER(r);
 		else
 			t->over &= ~OVER(r);
@@ -130,7 +152,7 @@ static int loan_check(struct naming_core *k, const struct naming_cmd *cmd, bool 
 
 	if (n == NULL || naming_tenant_find(k, cmd->tenant) == NULL)
 		return -ENOENT;
-	if (n->state == NAMING_NODE_LEFT || (cmd->flags & ~1u) != 0)
+	if (n->state == NAMING_NODE_LEFT || n->down || (cmd->flags & ~1u) != 0)
 		return -EINVAL;
 	*leaving = n->state != NAMING_NODE_JOINED;
 	return n->epoch == cmd->epoch ? 0 : -ESTALE;
@@ -223,7 +245,7 @@ const char *naming_loans_recount(const struct naming_core *k)
 	}
 	for (uint32_t i = 0; (t = naming_tenant_at(k, i)) != NULL; i++)
 		for (unsigned r = 0; r < NAMING_RESOURCES; r++) {
-			bool over = sum_lent(k, t->id, r, NULL) > naming_limit(t, r);
+			bool over = naming_lent(k, t->id, r) > naming_limit(t, r);
 
 			if (over != ((t->over & OVER(r)) != 0) || t->over >= OVER(NAMING_RESOURCES))
 				return "Q1 more is lent than the limit";

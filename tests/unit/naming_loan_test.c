@@ -114,6 +114,7 @@ static int32_t limit(struct ledger *l, uint32_t procs)
 	return run(l, &c);
 }
 
+/* With a little kept for each node that has nothing yet: 4 of 100. */
 static void a_node_gets_what_there_is_and_no_more(void **state)
 {
 	struct ledger *l = *state;
@@ -122,10 +123,12 @@ static void a_node_gets_what_there_is_and_no_more(void **state)
 	assert_int_equal(row(l, 1)->lent[NAMING_PROCS], 70);
 	assert_true(row(l, 1)->lent[NAMING_MEMORY] == NAMING_ANY);
 	assert_int_equal(ask(l, 2, 70, 10), 0);
-	assert_int_equal(row(l, 2)->lent[NAMING_PROCS], 30);
+	assert_int_equal(row(l, 2)->lent[NAMING_PROCS], 22);
+	assert_int_equal(ask(l, 3, 70, 4), 0);
+	assert_int_equal(row(l, 3)->lent[NAMING_PROCS], 4);
+	assert_int_equal(ask(l, 4, 70, 70), 0);
+	assert_int_equal(row(l, 4)->lent[NAMING_PROCS], 4);
 	assert_int_equal(naming_lent(l->k, 1, NAMING_PROCS), 100);
-	assert_int_equal(ask(l, 3, 1, 1), 0);
-	assert_int_equal(row(l, 3)->lent[NAMING_PROCS], 0);
 }
 
 static void what_comes_back_goes_to_who_waits(void **state)
@@ -133,13 +136,14 @@ static void what_comes_back_goes_to_who_waits(void **state)
 	struct ledger *l = *state;
 	uint64_t serial;
 
-	assert_int_equal(ask(l, 1, 100, 100), 0);
+	assert_int_equal(ask(l, 1, 100, 88), 0);
 	assert_int_equal(ask(l, 2, 30, 30), 0);
 	assert_int_equal(ask(l, 3, 40, 40), 0);
+	assert_int_equal(ask(l, 4, 4, 4), 0);
 	serial = row(l, 2)->serial;
-	assert_int_equal(ask(l, 1, 60, 60), 0);
-	assert_int_equal(row(l, 2)->lent[NAMING_PROCS], 20);
-	assert_int_equal(row(l, 3)->lent[NAMING_PROCS], 20);
+	assert_int_equal(ask(l, 1, 48, 48), 0);
+	assert_int_equal(row(l, 2)->lent[NAMING_PROCS], 24);
+	assert_int_equal(row(l, 3)->lent[NAMING_PROCS], 24);
 	assert_int_equal(row(l, 2)->serial, serial);
 	assert_int_equal(give_back(l, 1, row(l, 1)->serial), 0);
 	assert_int_equal(row(l, 2)->lent[NAMING_PROCS], 30);
@@ -212,10 +216,10 @@ static void a_new_life_of_a_node_holds_nothing(void **state)
 	struct naming_cmd leave = { .kind = NAMING_CMD_NODE_LEFT, .node = 2, .flags = 1 };
 
 	assert_int_equal(ask(l, 1, 60, 60), 0);
-	assert_int_equal(ask(l, 2, 100, 100), 0);
+	assert_int_equal(ask(l, 2, 90, 90), 0);
 	assert_int_equal(run(l, &epoch), 0);
 	assert_null(row(l, 1));
-	assert_int_equal(row(l, 2)->lent[NAMING_PROCS], 100);
+	assert_int_equal(row(l, 2)->lent[NAMING_PROCS], 88);
 	assert_int_equal(run(l, &late), -ESTALE);
 	assert_int_equal(run(l, &leave), 0);
 	assert_null(row(l, 2));
@@ -228,12 +232,12 @@ static void a_leaving_node_gets_nothing_new(void **state)
 	struct naming_cmd leave = { .kind = NAMING_CMD_NODE_LEAVE, .node = 2 };
 
 	assert_int_equal(ask(l, 1, 80, 80), 0);
-	assert_int_equal(ask(l, 2, 30, 30), 0);
+	assert_int_equal(ask(l, 2, 12, 30), 0);
 	assert_int_equal(run(l, &leave), 0);
 	assert_int_equal(ask(l, 1, 10, 10), 0);
-	assert_int_equal(row(l, 2)->lent[NAMING_PROCS], 20);
+	assert_int_equal(row(l, 2)->lent[NAMING_PROCS], 12);
 	assert_int_equal(ask(l, 2, 30, 30), 0);
-	assert_int_equal(row(l, 2)->lent[NAMING_PROCS], 20);
+	assert_int_equal(row(l, 2)->lent[NAMING_PROCS], 12);
 }
 
 /* Any mix of asks, late ones, limits, lives: recount() after each of them holds Q1 and Q2. */
@@ -268,10 +272,11 @@ static void random_asks_never_lend_too_much(void **state)
 			c.limits.memory_bytes = rand_below(&rng, 3) * 100;
 		} else if (rand_chance(&rng, 1, 40)) {
 			c.kind = NAMING_CMD_NODE_EPOCH;
+			c.flags = !naming_node_find(l->k, n)->down && rand_chance(&rng, 1, 2);
 		}
 		good += run(l, &c) == 0;
 	}
-	assert_true(good > 15000);
+	assert_true(good > 8000);
 }
 
 int main(void)
