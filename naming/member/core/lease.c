@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "naming/member/core/lease.h"
+
+#include "base/check.h"
+#include "base/mutant.h"
+
+const struct lease_conf lease_conf_default = {
+	.ask_ns = 700 * NS_PER_MS,
+	.freeze_ns = 10 * NS_PER_S,
+	.kill_ns = 30 * NS_PER_S,
+	.overlap_ns = 5 * NS_PER_S,
+	.drift_ppm = 200,
+	.announce_ns = NS_PER_S,
+};
+
+/* ---- holder ---- */
+
+void lease_init(struct lease_holder *h, const struct lease_conf *conf)
+{
+	CHECK(conf->freeze_ns < conf->kill_ns && conf->ask_ns < conf->freeze_ns);
+	*h = (struct lease_holder){ .conf = conf };
+}
+
+void lease_answered(struct lease_holder *h, uint64_t sent_ns, uint64_t now_ns)
+{
+	uint64_t from_ns = MUTANT("lease.from_answer") ? now_ns : sent_ns;
+
+	/* What was killed stays dead: only a new life may execute. */
+	if (lease_look(h, now_ns) == LEASE_OVER || sent_ns > now_ns)
+		return;
+	h->from_ns = MAX(h->from_ns, from_ns); /* G2 */
+}
+
+enum lease_state lease_look(struct lease_holder *h, uint64_t now_ns)
+{
+	uint64_t age_ns = now_ns - h->from_ns;
+
+	if (h->from_ns == 0)
+		return LEASE_NONE;
+	if (MUTANT("lease.never_killed"))
+		return age_ns >= h->conf->freeze_ns ? LEASE_FREEZE : LEASE_HELD;
+	if (age_ns >= h->conf->kill_ns)
+		h->over = true;
+	if (h->over)
+		return LEASE_OVER;
+	return age_ns >= h->conf->freeze_ns ? LEASE_FREEZE : LEASE_HELD;
+}
+
+uint64_t lease_due_ns(const struct lease_holder *h)
+{
+	if (h->from_ns == 0 || h->over)
+		return UINT64_MAX;
+	return h->from_ns + h->conf->freeze_ns;
+}
+
+/* ---- book ---- */
+
+void lease_book_init(struct lease_book *b, const struct lease_conf *conf, struct lease_row *rows,
+		     uint32_t cap)
+{
+	*b = (struct lease_book){ .conf = conf, .rows = rows, .cap = cap };
+}
+
+void lease_book_lead(struct lease_book *b, uint64_t now_ns)
+{
+	b->leads = true;
+	b->leads_ns = now_ns;
+	if (!MUTANT("lease.old_book"))
+		b->count = 0;
+}
+
+void lease_book_stop(struct lease_book *b)
+{
+	b->leads = false;
+}
+
+static struct lease_row *row_find(const struct lease_book *b, node_id node)
+{
+	for (uint32_t i = 0; i < b->count; i++) {
+		if (b->rows[i].node == node)
+			return &b->rows[i];
+	}
+	return NULL;
+}
+
+bool lease_book_ask(struct lease_book *b, node_id node, epoch_t asked, epoch_t epoch, bool down,
+		    uint64_t now_ns)
+{
+	struct lease_row *row = row_find(b, node);
+
+	if (!b->leads)
+		return false;
+	if ((asked != epoch || down) && !MUTANT("lease.dead_answered"))
+		return false;
+	if (!row && b->count == b->cap)
+		return false; /* a lease that nobody keeps the book of */
+	if (!row)
+		row = &b->rows[b->count++];
+	*row = (struct lease_row){ node, asked, now_ns };
+	return true;
+}
+
+bool lease_book_over(const struct lease_book *b, node_id node, epoch_t epoch, uint64_t now_ns)
+{
+	const struct lease_row *row = row_find(b, node);
+	bool heard = row && row->epoch == epoch;
+	uint64_t from_ns = heard ? row->heard_ns : b->leads_ns + b->conf->overlap_ns;
+	uint64_t kill_ns = MUTANT("lease.over_early") ? b->conf->freeze_ns : b->conf->kill_ns;
+	uint64_t drift_ns = kill_ns / 1000000 * 2 * b->conf->drift_ppm;
+
+	if (!b->leads) /* G3 */
+		return false;
+	if (MUTANT("lease.new_book_hasty") && !heard)
+		return true;
+	return now_ns > from_ns && now_ns - from_ns > kill_ns + drift_ns + b->conf->announce_ns;
+}

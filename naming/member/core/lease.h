@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * lease.h - how long a node's guests may execute, and when the machine may say that they do not.
+ *
+ * The *holder* is a node: it asks the leader of naming again and again, and counts, by its own
+ * clock, from when the question was *sent* that was answered last. Its guests are frozen after
+ * freeze_ns without an answer and killed after kill_ns. The *book* is the leader's: it counts from
+ * when a question was *heard*, by its own clock, kill_ns and what the two clocks may have drifted
+ * apart by then. A question is heard after it was sent, so the book is always the later one
+ * (Gray, Cheriton: "Leases", SOSP 1989, section 2).
+ *
+ * A new leader has heard nobody. Its book begins with everybody heard just now, and waits
+ * overlap_ns longer, for as long may its predecessor, who does not know yet that it leads no more,
+ * have answered somebody. It may lead only when its tables hold all that was announced before: an
+ * answer to a node that is announced dead would wake it (lease_book_lead() after a barrier).
+ *
+ * Invariants (the first two over both ends, checked by the simulated world):
+ *   G1  no node is fenced that can reach a majority; one that cannot fences itself in time; a death
+ *       is announced only when the lease is over
+ *   G2  the end of a lease never moves back
+ *   G3  nobody is over in a book that does not lead
+ *
+ * Sans-io; no clock, no allocation: the caller gives the book's rows. One thread owns each.
+ */
+#ifndef NAMING_MEMBER_CORE_LEASE_H
+#define NAMING_MEMBER_CORE_LEASE_H
+
+#include "base/attr.h"
+#include "base/types.h"
+
+struct lease_conf {
+	uint64_t ask_ns; /* between questions */
+	uint64_t freeze_ns;
+	uint64_t kill_ns;
+	uint64_t
+		overlap_ns; /* how long a deposed leader may go on answering; above two elections */
+	uint32_t drift_ppm; /* of any clock against true time */
+	uint64_t announce_ns; /* added for the work of killing */
+};
+
+/* 700 ms; 10 s, 30 s; 5 s; 200 ppm; 1 s. */
+extern const struct lease_conf lease_conf_default;
+
+/* ---- holder ---- */
+
+enum lease_state {
+	LEASE_NONE = 0, /* never had one: execute nothing */
+	LEASE_HELD,
+	LEASE_FREEZE, /* guests must be frozen */
+	LEASE_OVER,   /* guests must be dead; it comes back with a new epoch only */
+};
+
+struct lease_holder {
+	const struct lease_conf *conf; /* borrowed */
+	uint64_t from_ns;              /* 0: none */
+	bool over;                     /* was seen to be: stays so */
+};
+
+void lease_init(struct lease_holder *h, const struct lease_conf *conf);
+/* The question of @sent_ns was answered, at @now_ns. Answers may come late, twice, in any order. */
+void lease_answered(struct lease_holder *h, uint64_t sent_ns, uint64_t now_ns);
+enum lease_state lease_look(struct lease_holder *h, uint64_t now_ns);
+/* When it changes if nothing comes; UINT64_MAX: never. */
+uint64_t lease_due_ns(const struct lease_holder *h);
+
+/* ---- book ---- */
+
+struct lease_row {
+	node_id node;
+	epoch_t epoch;
+	uint64_t heard_ns;
+};
+
+struct lease_book {
+	const struct lease_conf *conf; /* borrowed */
+	struct lease_row *rows;        /* cap of them; the caller's */
+	uint32_t count, cap;
+	bool leads;
+	uint64_t leads_ns;
+};
+
+void lease_book_init(struct lease_book *b, const struct lease_conf *conf, struct lease_row *rows,
+		     uint32_t cap);
+/* This node leads naming now, and has applied all that was committed before it did. */
+void lease_book_lead(struct lease_book *b, uint64_t now_ns);
+void lease_book_stop(struct lease_book *b);
+/*
+ * A question of that life of the node arrived. True: answer it. False: this node does not lead, or
+ * knows a later life of that one. @epoch: its present one by the tables, @down: announced dead.
+ * Errors of a peer: an epoch that is still to come is not answered.
+ */
+bool lease_book_ask(struct lease_book *b, node_id node, epoch_t asked, epoch_t epoch, bool down,
+		    uint64_t now_ns);
+/* The lease of that life of the node is certainly over: its death may be announced. */
+bool lease_book_over(const struct lease_book *b, node_id node, epoch_t epoch, uint64_t now_ns);
+
+#endif
