@@ -10,7 +10,6 @@
  *	K4  a parent's wait returns once per child, with its true status
  *	M3  an original is not released while its pages are missing elsewhere
  *	M4  a signal reaches whoever executes next
- *	G1  a death is announced only when the node executes nothing any more
  *	P1  at the end nothing is left over: no machine, note, message to tell, held copy
  */
 #include "sim/cluster.h"
@@ -71,18 +70,6 @@ void check_dead(struct sim *s, gpid pid, const char *who)
 	if (check_runners(s, pid, &where) > 0)
 		world_violate(&s->w, "K1", "%s says that %d is dead; it executes at n%u", who, pid,
 			      where->id);
-}
-
-void check_announced(struct sim *s, node_id node)
-{
-	const struct knode *n = &s->nodes[node];
-
-	s->w.stats.checks++;
-	for (uint32_t i = 0; n->up && n->epoch != 0 && i < n->host.count; i++) {
-		if (task_runs(&n->host.tasks[i]))
-			world_violate(&s->w, "G1", "n%u is announced dead and executes %d", node,
-				      n->host.tasks[i].pid);
-	}
 }
 
 /* No repetition takes longer than the longest fault and what follows it. */
@@ -149,6 +136,8 @@ void check_recount(struct sim *s)
 	}
 	recount_children(s);
 	check_memory_recount(s);
+	check_fenced(s);
+	check_tables(s);
 }
 
 static void end_of_node(struct sim *s, struct knode *n)
@@ -200,6 +189,7 @@ static void end_of_node(struct sim *s, struct knode *n)
 void check_end(struct sim *s)
 {
 	check_recount(s);
+	gossip_check_end(s);
 	for (node_id id = 1; id <= s->conf.nodes; id++)
 		end_of_node(s, &s->nodes[id]);
 	check_memory_end(s);

@@ -28,6 +28,9 @@ struct sim *sim_new(const struct sim_conf *conf, struct sim_cov *cov)
 	s->conf = *conf;
 	s->cov = cov;
 	s->mig = mig_conf_default;
+	s->lease = lease_conf_default;
+	s->oracle = oracle_new();
+	s->disks = disks_new();
 	world_init(&s->w, conf->seed);
 	s->w.user = s;
 	s->w.loss_ppm = conf->faults ? 5000 : 0;
@@ -62,12 +65,11 @@ static void run_until(struct sim *s, uint64_t until_ns)
 
 void sim_run(struct sim *s)
 {
-	namer_new(s);
-	s->disks = disks_new(s);
 	for (node_id id = 1; id <= s->conf.nodes; id++)
 		pod_boot(s, &s->nodes[id]);
+	registry_start(s);
+	registry_programs(s);
 	load_start(s);
-	disks_start(s);
 	fault_start(s);
 	run_until(s, s->conf.run_ns);
 	s->quiet = true;
@@ -83,6 +85,8 @@ void sim_free(struct sim *s)
 		struct knode *n = &s->nodes[id];
 
 		host_fini(&n->host);
+		name_stop(n);
+		gossip_stop(n);
 		free(n->tombs);
 		free(n->mem);
 		for (uint32_t b = 0; b < SIM_BLOCKS_MAX; b++) {
@@ -91,7 +95,7 @@ void sim_free(struct sim *s)
 		}
 	}
 	world_fini(&s->w);
-	namer_free(s->namer);
+	oracle_free(s->oracle);
 	disks_free(s->disks);
 	free(s->memory);
 	free(s->proc_of);

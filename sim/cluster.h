@@ -2,16 +2,18 @@
 /*
  * cluster.h - one tenant's machine of a few nodes in a simulated world.
  *
- * Each node has a host (host.h), a pandod (lease and view, pod.c) and a guest
- * kernel (kernel.c; moves.c, records.c, stubs.c, exits.c) that drives the real cores:
- * migrate/core for moves, authority and kin. One more node is the naming service (namer.c): the
- * real naming/core behind a lossy network. `truth` is what a guest's programs know of themselves;
- *the checkers (check.c) hold the hosts against it.
+ * Each node has a host (host.h); a pandod: its life and lease (pod.c, naming/member/core/lease.h),
+ * its naming replica (name.c: naming/raft on the disks of disk.c), what it does with naming
+ * (registry.c), gossip (gossip.c, naming/member/core/member.h); and a guest kernel (kernel.c;
+ *moves.c, records.c, stubs.c, exits.c) that drives migrate/core. `truth` is what a guest's programs
+ *know of themselves; the checkers (check*.c) hold the hosts against it.
  *
- * A node's memory is in three parts, and a fault takes one or more of them:
+ * A node's memory is in four parts, and a fault takes one or more of them:
  *	kernel   dies with the guest kernel
- *	store    pando-init's: outlives the guest kernel, dies with the host
- *	host     tasks: run on when the kernel dies, die with the host
+ *	pod      dies with pandod
+ *	store    pando-init's: outlives both, dies with the host
+ *	host     tasks: run on when the daemons die, die with the host
+ * Disks outlive them all.
  */
 #ifndef SIM_CLUSTER_H
 #define SIM_CLUSTER_H
@@ -21,18 +23,24 @@
 #include "migrate/core/kin.h"
 #include "migrate/core/move.h"
 #include "naming/core/core.h"
+#include "naming/member/core/lease.h"
+#include "naming/member/core/member.h"
+#include "naming/raft/replica.h"
 #include "sim/host.h"
 #include "sim/world.h"
 
-#define SIM_NODES_MAX   32
-#define SIM_BLOCKS_MAX  256 /* pid blocks of one run */
-#define SIM_BLOCK_USED  256 /* pids of a block that are given out: blocks change often */
-#define SIM_MACHINES    96  /* moves at once on one node, each way */
-#define SIM_KIN_MAX     160
-#define SIM_EXITS_MAX   512
-#define SIM_PROCS_MAX   8192
-#define SIM_FAULTS_MAX  1024
-#define SIM_STATUS_KILL 9 /* wait status: killed by SIGKILL */
+#define SIM_NODES_MAX     32
+#define SIM_BLOCKS_MAX    256 /* pid blocks of one run */
+#define SIM_BLOCK_USED    256 /* pids of a block that are given out: blocks change often */
+#define SIM_MACHINES      96  /* moves at once on one node, each way */
+#define SIM_KIN_MAX       160
+#define SIM_EXITS_MAX     512
+#define SIM_PROCS_MAX     8192
+#define SIM_FAULTS_MAX    1024
+#define SIM_STATUS_KILL   9 /* wait status: killed by SIGKILL */
+#define SIM_SEGMENT_BYTES (64u << 10)
+#define DISK_FILES        64 /* segments, and snapshots, of one disk */
+#define NAME_ASKS         64 /* commands of one node under way */
 
 /* ---- truth ---- */
 struct proc {
@@ -114,6 +122,9 @@ struct view_node {
 	bool alive;
 };
 
+struct name;
+struct gossip;
+
 struct knode {
 	node_id id;
 	bool up;
@@ -125,12 +136,31 @@ struct knode {
 	struct host host;
 
 	/* pandod */
-	epoch_t epoch;          /* 0: not admitted yet */
-	uint64_t lease_from_ns; /* local time of the last BEAT that was answered */
+	uint32_t pod_life;
+	uint64_t stalled_ns; /* starved until then */
+	struct name *name;   /* NULL: pandod is down */
+	struct gossip *gossip;
+	uint64_t name_checked; /* entries compared up to here */
+	uint64_t answered_ns;  /* when a question for the lease was answered last */
+	bool admitting, leasing;
+	uint32_t duties;    /* commands of the leader's under way */
+	uint64_t lead_term; /* of which it asked for the barrier; 0: none */
+	struct lease_book book;
+	struct lease_row book_rows[SIM_NODES_MAX];
+	epoch_t lives[WORLD_NODES_MAX]; /* that the book has heard of */
+
+	/* truth, for the checkers */
+	bool reach; /* it can reach a majority of the voters that reach each other */
+	bool lost;  /* nobody whom a majority hears can hear it, not even through another */
+	uint64_t reach_ns, lost_ns; /* since when */
+
+	/* pando-init */
+	epoch_t epoch; /* 0: not admitted yet */
+	struct lease_holder lease;
 	bool lease_frozen;
+	bool started; /* has had its first lease */
 	struct view_node nodes[WORLD_NODES_MAX];
 	struct view_block blocks[SIM_BLOCKS_MAX];
-	uint32_t want_seq; /* block leases asked for; odd: one is outstanding */
 
 	/* store */
 	struct note_slot source_notes[SIM_MACHINES];
@@ -146,6 +176,8 @@ struct knode {
 	struct dst_slot targets[SIM_MACHINES];
 	struct block *auth[SIM_BLOCKS_MAX];
 	uint32_t lease_block; /* where births come from; 0: none */
+	uint64_t lease_aterm; /* term of the authority at its lease */
+	bool want_block;
 	uint32_t cursor;
 	bool sweeping;
 };
@@ -160,8 +192,8 @@ enum kmsg_kind {
 	KM_EXITED,
 	KM_EXITED_ACK,
 	KM_DSM,
-	KM_BEAT,
-	KM_VIEW,
+	KM_BEAT, /* may I execute on? */
+	KM_HELD, /* you may */
 };
 
 struct view {
@@ -178,28 +210,34 @@ struct kmsg {
 	struct dsm_msg d; /* DSM */
 	uint32_t mem;     /* DSM: enum mem_kind */
 	uint64_t version; /* IMAGE; DSM: the bytes */
-	uint32_t boot;    /* BEAT, VIEW */
-	uint32_t seq;     /* BEAT: want_seq; VIEW: the answered one; PAGE: which pull; DSM: page */
-	uint32_t number;  /* VIEW: block leased; DSM: region */
-	uint64_t sent_ns; /* BEAT, VIEW: local time of the BEAT */
+	uint32_t boot;    /* IMAGE, while it is loaded */
+	uint32_t seq;     /* the same; PAGE: which pull; DSM: page */
+	uint32_t number;  /* DSM: region */
+	uint64_t sent_ns; /* BEAT, HELD: when it was asked, by the clock of who asked */
+	node_id origin;   /* BEAT, HELD: who asked */
+	epoch_t origin_epoch;
 	bool reaped;
 	uint32_t kin_count;
 	uint32_t stand_count;
 	struct kin_entry *kin;    /* behind this struct */
 	struct mig_stand *stands; /* the same */
-	struct view *view;        /* the same */
 };
 
 /* ---- faults ---- */
 enum fault_kind {
 	FAULT_KERNEL = 1, /* the guest kernel dies at its n-th effect from now */
 	FAULT_HOST,       /* the host loses power and comes back */
+	FAULT_POD,        /* pandod dies */
+	FAULT_STALL,      /* pandod gets no CPU for a while */
 	FAULT_CUT,        /* two nodes do not hear each other */
 	FAULT_ONE_WAY,
 	FAULT_ISOLATE, /* a node hears nobody */
 	FAULT_LOSS,
 	FAULT_SLOW,
 	FAULT_HANDOVER, /* a block's authority is moved to another node by an operator */
+	FAULT_DISK_FULL,
+	FAULT_DISK_FAILS, /* every other write is an error */
+	FAULT_DISK_SLOW,
 	FAULT_KINDS,
 };
 
@@ -228,8 +266,11 @@ struct sim_stats {
 	uint64_t moves_asked, moves_done, moves_failed, moves_refused;
 	uint64_t kernel_deaths, host_deaths, cuts, handovers, rebuilds, fences;
 	uint64_t announced, lapsed, recounts, faults;
-	uint64_t log_frames, log_torn, log_restarts;
-	uint64_t reads, writes, page_faults, grants, recoveries, told_lost, impossible;
+	uint64_t mem_reads, mem_writes, page_faults, grants, recoveries, told_lost, impossible;
+	uint64_t log_frames, log_torn, log_starts, log_snapshots;
+	uint64_t pod_deaths, stalls, disk_faults;
+	uint64_t leaders, commands, reads, raft_entries, frozen;
+	uint64_t suspected, failed;
 };
 
 #define COV_EVENTS     (MIG_EV_COUNT + MIG_MSG_COUNT)
@@ -246,19 +287,24 @@ struct sim_cov {
 	uint64_t mem_death[16];
 };
 
-struct namer;
 struct disks;
 struct memory;
 struct mem_truth;
+struct oracle;
 
 struct sim {
 	struct world w;
 	struct sim_conf conf;
 	struct mig_conf mig;
 	struct knode nodes[SIM_NODES_MAX + 1]; /* 1..conf.nodes */
-	struct namer *namer;
+	struct lease_conf lease;
 	struct disks *disks;
 	struct mem_truth *memory;
+	struct oracle *oracle;
+	node_id members; /* nodes 1 .. members have joined */
+	tenant_id tenant;
+	tenant_id reg; /* the row that is written and read */
+	uint64_t written;
 	struct proc procs[SIM_PROCS_MAX];
 	uint32_t proc_count;
 	int32_t *proc_of; /* pid -> index, -1 */
@@ -273,10 +319,6 @@ static inline struct sim *sim_of(struct world *w)
 {
 	return w->user;
 }
-static inline node_id sim_namer_id(const struct sim *s)
-{
-	return s->conf.nodes + 1;
-}
 struct proc *sim_proc(struct sim *s, gpid pid);
 static inline uint32_t sim_block(gpid pid)
 {
@@ -287,6 +329,7 @@ static inline uint32_t sim_block(gpid pid)
 struct guard {
 	uint32_t boot;
 	uint32_t life;
+	uint32_t pod;
 };
 void sim_later(struct sim *s, struct knode *n, uint64_t delay_ns, world_fn fn, const char *name,
 	       uint64_t a, uint64_t b);
@@ -333,18 +376,52 @@ struct tomb *exits_tomb(struct sim *s, struct knode *n, gpid pid);
 /* ---- pod.c ---- */
 void pod_boot(struct sim *s, struct knode *n);
 void pod_crash(struct sim *s, struct knode *n, uint64_t down_ns);
+void pod_die(struct sim *s, struct knode *n);
+void pod_joined(struct sim *s, struct knode *n);
+void pod_admitted(struct sim *s, struct knode *n, epoch_t epoch);
 void pod_heard(struct sim *s, struct knode *n, const struct kmsg *k);
-void pod_on_view(struct sim *s, struct knode *n, const struct kmsg *k);
-struct kmsg *pod_msg(struct knode *n, enum kmsg_kind kind, size_t kin, size_t stands);
 /* The message that an event of the world delivers, or NULL. */
 const struct kmsg *pod_carried(const struct world_event *e);
+void pod_on_view(struct sim *s, struct knode *n, const struct view *v);
+struct kmsg *pod_msg(const struct knode *n, enum kmsg_kind kind, size_t kin, size_t stands);
 void pod_post(struct sim *s, struct knode *n, node_id to, struct kmsg *k);
+/* An event of this life of pandod only; false: it is over, @payload is freed. */
+void pod_later(struct sim *s, struct knode *n, uint64_t delay_ns, world_fn fn, const char *name,
+	       uint64_t a, uint64_t b);
+bool sim_guard_pod(struct sim *s, node_id node, void *payload);
+/* True: pandod is starved, the event comes again when it is not; the payload goes with it. */
+bool pod_stalled(struct sim *s, struct knode *n, world_fn fn, const char *name, uint64_t a,
+		 uint64_t b, void *payload);
 
-/* ---- namer.c ---- */
-struct namer *namer_new(struct sim *s);
-void namer_free(struct namer *nm);
-void namer_on_beat(struct sim *s, const struct kmsg *k);
-void namer_handover(struct sim *s, uint32_t pick);
+/* ---- name.c: naming/raft ---- */
+extern const struct naming_sizes sim_naming_sizes;
+/* @err as naming_done_fn. */
+typedef void (*name_fn)(struct sim *s, struct knode *n, uint64_t a, uint64_t b, int err,
+			const struct naming_result *r);
+void name_start(struct sim *s, struct knode *n);
+void name_stop(struct knode *n);
+/* False: too many under way. Else @fn is called, unless pandod dies. */
+bool name_propose(struct sim *s, struct knode *n, const struct naming_cmd *cmd,
+		  uint64_t patience_ms, name_fn fn, uint64_t a, uint64_t b);
+const struct naming_core *name_tables(const struct knode *n);
+struct naming_replica_info name_info(const struct knode *n);
+uint64_t name_entry(const struct knode *n, uint64_t index, const uint8_t **bytes, size_t *len);
+void name_log_done(struct sim *s, struct knode *n, int err);
+void name_snapshot_done(struct sim *s, struct knode *n, int err);
+
+/* ---- registry.c ---- */
+void registry_start(struct sim *s); /* makes the machine */
+void registry_programs(struct sim *s);
+void registry_pod_up(struct sim *s, struct knode *n);
+void registry_tables(struct sim *s, struct knode *n); /* have changed */
+void registry_status(struct sim *s, struct knode *n);
+void registry_handover(struct sim *s, uint32_t pick);
+
+/* ---- gossip.c: naming/member/core ---- */
+void gossip_start(struct sim *s, struct knode *n);
+void gossip_stop(struct knode *n);
+void gossip_tables(struct sim *s, struct knode *n);
+void gossip_check_end(struct sim *s);
 
 /* ---- load.c ---- */
 void load_start(struct sim *s);
@@ -356,20 +433,49 @@ void fault_heal(struct sim *s);
 const char *fault_name(enum fault_kind kind);
 
 /* ---- disk.c ---- */
-struct disks *disks_new(struct sim *s);
+struct disks *disks_new(void);
 void disks_free(struct disks *d);
+void disks_write_log(struct sim *s, struct knode *n, uint64_t segment, uint64_t offset,
+		     const uint8_t *bytes, size_t len);
+void disks_write_snapshot(struct sim *s, struct knode *n, uint64_t index, const uint8_t *bytes,
+			  size_t len);
+void disks_remove_segment(struct sim *s, node_id node, uint64_t segment);
+void disks_remove_snapshot(struct sim *s, node_id node, uint64_t index);
+/* DISK_FILES of each; borrowed until the next write. */
+void disks_read(struct sim *s, node_id node, struct naming_file *segments,
+		struct naming_file *snapshots, struct naming_disk *out);
+/* What is in flight reaches the disk in part. */
 void disks_crash(struct sim *s, node_id node);
-void disks_start(struct sim *s);
+void disks_fault(struct sim *s, node_id node, enum fault_kind kind, int by);
+bool disks_good(const struct sim *s, node_id node);
+uint64_t disks_free_bytes(const struct sim *s, node_id node);
+void disks_check_lost(struct sim *s, node_id node); /* L2 */
 
 /* ---- check.c ---- */
 void check_runs(struct sim *s, gpid pid); /* K1, after every change of a lock or kind */
 void check_lost_pages(struct sim *s, struct knode *n, gpid pid); /* M3, before a release */
 void check_dead(struct sim *s, gpid pid, const char *who);       /* K1, before a death is told */
-void check_announced(struct sim *s, node_id node);               /* G1 */
 void check_signals(struct sim *s, const struct proc *p);         /* M4, at every step */
 void check_recount(struct sim *s);
 void check_end(struct sim *s);
 uint32_t check_runners(struct sim *s, gpid pid, struct knode **where);
+
+/* ---- check_lease.c ---- */
+void check_reach(struct sim *s); /* who can reach a majority has changed */
+void check_lease(struct sim *s, struct knode *n, enum lease_state state);
+void check_fenced(struct sim *s);
+void check_announced(struct sim *s, node_id node, epoch_t epoch);
+
+/* ---- check_name.c ---- */
+struct oracle *oracle_new(void);
+void oracle_free(struct oracle *o);
+const struct naming_core *oracle_tables(const struct oracle *o);
+void check_applied(struct sim *s, struct knode *n); /* R2, after every turn */
+void check_tables(struct sim *s);
+/* R1: @written was answered; a read that began when check_read_begins() was @begun gives @value. */
+void check_wrote(struct sim *s, struct knode *n, uint64_t written, const struct naming_result *r);
+uint64_t check_read_begins(const struct sim *s);
+void check_read(struct sim *s, struct knode *n, uint64_t begun, uint64_t value);
 
 /* ---- cluster.c ---- */
 struct sim *sim_new(const struct sim_conf *conf, struct sim_cov *cov);

@@ -1,218 +1,308 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Disks of the voters: naming's log format under torn and lost writes.
+ * The disks that naming's replicas write to: slow, full, failing, and torn by a power failure.
  *
- * Each of the first three nodes appends frames to a log (naming/core/log.h), one write at a time.
- * A write that a power failure meets is torn: any of its blocks may have reached the disk. After
- * the boot the log is scanned, and
- *	L1  everything that was reported durable is there, in order, and nothing invented
+ * A write that meets the death of its node reaches the disk in part: any of its sectors, or none.
+ * A write that was reported done is there afterwards; a disk that loses one lies, and what must
+ * happen then is checked aside:
+ *	L2  a log of which a durable frame is gone is never taken for a shorter one
  */
 #include "sim/cluster.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
 #include "naming/core/log.h"
 
-#define DISKS         3
-#define SEGMENT_BYTES (32u * LOG_BLOCK)
-#define SEGMENTS      64
+#define SECTOR 512
+
+struct file {
+	uint64_t number;
+	uint8_t *bytes;
+	size_t len;
+};
+
+struct files {
+	struct file f[DISK_FILES];
+	size_t count;
+};
 
 struct disk {
-	uint8_t *bytes[SEGMENTS];
-	struct log_pos pos;
-	uint64_t next_index;    /* of the entry to be written next */
-	uint64_t durable_index; /* last one reported */
-	uint64_t scanned_index;
-	uint8_t *flight; /* the frame being written */
-	size_t flight_len;
-	uint64_t flight_segment, flight_offset;
+	struct files segments, snapshots;
+	int full, fails, slow; /* how many faults say so */
+	/* in flight; the bytes are the replica's */
+	const uint8_t *log;
+	size_t log_len;
+	uint64_t log_segment, log_offset;
+	uint64_t durable_segment, durable_offset; /* of the last frame that was reported done */
+	const uint8_t *snap;
+	size_t snap_len;
+	uint64_t snap_index;
 };
 
 struct disks {
-	struct disk d[DISKS];
+	struct disk d[SIM_NODES_MAX + 1];
 };
 
-static void disk_reset(struct disk *d, struct rand *r)
-{
-	for (int i = 0; i < SEGMENTS; i++)
-		memset(d->bytes[i], 0, SEGMENT_BYTES);
-	d->pos = (struct log_pos){ .id = rand_next(r), .seq = 1, .segment = 1 };
-	d->next_index = 1;
-	d->durable_index = 0;
-}
-
-struct disks *disks_new(struct sim *s)
+struct disks *disks_new(void)
 {
 	struct disks *k = calloc(1, sizeof(*k));
 
 	CHECK(k != NULL);
-	for (int i = 0; i < DISKS; i++) {
-		for (int j = 0; j < SEGMENTS; j++) {
-			k->d[i].bytes[j] = calloc(1, SEGMENT_BYTES);
-			CHECK(k->d[i].bytes[j] != NULL);
-		}
-		disk_reset(&k->d[i], &s->w.rng[RNG_DISK]);
-	}
 	return k;
+}
+
+static void files_del(struct files *fs, uint64_t number)
+{
+	for (size_t i = 0; i < fs->count; i++) {
+		if (fs->f[i].number != number)
+			continue;
+		free(fs->f[i].bytes);
+		memmove(&fs->f[i], &fs->f[i + 1], (--fs->count - i) * sizeof(*fs->f));
+		return;
+	}
+}
+
+static struct file *files_add(struct files *fs, uint64_t number, size_t len)
+{
+	size_t at = fs->count;
+
+	for (size_t i = 0; i < fs->count; i++) {
+		if (fs->f[i].number == number)
+			return &fs->f[i];
+	}
+	CHECK(fs->count < DISK_FILES);
+	for (; at > 0 && fs->f[at - 1].number > number; at--)
+		fs->f[at] = fs->f[at - 1];
+	fs->count++;
+	fs->f[at] = (struct file){ number, calloc(1, len), len };
+	CHECK(fs->f[at].bytes != NULL);
+	return &fs->f[at];
 }
 
 void disks_free(struct disks *k)
 {
-	if (!k)
-		return;
-	for (int i = 0; i < DISKS; i++) {
-		for (int j = 0; j < SEGMENTS; j++)
-			free(k->d[i].bytes[j]);
-		free(k->d[i].flight);
+	for (node_id id = 0; k && id <= SIM_NODES_MAX; id++) {
+		while (k->d[id].segments.count > 0)
+			files_del(&k->d[id].segments, k->d[id].segments.f[0].number);
+		while (k->d[id].snapshots.count > 0)
+			files_del(&k->d[id].snapshots, k->d[id].snapshots.f[0].number);
 	}
 	free(k);
 }
 
-static uint8_t *disk_at(struct disk *d, uint64_t segment, uint64_t offset)
+static uint64_t disk_delay_ns(struct sim *s, const struct disk *d)
 {
-	return d->bytes[segment % SEGMENTS] + offset;
+	struct rand *r = &s->w.rng[RNG_DISK];
+	uint64_t ns = 100 * NS_PER_US + rand_below(r, 200000);
+
+	if (d->slow || rand_chance(r, 1, 100))
+		ns += rand_below(r, 400) * NS_PER_MS;
+	return ns;
 }
 
-static int scan_record(void *arg, const struct log_record *rec)
+static int disk_err(struct sim *s, const struct disk *d)
 {
-	struct disk *d = arg;
-	uint64_t v = 0;
+	if (d->full)
+		return -ENOSPC;
+	return d->fails && rand_chance(&s->w.rng[RNG_DISK], 1, 2) ? -EIO : 0;
+}
 
-	if (rec->type != LOG_ENTRY)
-		return 0;
-	if (rec->len >= sizeof(v))
-		memcpy(&v, rec->data, sizeof(v));
-	if (rec->index != d->scanned_index + 1 || v != rec->index * 7)
-		return -1;
-	d->scanned_index = rec->index;
+/* ---- writes ---- */
+
+static void log_done(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
+{
+	struct sim *s = sim_of(w);
+	struct knode *n = &s->nodes[node];
+	struct disk *d = &s->disks->d[node];
+	int err;
+
+	if (pod_stalled(s, n, log_done, "disk", a, b, payload))
+		return;
+	if (!sim_guard_pod(s, node, payload) || !d->log)
+		return;
+	err = disk_err(s, d);
+	if (err == 0) {
+		struct file *f = files_add(&d->segments, d->log_segment, SIM_SEGMENT_BYTES);
+
+		memcpy(f->bytes + d->log_offset, d->log, d->log_len);
+		d->durable_segment = d->log_segment;
+		d->durable_offset = d->log_offset;
+		s->stats.log_frames++;
+	}
+	d->log = NULL;
+	world_hash(w, (uint64_t)(int64_t)err);
+	name_log_done(s, n, err);
+}
+
+void disks_write_log(struct sim *s, struct knode *n, uint64_t segment, uint64_t offset,
+		     const uint8_t *bytes, size_t len)
+{
+	struct disk *d = &s->disks->d[n->id];
+
+	CHECK(!d->log && offset + len <= SIM_SEGMENT_BYTES);
+	d->log = bytes;
+	d->log_len = len;
+	d->log_segment = segment;
+	d->log_offset = offset;
+	pod_later(s, n, disk_delay_ns(s, d), log_done, "disk", segment, offset);
+}
+
+static void snapshot_done(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
+{
+	struct sim *s = sim_of(w);
+	struct knode *n = &s->nodes[node];
+	struct disk *d = &s->disks->d[node];
+	int err;
+
+	if (pod_stalled(s, n, snapshot_done, "snapshot", a, b, payload))
+		return;
+	if (!sim_guard_pod(s, node, payload) || !d->snap)
+		return;
+	err = disk_err(s, d);
+	if (err == 0) {
+		struct file *f;
+
+		files_del(&d->snapshots, d->snap_index);
+		f = files_add(&d->snapshots, d->snap_index, d->snap_len);
+		memcpy(f->bytes, d->snap, d->snap_len);
+		s->stats.log_snapshots++;
+	}
+	d->snap = NULL;
+	world_hash(w, (uint64_t)(int64_t)err);
+	name_snapshot_done(s, n, err);
+}
+
+void disks_write_snapshot(struct sim *s, struct knode *n, uint64_t index, const uint8_t *bytes,
+			  size_t len)
+{
+	struct disk *d = &s->disks->d[n->id];
+
+	CHECK(!d->snap);
+	d->snap = bytes;
+	d->snap_len = len;
+	d->snap_index = index;
+	pod_later(s, n, 10 * disk_delay_ns(s, d), snapshot_done, "snapshot", index, len);
+}
+
+void disks_remove_segment(struct sim *s, node_id node, uint64_t segment)
+{
+	files_del(&s->disks->d[node].segments, segment);
+}
+
+void disks_remove_snapshot(struct sim *s, node_id node, uint64_t index)
+{
+	files_del(&s->disks->d[node].snapshots, index);
+}
+
+/* ---- faults ---- */
+
+void disks_fault(struct sim *s, node_id node, enum fault_kind kind, int by)
+{
+	struct disk *d = &s->disks->d[node];
+
+	if (kind == FAULT_DISK_FULL)
+		d->full += by;
+	else if (kind == FAULT_DISK_FAILS)
+		d->fails += by;
+	else
+		d->slow += by;
+}
+
+bool disks_good(const struct sim *s, node_id node)
+{
+	const struct disk *d = &s->disks->d[node];
+
+	return !d->full && !d->fails && !d->slow;
+}
+
+uint64_t disks_free_bytes(const struct sim *s, node_id node)
+{
+	return s->disks->d[node].full ? 0 : UINT64_C(1) << 30;
+}
+
+static void tear_log(struct sim *s, struct disk *d)
+{
+	struct rand *r = &s->w.rng[RNG_DISK];
+	bool prefix = rand_chance(r, 1, 2);
+	size_t keep = rand_below(r, d->log_len / SECTOR + 1);
+	struct file *f = files_add(&d->segments, d->log_segment, SIM_SEGMENT_BYTES);
+
+	s->stats.log_torn++;
+	for (size_t i = 0; i * SECTOR < d->log_len; i++) {
+		if (prefix ? i < keep : rand_chance(r, 1, 2))
+			memcpy(f->bytes + d->log_offset + i * SECTOR, d->log + i * SECTOR,
+			       MIN((size_t)SECTOR, d->log_len - i * SECTOR));
+	}
+}
+
+void disks_crash(struct sim *s, node_id node)
+{
+	struct rand *r = &s->w.rng[RNG_DISK];
+	struct disk *d = &s->disks->d[node];
+
+	if (d->log && !d->full)
+		tear_log(s, d);
+	/* A file that is whole or not there (written aside, synced, renamed), or an older one. */
+	if (d->snap && !d->full && rand_chance(r, 1, 2)) {
+		struct file *f = files_add(&d->snapshots, d->snap_index, d->snap_len);
+
+		memcpy(f->bytes, d->snap, MIN(f->len, rand_below(r, d->snap_len + 1)));
+	}
+	d->log = NULL;
+	d->snap = NULL;
+}
+
+/* ---- reading ---- */
+
+static size_t files_list(const struct files *fs, struct naming_file *out)
+{
+	for (size_t i = 0; i < fs->count; i++)
+		out[i] = (struct naming_file){ fs->f[i].number, fs->f[i].bytes, fs->f[i].len };
+	return fs->count;
+}
+
+void disks_read(struct sim *s, node_id node, struct naming_file *segments,
+		struct naming_file *snapshots, struct naming_disk *out)
+{
+	const struct disk *d = &s->disks->d[node];
+
+	*out = (struct naming_disk){
+		.segments = segments,
+		.segment_count = files_list(&d->segments, segments),
+		.snapshots = snapshots,
+		.snapshot_count = files_list(&d->snapshots, snapshots),
+	};
+}
+
+static int skip_record(void *arg, const struct log_record *rec)
+{
+	(void)arg;
+	(void)rec;
 	return 0;
 }
 
-/* What a booting voter finds. */
-static void disk_scan(struct sim *s, node_id node, struct disk *d)
+/* L2: as if the disk had lied about one frame that has others behind it. */
+void disks_check_lost(struct sim *s, node_id node)
 {
-	struct log_pos pos = { 0 };
-	enum log_verdict v = LOG_GOOD;
-
-	d->scanned_index = 0;
-	for (uint64_t seg = 1; seg <= d->pos.segment && v != LOG_DAMAGED; seg++) {
-		enum log_verdict one =
-			log_scan(&pos, seg, disk_at(d, seg, 0), SEGMENT_BYTES, scan_record, d);
-
-		v = one == LOG_GOOD ? v : one;
-	}
-	s->w.stats.checks++;
-	s->stats.log_restarts++;
-	s->stats.log_torn += v == LOG_TORN;
-	world_hash(&s->w, (uint64_t)v);
-	world_hash(&s->w, d->scanned_index);
-	if (v == LOG_DAMAGED)
-		world_violate(&s->w, "L2", "n%u: a torn write is taken for a damaged log", node);
-	if (d->scanned_index < d->durable_index || d->scanned_index >= d->next_index)
-		world_violate(&s->w, "L1", "n%u: log has entries up to %llu, reported were %llu",
-			      node, (unsigned long long)d->scanned_index,
-			      (unsigned long long)d->durable_index);
-	if (d->scanned_index > 0)
-		d->pos = pos;
-	else
-		d->pos = (struct log_pos){ .id = d->pos.id, .seq = 1, .segment = 1 };
-	d->next_index = d->scanned_index + 1;
-	d->durable_index = d->scanned_index;
-}
-
-/* Any of the blocks in flight may have reached the disk, in any order. */
-void disks_crash(struct sim *s, node_id node)
-{
-	struct disk *d;
-
-	if (node > DISKS || !s->disks)
-		return;
-	d = &s->disks->d[node - 1];
-	for (size_t at = 0; d->flight && at < d->flight_len; at += 512) {
-		if (rand_chance(&s->w.rng[RNG_DISK], 1, 2))
-			memcpy(disk_at(d, d->flight_segment, d->flight_offset + at), d->flight + at,
-			       MIN((size_t)512, d->flight_len - at));
-	}
-	free(d->flight);
-	d->flight = NULL;
-}
-
-static void disk_done(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
-{
-	struct sim *s = sim_of(w);
-	struct disk *d = &s->disks->d[node - 1];
-
-	(void)b;
-	if (!sim_guard_host(s, node, payload) || !d->flight)
-		return;
-	memcpy(disk_at(d, d->flight_segment, d->flight_offset), d->flight, d->flight_len);
-	free(d->flight);
-	d->flight = NULL;
-	d->durable_index = a;
-	s->stats.log_frames++;
-	world_hash(w, a);
-}
-
-static void disk_frame(struct sim *s, struct disk *d)
-{
+	const struct disk *d = &s->disks->d[node];
 	struct rand *r = &s->w.rng[RNG_DISK];
-	uint8_t data[3000];
-	struct log_record meta = { .type = LOG_META, .term = 1, .vote = 1 };
-	struct log_record rec = { .type = LOG_ENTRY, .term = 1, .kind = 1, .data = data };
-	uint64_t v = d->next_index * 7;
-	size_t payload, at = LOG_HEADER_BYTES;
+	const struct file *f = d->segments.count ? &d->segments.f[d->segments.count - 1] : NULL;
+	uint8_t *copy;
+	struct log_pos pos = { 0 };
 
-	memset(data, (int)d->next_index, sizeof(data));
-	memcpy(data, &v, sizeof(v));
-	rec.index = d->next_index++;
-	rec.len = sizeof(v) + rand_below(r, sizeof(data) - sizeof(v));
-	payload = log_record_bytes(&meta) + log_record_bytes(&rec);
-	d->flight_len = log_frame_bytes(payload);
-	if (d->pos.offset + d->flight_len > SEGMENT_BYTES) {
-		d->pos.segment++;
-		d->pos.offset = 0;
-	}
-	d->flight = calloc(1, d->flight_len);
-	CHECK(d->flight != NULL);
-	at += log_record_put(d->flight + at, &meta);
-	log_record_put(d->flight + at, &rec);
-	d->flight_segment = d->pos.segment;
-	d->flight_offset = d->pos.offset;
-	log_frame_seal(d->flight, payload, &d->pos);
-}
-
-static void disk_write(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
-{
-	struct sim *s = sim_of(w);
-	struct disk *d = &s->disks->d[node - 1];
-	struct knode *n = &s->nodes[node];
-	struct rand *r = &w->rng[RNG_DISK];
-	uint64_t delay_ns;
-
-	(void)b;
-	(void)payload;
-	if (s->quiet)
+	if (!f || d->durable_segment != f->number || d->durable_offset == 0)
 		return;
-	if (n->up && n->boot != a) { /* booted since */
-		if (d->next_index > 1)
-			disk_scan(s, node, d);
-		a = n->boot;
-	}
-	if (n->up && !d->flight && d->pos.segment + 1 < SEGMENTS) {
-		disk_frame(s, d);
-		delay_ns = 100 * NS_PER_US + rand_below(r, 200000);
-		if (rand_chance(r, 1, 20))
-			delay_ns += rand_below(r, 400) * NS_PER_MS; /* a slow disk */
-		sim_later(s, n, delay_ns, disk_done, "disk", d->next_index - 1, 0);
-	}
-	world_in(w, (100 + rand_below(r, 1500)) * NS_PER_MS, disk_write, "append", node, a, 0,
-		 NULL);
-}
-
-void disks_start(struct sim *s)
-{
-	for (node_id id = 1; id <= DISKS && id <= s->conf.nodes; id++)
-		world_in(&s->w, NS_PER_S, disk_write, "append", id, 1, 0, NULL);
+	copy = malloc(f->len);
+	CHECK(copy != NULL);
+	memcpy(copy, f->bytes, f->len);
+	/* Frames start at blocks; a part of one that is not the last is gone. */
+	memset(copy + rand_below(r, d->durable_offset / LOG_BLOCK) * LOG_BLOCK, 0, LOG_BLOCK);
+	s->w.stats.checks++;
+	if (log_scan(&pos, f->number, copy, f->len, skip_record, NULL) != LOG_DAMAGED)
+		world_violate(&s->w, "L2", "n%u: a log that lacks a durable frame is taken as good",
+			      node);
+	free(copy);
 }

@@ -5,8 +5,10 @@
  */
 #include "sim/cluster.h"
 
-static const char *const names[FAULT_KINDS] = { "none",    "kernel", "host", "cut",     "one-way",
-						"isolate", "loss",   "slow", "handover" };
+static const char *const names[FAULT_KINDS] = { "none",     "kernel",   "host",     "pod",
+						"stall",    "cut",      "one-way",  "isolate",
+						"loss",     "slow",     "handover", "disk-full",
+						"disk-eio", "disk-slow" };
 
 const char *fault_name(enum fault_kind kind)
 {
@@ -24,21 +26,21 @@ static enum fault_kind fault_draw(struct rand *r)
 {
 	uint64_t d = rand_below(r, 100);
 
-	if (d < 45)
-		return FAULT_KERNEL;
-	if (d < 50)
-		return FAULT_HOST;
-	if (d < 60)
-		return FAULT_CUT;
-	if (d < 68)
-		return FAULT_ONE_WAY;
-	if (d < 72)
-		return FAULT_ISOLATE;
-	if (d < 77)
-		return FAULT_LOSS;
-	if (d < 83)
-		return FAULT_SLOW;
-	return FAULT_HANDOVER;
+	static const struct {
+		uint64_t below; /* of a hundred */
+		enum fault_kind kind;
+	} shares[] = {
+		{ 38, FAULT_KERNEL },     { 43, FAULT_HOST },      { 49, FAULT_POD },
+		{ 52, FAULT_STALL },      { 61, FAULT_CUT },       { 68, FAULT_ONE_WAY },
+		{ 72, FAULT_ISOLATE },    { 76, FAULT_LOSS },      { 81, FAULT_SLOW },
+		{ 95, FAULT_HANDOVER },   { 97, FAULT_DISK_FULL }, { 98, FAULT_DISK_FAILS },
+		{ 100, FAULT_DISK_SLOW },
+	};
+	uint32_t i = 0;
+
+	while (d >= shares[i].below)
+		i++;
+	return shares[i].kind;
 }
 
 void fault_plan(struct sim *s)
@@ -53,7 +55,7 @@ void fault_plan(struct sim *s)
 		f.kind = fault_draw(r);
 		f.at_ns = at_ns;
 		f.node = 1 + (node_id)rand_below(r, s->conf.nodes);
-		f.other = 1 + (node_id)rand_below(r, s->conf.nodes + 1);
+		f.other = 1 + (node_id)rand_below(r, s->conf.nodes);
 		f.n = 1 + (uint32_t)rand_below(r, 60);
 		f.for_ns = fault_length_ns(r);
 		if (at_ns >= s->conf.run_ns || s->fault_count == SIM_FAULTS_MAX)
@@ -68,7 +70,7 @@ static void cut(struct sim *s, node_id from, node_id to, int by)
 		s->w.cut[from][to] = (uint8_t)(s->w.cut[from][to] + by);
 }
 
-static void fault_apply(struct sim *s, const struct fault *f, int by)
+static void fault_change(struct sim *s, const struct fault *f, int by)
 {
 	switch (f->kind) {
 	case FAULT_CUT:
@@ -79,7 +81,7 @@ static void fault_apply(struct sim *s, const struct fault *f, int by)
 		cut(s, f->node, f->other, by);
 		return;
 	case FAULT_ISOLATE:
-		for (node_id id = 1; id <= sim_namer_id(s); id++) {
+		for (node_id id = 1; id <= s->conf.nodes; id++) {
 			cut(s, f->node, id, by);
 			cut(s, id, f->node, by);
 		}
@@ -93,9 +95,20 @@ static void fault_apply(struct sim *s, const struct fault *f, int by)
 	case FAULT_SLOW:
 		s->w.slow_ppm = (uint32_t)((int)s->w.slow_ppm + by * 100000);
 		return;
+	case FAULT_DISK_FULL:
+	case FAULT_DISK_FAILS:
+	case FAULT_DISK_SLOW:
+		disks_fault(s, f->node, f->kind, by);
+		return;
 	default:
 		return;
 	}
+}
+
+static void fault_apply(struct sim *s, const struct fault *f, int by)
+{
+	fault_change(s, f, by);
+	check_reach(s);
 }
 
 static void fault_over(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
@@ -108,12 +121,21 @@ static void fault_over(struct world *w, node_id node, uint64_t a, uint64_t b, vo
 	fault_apply(s, &s->faults[a], -1);
 }
 
+static void fault_awake(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
+{
+	(void)node;
+	(void)a;
+	(void)b;
+	(void)payload;
+	check_reach(sim_of(w));
+}
+
 static void fault_handover(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
 {
 	(void)node;
 	(void)b;
 	(void)payload;
-	namer_handover(sim_of(w), (uint32_t)a);
+	registry_handover(sim_of(w), (uint32_t)a);
 }
 
 static void fault_hit(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
@@ -136,6 +158,15 @@ static void fault_hit(struct world *w, node_id node, uint64_t a, uint64_t b, voi
 		if (n->up)
 			pod_crash(s, n, f->for_ns);
 		return;
+	case FAULT_POD:
+		pod_die(s, n);
+		return;
+	case FAULT_STALL:
+		n->stalled_ns = w->now_ns + f->for_ns % (6 * NS_PER_S);
+		s->stats.stalls++;
+		check_reach(s);
+		world_at(w, n->stalled_ns, fault_awake, "awake", f->node, 0, 0, NULL);
+		return;
 	case FAULT_HANDOVER: /* half of them on a slow network: answers of the old one come late */
 		if (f->n & 2) {
 			fault_apply(s, f, 1);
@@ -144,7 +175,8 @@ static void fault_hit(struct world *w, node_id node, uint64_t a, uint64_t b, voi
 		world_in(w, 700 * NS_PER_MS, fault_handover, "handover", 0, f->n, 0, NULL);
 		return;
 	default:
-		s->stats.cuts++;
+		s->stats.cuts += f->kind < FAULT_DISK_FULL;
+		s->stats.disk_faults += f->kind >= FAULT_DISK_FULL;
 		fault_apply(s, f, 1);
 		world_in(w, f->for_ns, fault_over, "heal", 0, a, 0, NULL);
 	}

@@ -126,7 +126,7 @@ static void on_restart(struct world *w, node_id node, uint64_t a, uint64_t b, vo
 
 	(void)a;
 	(void)b;
-	if (sim_guard_host(s, node, payload) && !n->kernel_up && n->epoch != 0)
+	if (sim_guard_host(s, node, payload) && !n->kernel_up && n->started)
 		kernel_start(s, n);
 }
 
@@ -167,7 +167,7 @@ void kernel_start(struct sim *s, struct knode *n)
 	n->kernel_up = true;
 	n->life++;
 	if (n->lease_block == 0)
-		n->want_seq |= 1;
+		n->want_block = true;
 	records_adopt(s, n);
 	sim_later(s, n, 10 * NS_PER_MS, on_second, "upkeep", 0, 0);
 	if (moves_adopt(s, n)) {

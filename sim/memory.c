@@ -79,12 +79,12 @@ static void access_page(struct sim *s, struct knode *n, struct proc *p)
 
 	check_seen(s, n, p->touch_region, p->touch_page, m->copy);
 	world_hash(&s->w, m->copy);
-	s->stats.reads++;
+	s->stats.mem_reads++;
 	p->touching = false;
 	if (!p->touch_write)
 		return;
 	m->copy = t->written = ++t->next;
-	s->stats.writes++;
+	s->stats.mem_writes++;
 }
 
 static void join(struct sim *s, struct knode *n, uint32_t region)

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * pandod and pando-init of a simulated node: lease, view of the machine, death and boot.
+ * pandod and pando-init of a simulated node: life and death of host and daemon, the lease, and what
+ * the guest kernel is shown of the machine.
  *
- * The lease is counted by the node's own clock from the *sending* of the BEAT that was answered:
- * guests are frozen after 10 s without one and killed after 30 s. The naming service counts from
- * the receiving, and adds what clocks may drift; so it is always later.
+ * The lease is naming/member/core/lease.h at both ends. A node asks the leader of naming; who gets
+ * no answer asks all nodes, and these pass it on: so a node that can reach a majority can reach
+ * the leader, whom a majority reaches.
  */
 #include "sim/cluster.h"
 
@@ -13,18 +14,38 @@
 
 #include "sim/memory.h"
 
-#define BEAT_NS         (700 * NS_PER_MS)
-#define LEASE_FREEZE_NS (10 * NS_PER_S)
-#define LEASE_KILL_NS   (30 * NS_PER_S)
-
 void sim_later(struct sim *s, struct knode *n, uint64_t delay_ns, world_fn fn, const char *name,
 	       uint64_t a, uint64_t b)
 {
 	struct guard *g = world_alloc(sizeof(*g));
 
-	g->boot = n->boot;
-	g->life = n->life;
+	*g = (struct guard){ n->boot, n->life, n->pod_life };
 	world_in(&s->w, delay_ns, fn, name, n->id, a, b, g);
+}
+
+void pod_later(struct sim *s, struct knode *n, uint64_t delay_ns, world_fn fn, const char *name,
+	       uint64_t a, uint64_t b)
+{
+	sim_later(s, n, delay_ns, fn, name, a, b);
+}
+
+bool sim_guard_pod(struct sim *s, node_id node, void *payload)
+{
+	const struct guard *g = payload;
+	const struct knode *n = &s->nodes[node];
+	bool ok = n->up && n->boot == g->boot && n->name && n->pod_life == g->pod;
+
+	world_put(payload);
+	return ok;
+}
+
+bool pod_stalled(struct sim *s, struct knode *n, world_fn fn, const char *name, uint64_t a,
+		 uint64_t b, void *payload)
+{
+	if (n->stalled_ns <= s->w.now_ns)
+		return false;
+	world_at(&s->w, n->stalled_ns, fn, name, n->id, a, b, payload);
+	return true;
 }
 
 bool sim_guard_host(struct sim *s, node_id node, void *payload)
@@ -46,19 +67,16 @@ bool sim_guard_kernel(struct sim *s, node_id node, void *payload)
 	return ok;
 }
 
-struct kmsg *pod_msg(struct knode *n, enum kmsg_kind kind, size_t kin, size_t stands)
+struct kmsg *pod_msg(const struct knode *n, enum kmsg_kind kind, size_t kin, size_t stands)
 {
 	size_t kin_bytes = kin * sizeof(struct kin_entry);
-	size_t view_bytes = kind == KM_VIEW ? sizeof(struct view) : 0;
-	struct kmsg *k = world_alloc(sizeof(*k) + kin_bytes + stands * sizeof(struct mig_stand) +
-				     view_bytes + 64);
+	struct kmsg *k =
+		world_alloc(sizeof(*k) + kin_bytes + stands * sizeof(struct mig_stand) + 64);
 	char *at = (char *)(k + 1);
 
 	k->kind = kind;
-	k->from = n ? n->id : 0;
-	k->from_epoch = n ? n->epoch : 0;
-	k->view = (struct view *)(void *)at;
-	at += view_bytes;
+	k->from = n->id;
+	k->from_epoch = n->epoch;
 	k->stands = (struct mig_stand *)(void *)at;
 	at += stands * sizeof(struct mig_stand);
 	k->kin = (struct kin_entry *)(void *)at;
@@ -81,6 +99,7 @@ static void msg_hash(struct world *w, const struct kmsg *k)
 	world_hash(w, k->m.sigs);
 	world_hash(w, k->version);
 	world_hash(w, k->seq);
+	world_hash(w, k->sent_ns);
 	world_hash(w, k->kin_count);
 	if (k->kind == KM_DSM) {
 		world_hash(w, (uint64_t)k->mem << 32 | k->d.kind);
@@ -96,23 +115,31 @@ static void msg_hash(struct world *w, const struct kmsg *k)
 	}
 }
 
+static const char *msg_name(const struct kmsg *k)
+{
+	static const char *const names[] = { "?",    "?",         "image",  "page-req",
+					     "page", "page-gone", "exited", "exited-ack",
+					     "dsm",  "beat",      "held" };
+
+	return k->kind == KM_MIG ? migrate_msg_name(k->m.kind) : names[k->kind];
+}
+
+static void pod_on_lease(struct sim *s, struct knode *n, const struct kmsg *k);
+
 static void pod_deliver(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
 {
 	struct sim *s = sim_of(w);
 	struct kmsg *k = payload;
-	struct knode *n = node <= s->conf.nodes ? &s->nodes[node] : NULL;
+	struct knode *n = &s->nodes[node];
+	bool pods = k->kind == KM_BEAT || k->kind == KM_HELD;
 
-	(void)a;
-	(void)b;
+	if (pods && pod_stalled(s, n, pod_deliver, msg_name(k), a, b, payload))
+		return;
 	msg_hash(w, k);
-	if (!n) {
-		namer_on_beat(s, k);
-	} else if (n->up) {
-		if (k->kind == KM_VIEW)
-			pod_on_view(s, n, k);
-		else if (n->epoch != 0)
-			pod_heard(s, n, k);
-	}
+	if (pods && n->up && n->name)
+		pod_on_lease(s, n, k);
+	else if (!pods && n->up && n->epoch != 0)
+		pod_heard(s, n, k);
 	world_put(payload);
 }
 
@@ -121,23 +148,13 @@ const struct kmsg *pod_carried(const struct world_event *e)
 	return e->fn == pod_deliver ? e->payload : NULL;
 }
 
-static const char *msg_name(const struct kmsg *k)
-{
-	static const char *const names[] = { "?",    "?",         "image",  "page-req",
-					     "page", "page-gone", "exited", "exited-ack",
-					     "dsm",  "beat",      "view" };
-
-	return k->kind == KM_MIG ? migrate_msg_name(k->m.kind) : names[k->kind];
-}
-
 void pod_post(struct sim *s, struct knode *n, node_id to, struct kmsg *k)
 {
 	size_t bytes = 200 + k->kin_count * 24 + k->stand_count * 24;
 
 	if (k->kind == KM_IMAGE)
 		bytes += 100000;
-	world_send(&s->w, n ? n->id : sim_namer_id(s), to, bytes, pod_deliver, msg_name(k),
-		   (uint64_t)k->m.pid, k);
+	world_send(&s->w, n->id, to, bytes, pod_deliver, msg_name(k), (uint64_t)k->m.pid, k);
 }
 
 /* Nothing of an older life of a node is believed; a newer one says that the older is over. */
@@ -159,55 +176,126 @@ void pod_heard(struct sim *s, struct knode *n, const struct kmsg *k)
 		kernel_on_msg(s, n, (struct kmsg *)(uintptr_t)k);
 }
 
-static void pod_beat(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
-{
-	struct sim *s = sim_of(w);
-	struct knode *n = &s->nodes[node];
-	struct kmsg *k;
+/* ---- the lease ---- */
 
-	(void)a;
-	(void)b;
-	if (!sim_guard_host(s, node, payload))
-		return;
-	k = pod_msg(n, KM_BEAT, 0, 0);
-	k->boot = n->boot;
-	k->seq = n->want_seq;
-	k->sent_ns = world_local(w, node);
-	pod_post(s, n, sim_namer_id(s), k);
-	sim_later(s, n, BEAT_NS, pod_beat, "beat-due", 0, 0);
+static struct kmsg *lease_msg(const struct knode *n, enum kmsg_kind kind, const struct kmsg *of)
+{
+	struct kmsg *k = pod_msg(n, kind, 0, 0);
+
+	k->origin = of->origin;
+	k->origin_epoch = of->origin_epoch;
+	k->sent_ns = of->sent_ns;
+	return k;
 }
 
-static void pod_locks(struct knode *n, bool on)
+static void on_beat(struct sim *s, struct knode *n, const struct kmsg *k)
 {
+	const struct naming_node *row = naming_node_find(name_tables(n), k->origin);
+	node_id leader = name_info(n).leader;
+
+	if (row && lease_book_ask(&n->book, k->origin, k->origin_epoch, row->epoch, row->down,
+				  world_local(&s->w, n->id)))
+		pod_post(s, n, k->from, lease_msg(n, KM_HELD, k));
+	else if (k->from == k->origin && leader != n->id && leader != k->from)
+		pod_post(s, n, leader, lease_msg(n, KM_BEAT, k));
+}
+
+static void pod_locks(struct sim *s, struct knode *n, bool on)
+{
+	n->lease_frozen = on;
 	for (uint32_t i = 0; i < n->host.count; i++) {
 		struct task *t = &n->host.tasks[i];
 
 		t->locks = on ? t->locks | LOCK_LEASE : t->locks & ~(uint32_t)LOCK_LEASE;
+		check_runs(s, t->pid);
 	}
 }
 
+static void on_held(struct sim *s, struct knode *n, const struct kmsg *k)
+{
+	uint64_t now_ns = world_local(&s->w, n->id);
+
+	if (k->origin != n->id) { /* it asked through us */
+		if (k->origin <= s->conf.nodes)
+			pod_post(s, n, k->origin, lease_msg(n, KM_HELD, k));
+		return;
+	}
+	if (n->epoch == 0 || k->origin_epoch != n->epoch)
+		return;
+	n->answered_ns = s->w.now_ns;
+	lease_answered(&n->lease, k->sent_ns, now_ns);
+	if (lease_look(&n->lease, now_ns) != LEASE_HELD)
+		return;
+	if (n->lease_frozen)
+		pod_locks(s, n, false);
+	if (!n->started) {
+		n->started = true;
+		kernel_start(s, n);
+	}
+}
+
+static void pod_on_lease(struct sim *s, struct knode *n, const struct kmsg *k)
+{
+	if (k->kind == KM_BEAT)
+		on_beat(s, n, k);
+	else
+		on_held(s, n, k);
+}
+
+/* Asks the leader; all nodes, if the leader has not answered for three questions. */
+static void ask_lease(struct sim *s, struct knode *n)
+{
+	struct naming_replica_info i = name_info(n);
+	struct kmsg of = { .origin = n->id,
+			   .origin_epoch = n->epoch,
+			   .sent_ns = world_local(&s->w, n->id) };
+	bool direct = i.leader != NODE_NONE && s->w.now_ns - n->answered_ns < 3 * s->lease.ask_ns;
+
+	if (direct) {
+		pod_post(s, n, i.leader, lease_msg(n, KM_BEAT, &of));
+		return;
+	}
+	for (node_id id = 1; id <= s->members; id++)
+		pod_post(s, n, id, lease_msg(n, KM_BEAT, &of));
+}
+
+static void pod_beat(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
+{
+	struct sim *s = sim_of(w);
+	struct knode *n = &s->nodes[node];
+
+	if (pod_stalled(s, n, pod_beat, "beat-due", a, b, payload) ||
+	    !sim_guard_pod(s, node, payload))
+		return;
+	pod_later(s, n, s->lease.ask_ns, pod_beat, "beat-due", 0, 0);
+	if (n->epoch != 0)
+		ask_lease(s, n);
+}
+
+/* pando-init's timer: it needs no pandod. */
 static void pod_lease(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
 {
 	struct sim *s = sim_of(w);
 	struct knode *n = &s->nodes[node];
-	uint64_t age;
+	enum lease_state state;
 
 	(void)a;
 	(void)b;
 	if (!sim_guard_host(s, node, payload))
 		return;
-	age = world_local(w, node) - n->lease_from_ns;
-	if (n->epoch != 0 && age > LEASE_KILL_NS) {
+	sim_later(s, n, 250 * NS_PER_MS, pod_lease, "lease-due", 0, 0);
+	state = lease_look(&n->lease, world_local(w, node));
+	check_lease(s, n, state);
+	if (state == LEASE_OVER) {
 		s->stats.lapsed++;
 		pod_crash(s, n, NS_PER_S);
-		return;
+	} else if (state == LEASE_FREEZE && !n->lease_frozen) {
+		s->stats.frozen++;
+		pod_locks(s, n, true);
 	}
-	if (n->epoch != 0 && age > LEASE_FREEZE_NS && !n->lease_frozen) {
-		n->lease_frozen = true;
-		pod_locks(n, true);
-	}
-	sim_later(s, n, 250 * NS_PER_MS, pod_lease, "lease-due", 0, 0);
 }
+
+/* ---- what the tables say ---- */
 
 static void pod_view_nodes(struct sim *s, struct knode *n, const struct view *v)
 {
@@ -228,41 +316,84 @@ static void pod_view_nodes(struct sim *s, struct knode *n, const struct view *v)
 	}
 }
 
-void pod_on_view(struct sim *s, struct knode *n, const struct kmsg *k)
+void pod_on_view(struct sim *s, struct knode *n, const struct view *v)
 {
-	if (k->boot != n->boot)
+	if (n->epoch == 0)
 		return;
-	if (!k->view->nodes[n->id].alive || (n->epoch && k->view->nodes[n->id].epoch != n->epoch)) {
-		if (n->epoch != 0)
-			return; /* of before our admission, or we are announced dead and will lapse
-				 */
-	}
-	if (n->epoch == 0) {
-		n->epoch = k->view->nodes[n->id].epoch;
-		n->lease_from_ns = k->sent_ns;
-		memcpy(n->nodes, k->view->nodes, sizeof(n->nodes));
-		memcpy(n->blocks, k->view->blocks, sizeof(n->blocks));
-		kernel_start(s, n);
-		return;
-	}
-	if (k->sent_ns > n->lease_from_ns)
-		n->lease_from_ns = k->sent_ns;
-	if (n->lease_frozen && world_local(&s->w, n->id) - n->lease_from_ns < LEASE_FREEZE_NS) {
-		n->lease_frozen = false;
-		pod_locks(n, false);
-	}
-	pod_view_nodes(s, n, k->view);
+	pod_view_nodes(s, n, v);
 	for (uint32_t i = 0; i < SIM_BLOCKS_MAX; i++) {
-		if (k->view->blocks[i].aterm > n->blocks[i].aterm)
-			n->blocks[i] = k->view->blocks[i];
-	}
-	if (n->kernel_up && (n->want_seq & 1) && k->seq == n->want_seq) {
-		n->lease_block = k->number;
-		n->cursor = 0;
-		n->want_seq++;
+		if (v->blocks[i].aterm > n->blocks[i].aterm)
+			n->blocks[i] = v->blocks[i];
 	}
 	if (n->kernel_up)
 		kernel_view_changed(s, n);
+}
+
+void pod_admitted(struct sim *s, struct knode *n, epoch_t epoch)
+{
+	n->epoch = epoch;
+	lease_init(&n->lease, &s->lease);
+	gossip_start(s, n);
+	registry_tables(s, n);
+	ask_lease(s, n);
+}
+
+/* ---- life and death ---- */
+
+static void pod_start(struct sim *s, struct knode *n)
+{
+	if (n->id > s->members && n->id != 1)
+		return; /* it has not joined yet */
+	n->pod_life++;
+	n->stalled_ns = 0;
+	name_start(s, n);
+	if (!n->name)
+		return;
+	check_reach(s);
+	registry_pod_up(s, n);
+	registry_tables(s, n);
+	pod_later(s, n, 1000, pod_beat, "beat-due", 0, 0);
+	if (n->epoch != 0)
+		gossip_start(s, n);
+}
+
+void pod_joined(struct sim *s, struct knode *n)
+{
+	if (n->up && !n->name)
+		pod_start(s, n);
+}
+
+static void pod_again(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
+{
+	struct sim *s = sim_of(w);
+	struct knode *n = &s->nodes[node];
+
+	(void)a;
+	(void)b;
+	if (sim_guard_host(s, node, payload) && !n->name)
+		pod_start(s, n);
+}
+
+static void pod_stop(struct sim *s, struct knode *n)
+{
+	disks_crash(s, n->id);
+	disks_check_lost(s, n->id);
+	name_stop(n);
+	gossip_stop(n);
+	n->pod_life++;
+	n->stalled_ns = 0;
+}
+
+void pod_die(struct sim *s, struct knode *n)
+{
+	if (!n->up || !n->name)
+		return;
+	s->stats.pod_deaths++;
+	world_trace(&s->w, 'i', n->id, "pandod dies", n->pod_life);
+	pod_stop(s, n);
+	check_reach(s);
+	sim_later(s, n, (20 + rand_below(&s->w.rng[RNG_FAULT], 2000)) * NS_PER_MS, pod_again,
+		  "pod-up", 0, 0);
 }
 
 static void pod_up(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
@@ -282,8 +413,11 @@ void pod_boot(struct sim *s, struct knode *n)
 	n->boot++;
 	n->epoch = 0;
 	n->lease_frozen = false;
-	n->want_seq = 0;
-	sim_later(s, n, 1000, pod_beat, "beat-due", 0, 0);
+	n->started = false;
+	n->want_block = false;
+	lease_init(&n->lease, &s->lease);
+	pod_start(s, n);
+	check_reach(s);
 	sim_later(s, n, 1000, pod_lease, "lease-due", 0, 0);
 }
 
@@ -340,7 +474,7 @@ void pod_crash(struct sim *s, struct knode *n, uint64_t down_ns)
 	world_trace(&s->w, 'i', n->id, "host dies", n->boot);
 	host_fini(&n->host);
 	pod_forget(n);
-	disks_crash(s, n->id);
+	pod_stop(s, n);
 	n->up = false;
 	n->kernel_up = false;
 	n->epoch = 0;
@@ -348,5 +482,6 @@ void pod_crash(struct sim *s, struct knode *n, uint64_t down_ns)
 	n->sweeping = false;
 	n->die_in = n->die_mem = 0;
 	memory_crash(s, n);
+	check_reach(s);
 	world_in(&s->w, down_ns, pod_up, "host-up", n->id, 0, 0, NULL);
 }

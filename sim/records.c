@@ -133,8 +133,8 @@ void kernel_view_changed(struct sim *s, struct knode *n)
 
 		if (v->authority != n->id)
 			continue;
-		if (b == n->lease_block && !n->auth[b] && v->aterm == 1) {
-			n->auth[b] = block_new(n, b, 1);
+		if (b == n->lease_block && !n->auth[b] && v->aterm == n->lease_aterm) {
+			n->auth[b] = block_new(n, b, v->aterm);
 			auth_keep(n, b, 0);
 		} else if (!n->auth[b] ? v->aterm > 1 : n->auth[b]->auth.aterm < v->aterm) {
 			auth_takeover(s, n, b);
@@ -151,9 +151,9 @@ gpid kernel_birth(struct sim *s, struct knode *n)
 	struct mig_auth_out out;
 	gpid pid;
 
-	if (!blk || blk->auth.state != MIG_A_SERVING || blk->auth.aterm != 1 ||
+	if (!blk || blk->auth.state != MIG_A_SERVING || blk->auth.aterm != n->lease_aterm ||
 	    n->cursor == SIM_BLOCK_USED) {
-		n->want_seq |= 1;
+		n->want_block = true;
 		return 0;
 	}
 	pid = blk->auth.first + (gpid)n->cursor++;

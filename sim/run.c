@@ -142,12 +142,14 @@ static void print_report(const struct sim *s, uint64_t took_ns)
 	printf("  events      %" PRIu64 " (%" PRIu64 " messages; %" PRIu64 " lost, %" PRIu64
 	       " cut off, %" PRIu64 " repeated)\n",
 	       w->events, w->messages, w->lost, w->cut, w->repeated);
-	printf("  faults      %" PRIu64 ": %" PRIu64 " guest kernels and %" PRIu64
-	       " hosts died, %" PRIu64 " network faults, %" PRIu64 " handovers\n",
-	       t->faults, t->kernel_deaths, t->host_deaths, t->cuts, t->handovers);
-	printf("  leases      %" PRIu64 " ran out, %" PRIu64 " deaths announced, %" PRIu64
-	       " fences, %" PRIu64 " blocks rebuilt\n",
-	       t->lapsed, t->announced, t->fences, t->rebuilds);
+	printf("  faults      %" PRIu64 ": %" PRIu64 " guest kernels, %" PRIu64
+	       " pandods and %" PRIu64 " hosts died, %" PRIu64 " of the network, %" PRIu64
+	       " of disks, %" PRIu64 " stalls, %" PRIu64 " handovers\n",
+	       t->faults, t->kernel_deaths, t->pod_deaths, t->host_deaths, t->cuts, t->disk_faults,
+	       t->stalls, t->handovers);
+	printf("  leases      %" PRIu64 " nodes frozen, %" PRIu64 " ran out, %" PRIu64
+	       " deaths announced, %" PRIu64 " fences, %" PRIu64 " blocks rebuilt\n",
+	       t->frozen, t->lapsed, t->announced, t->fences, t->rebuilds);
 	printf("  processes   %" PRIu64 " born, %" PRIu64 " ended, %" PRIu64 " waited for, %" PRIu64
 	       " signals\n",
 	       t->births, t->exits, t->waits, t->signals);
@@ -156,11 +158,16 @@ static void print_report(const struct sim *s, uint64_t took_ns)
 	       t->moves_asked, t->moves_done, t->moves_failed, t->moves_refused);
 	printf("  memory      %" PRIu64 " reads, %" PRIu64 " writes, %" PRIu64 " faults, %" PRIu64
 	       " grants, %" PRIu64 " homes begun, %" PRIu64 " told lost\n",
-	       t->reads, t->writes, t->page_faults, t->grants, t->recoveries, t->told_lost);
-	printf("  logs        %" PRIu64 " frames written, %" PRIu64 " scans, %" PRIu64 " torn\n",
-	       t->log_frames, t->log_restarts, t->log_torn);
-	printf("  invariants  K1 K2 K3 K4 M3 M4 D1 D6 D7 G1 L1 L2 N2 N4 N5 P1: %" PRIu64
-	       " checks, %" PRIu64 " full recounts\n",
+	       t->mem_reads, t->mem_writes, t->page_faults, t->grants, t->recoveries, t->told_lost);
+	printf("  naming      %" PRIu64 " commands, %" PRIu64 " linearisable reads, %" PRIu64
+	       " leaders; %" PRIu64 " frames and %" PRIu64 " snapshots on disk, %" PRIu64
+	       " starts, %" PRIu64 " torn writes\n",
+	       t->commands, t->reads, t->leaders, t->log_frames, t->log_snapshots, t->log_starts,
+	       t->log_torn);
+	printf("  gossip      %" PRIu64 " suspected, %" PRIu64 " called failed\n", t->suspected,
+	       t->failed);
+	printf("  invariants  K1 K2 K3 K4 M0 M3 M4 A1 G1 R1 R2 L1 L2 N1-N7 S1-S6 D1 D6 D7 P1: "
+	       "%" PRIu64 " checks, %" PRIu64 " full recounts\n",
 	       w->checks, t->recounts);
 	printf("  hash        %016" PRIx64 "\n", s->w.hash);
 }

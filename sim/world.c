@@ -43,6 +43,22 @@ void world_hash(struct world *w, uint64_t v)
 	w->hash ^= w->hash >> 29;
 }
 
+void world_hash_bytes(struct world *w, const uint8_t *bytes, size_t len)
+{
+	uint64_t v;
+
+	for (; len >= 8; bytes += 8, len -= 8) {
+		v = 0;
+		for (int i = 7; i >= 0; i--)
+			v = v << 8 | bytes[i];
+		world_hash(w, v);
+	}
+	v = 0;
+	while (len > 0)
+		v = v << 8 | bytes[--len];
+	world_hash(w, v);
+}
+
 static void hash_text(struct world *w, const char *s)
 {
 	uint64_t h = UINT64_C(0xcbf29ce484222325);

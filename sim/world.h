@@ -21,7 +21,7 @@
 #include "base/rand.h"
 #include "base/types.h"
 
-#define WORLD_NODES_MAX 34 /* hosts 1..32, the naming service, and 0 */
+#define WORLD_NODES_MAX 33 /* hosts 1..32, and 0 for what is nobody's */
 #define WORLD_RECENT    24 /* events shown with a violation */
 
 enum world_rng {
@@ -33,6 +33,7 @@ enum world_rng {
 	RNG_HOST,
 	RNG_CORE,
 	RNG_MEMORY,
+	RNG_NAME,
 	RNG_COUNT,
 };
 
@@ -129,6 +130,7 @@ uint64_t world_local(const struct world *w, node_id node);
 uint64_t world_when(const struct world *w, node_id node, uint64_t local_ns);
 
 void world_hash(struct world *w, uint64_t v);
+void world_hash_bytes(struct world *w, const uint8_t *bytes, size_t len);
 
 /* The first one stands; the run ends with it. */
 void world_violate(struct world *w, const char *name, const char *fmt, ...) printf_like(3, 4);

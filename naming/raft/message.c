@@ -354,7 +354,7 @@ static bool make_message(struct naming_replica *r, node_id from, const struct wi
 	}
 }
 
-static void receive_raft(struct naming_replica *r, node_id from, const struct wire_msg *w)
+static void receive_one(struct naming_replica *r, node_id from, const struct wire_msg *w)
 {
 	struct raft_message m;
 	struct raft_event ev = { .type = RAFT_RECEIVE };
@@ -381,6 +381,65 @@ static void receive_raft(struct naming_replica *r, node_id from, const struct wi
 		r->refused++;
 	if (m.type == RAFT_APPEND_ENTRIES)
 		free(m.append_entries.entries);
+}
+
+/*
+ * The library notes a change of voters among new entries under the index of the first of them, and
+ * then never learns that it was committed: snapshots would go on with voters of long ago, and a
+ * node that started from one could elect itself alone. So a change always comes first.
+ */
+static void receive_parts(struct naming_replica *r, node_id from, const struct wire_msg *w)
+{
+	struct wire_msg part = *w;
+	size_t done = 0;
+
+	if (!append_ok(r, w)) {
+		r->refused++;
+		return;
+	}
+	while (done < w->entry_count) {
+		size_t n = 1;
+
+		while (done + n < w->entry_count && w->entries[done + n].type != RAFT_CHANGE)
+			n++;
+		part.entries = w->entries + done;
+		part.entry_count = n;
+		receive_one(r, from, &part);
+		done += n;
+		part.raft.index = w->raft.index + done;
+		part.raft.index_term = w->entries[done - 1].term;
+	}
+}
+
+/*
+ * What is dropped behind our snapshot is committed, so the leader has the same (Ongaro, 3.6.3). The
+ * library refuses to follow from there, the leader goes back below what it knows that we have, and
+ * from then on sends nothing at all. So such a message begins at the snapshot instead.
+ */
+static void begin_at_snapshot(const struct naming_replica *r, struct wire_msg *m)
+{
+	uint64_t skip;
+
+	if (m->raft.index >= r->snap.index || r->raft.snapshot.installing ||
+	    replica_entry(r, m->raft.index) != NULL)
+		return;
+	skip = MIN(r->snap.index - m->raft.index, m->entry_count);
+	m->entries += skip;
+	m->entry_count -= skip;
+	m->raft.index = r->snap.index;
+	m->raft.index_term = r->snap.term;
+}
+
+static void receive_raft(struct naming_replica *r, node_id from, const struct wire_msg *w)
+{
+	struct wire_msg m = *w;
+
+	if (m.raft.type == RAFT_APPEND_ENTRIES)
+		begin_at_snapshot(r, &m);
+	if (m.raft.type == RAFT_APPEND_ENTRIES && m.entry_count > 0)
+		receive_parts(r, from, &m);
+	else
+		receive_one(r, from, &m);
 }
 
 void naming_replica_receive(struct naming_replica *r, node_id from, const uint8_t *bytes,

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The checker of leases.
+ *
+ *	G1  no live node is fenced while it can reach a majority; a cut-off node fences itself in
+ *	    time; a death is announced only after the lease is over
+ *
+ * A node can reach a majority if a majority of the voters - up, not starved, with good disks - hear
+ * each other and the node, and the node hears them. It is lost if there is no voter that hears, and
+ * is heard by, a majority, and the node, or another that does. Both are counted anew whenever a
+ *fault begins or ends, so "for how long" is exact.
+ */
+#include "sim/cluster.h"
+
+#define STORM_PPM 100000
+#define SLACK_NS  NS_PER_S /* pando-init looks four times a second */
+
+static bool able(const struct sim *s, node_id id)
+{
+	const struct knode *n = &s->nodes[id];
+
+	return n->up && n->name && n->stalled_ns <= s->w.now_ns && disks_good(s, id);
+}
+
+static bool both_ways(const struct sim *s, node_id a, node_id b)
+{
+	return a == b || (s->w.cut[a][b] == 0 && s->w.cut[b][a] == 0);
+}
+
+static unsigned voters(const struct sim *s, node_id out[16])
+{
+	struct naming_replica_info best = { 0 };
+
+	for (node_id id = 1; id <= s->conf.nodes; id++) {
+		struct naming_replica_info i;
+
+		if (!s->nodes[id].name)
+			continue;
+		i = name_info(&s->nodes[id]);
+		if (i.role != NAMING_REPLICA_FED && i.applied >= best.applied)
+			best = i;
+	}
+	for (unsigned i = 0; i < best.voter_count; i++)
+		out[i] = best.voters[i];
+	return best.voter_count;
+}
+
+/* @set: bits of @v. */
+static bool whole(const struct sim *s, const node_id *v, unsigned count, uint32_t set, node_id node)
+{
+	for (unsigned i = 0; i < count; i++) {
+		if (!(set >> i & 1))
+			continue;
+		if (!able(s, v[i]) || !both_ways(s, v[i], node))
+			return false;
+		for (unsigned j = 0; j < i; j++) {
+			if ((set >> j & 1) && !both_ways(s, v[i], v[j]))
+				return false;
+		}
+	}
+	return true;
+}
+
+static bool reaches(const struct sim *s, const node_id *v, unsigned count, node_id node)
+{
+	const struct knode *n = &s->nodes[node];
+
+	/* Where a tenth of all messages is lost or late nobody is elected in time. */
+	if (s->w.loss_ppm + s->w.slow_ppm > STORM_PPM)
+		return false;
+	if (!n->up || !n->name || n->stalled_ns > s->w.now_ns)
+		return false;
+	for (uint32_t set = 1; set < 1u << count; set++) {
+		if ((unsigned)__builtin_popcount(set) == count / 2 + 1 &&
+		    whole(s, v, count, set, node))
+			return true;
+	}
+	return false;
+}
+
+/* Could any voter lead as far as the network is concerned, and answer @node? */
+static bool lost(const struct sim *s, const node_id *v, unsigned count, node_id node)
+{
+	for (unsigned i = 0; i < count; i++) {
+		unsigned near = 0;
+		bool hears = both_ways(s, v[i], node);
+
+		for (unsigned j = 0; s->nodes[v[i]].up && j < count; j++)
+			near += s->nodes[v[j]].up && both_ways(s, v[i], v[j]);
+		for (node_id by = 1; by <= s->conf.nodes; by++)
+			hears |=
+				s->nodes[by].up && both_ways(s, v[i], by) && both_ways(s, by, node);
+		if (near > count / 2 && hears)
+			return false;
+	}
+	return true;
+}
+
+void check_reach(struct sim *s)
+{
+	node_id v[16];
+	unsigned count = voters(s, v);
+
+	for (node_id id = 1; id <= s->conf.nodes; id++) {
+		struct knode *n = &s->nodes[id];
+		bool reach = reaches(s, v, count, id);
+
+		bool gone = lost(s, v, count, id);
+
+		if (reach != n->reach)
+			n->reach_ns = s->w.now_ns;
+		if (gone != n->lost)
+			n->lost_ns = s->w.now_ns;
+		n->reach = reach;
+		n->lost = gone;
+	}
+}
+
+void check_lease(struct sim *s, struct knode *n, enum lease_state state)
+{
+	bool fenced = state == LEASE_OVER || (state == LEASE_FREEZE && !n->lease_frozen);
+
+	s->w.stats.checks++;
+	if (fenced && n->reach && s->w.now_ns - n->reach_ns > s->lease.freeze_ns)
+		world_violate(&s->w, "G1", "n%u is fenced; it has reached a majority for %llu ms",
+			      n->id, (unsigned long long)((s->w.now_ns - n->reach_ns) / NS_PER_MS));
+}
+
+static void fenced_in_time(struct sim *s, const struct knode *n, uint64_t cut_ns)
+{
+	/* Until its leader finds out that it leads no more, an island of the two goes on. */
+	uint64_t frozen_ns = s->lease.freeze_ns + s->lease.overlap_ns + SLACK_NS;
+
+	for (uint32_t i = 0; cut_ns > frozen_ns && i < n->host.count; i++) {
+		s->w.stats.checks++;
+		if (task_runs(&n->host.tasks[i]))
+			world_violate(&s->w, "G1", "n%u is cut off for %llu ms and executes %d",
+				      n->id, (unsigned long long)(cut_ns / NS_PER_MS),
+				      n->host.tasks[i].pid);
+	}
+}
+
+void check_fenced(struct sim *s)
+{
+	for (node_id id = 1; id <= s->conf.nodes; id++) {
+		const struct knode *n = &s->nodes[id];
+
+		if (n->up && n->lost)
+			fenced_in_time(s, n, s->w.now_ns - n->lost_ns);
+	}
+}
+
+void check_announced(struct sim *s, node_id node, epoch_t epoch)
+{
+	const struct knode *n = &s->nodes[node];
+	struct lease_holder lease = n->lease;
+
+	s->w.stats.checks++;
+	if (!n->up || n->epoch != epoch || !n->started)
+		return;
+	if (lease_look(&lease, world_local(&s->w, node)) != LEASE_OVER)
+		world_violate(&s->w, "G1", "n%u is announced dead, its lease is not over", node);
+	for (uint32_t i = 0; i < n->host.count; i++) {
+		if (task_runs(&n->host.tasks[i]))
+			world_violate(&s->w, "G1", "n%u is announced dead and executes %d", node,
+				      n->host.tasks[i].pid);
+	}
+}
