@@ -147,7 +147,6 @@ struct knode {
 	uint64_t lead_term; /* of which it asked for the barrier; 0: none */
 	struct lease_book book;
 	struct lease_row book_rows[SIM_NODES_MAX];
-	epoch_t lives[WORLD_NODES_MAX]; /* that the book has heard of */
 
 	/* truth, for the checkers */
 	bool reach; /* it can reach a majority of the voters that reach each other */

@@ -163,23 +163,6 @@ static void lease_block(struct sim *s, struct knode *n)
 
 /* ---- what the tables say ---- */
 
-/* A new life is as good as a question: it holds no lease yet, and is about to ask. */
-static void hear_lives(struct sim *s, struct knode *n)
-{
-	const struct naming_node *row;
-
-	for (uint32_t i = 0; n->book.leads; i++) {
-		row = naming_node_at(name_tables(n), i);
-		if (!row)
-			return;
-		if (row->epoch <= n->lives[row->id] || row->down)
-			continue;
-		n->lives[row->id] = row->epoch;
-		(void)lease_book_ask(&n->book, row->id, row->epoch, row->epoch, false,
-				     world_local(&s->w, n->id));
-	}
-}
-
 void registry_tables(struct sim *s, struct knode *n)
 {
 	const struct naming_core *k;
@@ -198,7 +181,6 @@ void registry_tables(struct sim *s, struct knode *n)
 		if (b->number < SIM_BLOCKS_MAX && row && row->epoch == b->life)
 			v.blocks[b->number] = (struct view_block){ b->authority, b->epoch };
 	}
-	hear_lives(s, n);
 	gossip_tables(s, n);
 	pod_on_view(s, n, &v);
 }
@@ -216,15 +198,7 @@ static void leads(struct sim *s, struct knode *n, uint64_t a, uint64_t b, int er
 		return;
 	world_trace(&s->w, 'i', n->id, "leads naming", a);
 	s->stats.leaders++;
-	memset(n->lives, 0, sizeof(n->lives));
-	lease_book_lead(&n->book, world_local(&s->w, n->id));
-	for (uint32_t j = 0;; j++) {
-		const struct naming_node *row = naming_node_at(name_tables(n), j);
-
-		if (!row)
-			return;
-		n->lives[row->id] = row->epoch;
-	}
+	lease_book_lead(&n->book);
 }
 
 void registry_status(struct sim *s, struct knode *n)

@@ -18,12 +18,12 @@ static struct lease_holder holder(uint64_t from_ns)
 
 static struct lease_row rows[4];
 
-static struct lease_book book(uint64_t leads_ns)
+static struct lease_book book(void)
 {
 	struct lease_book b;
 
 	lease_book_init(&b, &lease_conf_default, rows, ARRAY_LEN(rows));
-	lease_book_lead(&b, leads_ns);
+	lease_book_lead(&b);
 	return b;
 }
 
@@ -74,7 +74,7 @@ static void what_was_killed_stays_dead(void **state)
 
 static void the_book_is_always_the_later_one(void **state)
 {
-	struct lease_book b = book(100 * S);
+	struct lease_book b = book();
 
 	assert_true(lease_book_ask(&b, 2, 1, 1, false, 200 * S));
 	assert_false(lease_book_over(&b, 2, 1, 231 * S));
@@ -83,21 +83,34 @@ static void the_book_is_always_the_later_one(void **state)
 
 static void a_new_leader_gives_everybody_a_whole_lease_and_its_predecessors_time(void **state)
 {
-	struct lease_book b = book(100 * S);
+	struct lease_book b = book();
 
+	assert_false(lease_book_over(&b, 3, 7, 100 * S));
 	assert_false(lease_book_over(&b, 3, 7, 135 * S));
 	assert_true(lease_book_over(&b, 3, 7, 137 * S));
 	assert_true(lease_book_ask(&b, 3, 7, 7, false, 137 * S));
 	/* What it heard in an earlier term is no more than that. */
 	lease_book_stop(&b);
 	assert_false(lease_book_over(&b, 3, 7, 900 * S));
-	lease_book_lead(&b, 900 * S);
+	lease_book_lead(&b);
+	assert_false(lease_book_over(&b, 3, 7, 900 * S));
 	assert_false(lease_book_over(&b, 3, 7, 935 * S));
+}
+
+/* Seed 65: it came back, and was announced dead before its first question arrived. */
+static void a_new_life_has_a_whole_lease_too(void **state)
+{
+	struct lease_book b = book();
+
+	assert_true(lease_book_ask(&b, 2, 1, 1, false, 100 * S));
+	assert_true(lease_book_over(&b, 2, 1, 200 * S));
+	assert_false(lease_book_over(&b, 2, 2, 200 * S));
+	assert_false(lease_book_over(&b, 2, 2, 230 * S));
 }
 
 static void only_the_present_life_is_answered(void **state)
 {
-	struct lease_book b = book(100 * S);
+	struct lease_book b = book();
 
 	assert_false(lease_book_ask(&b, 2, 1, 2, false, 101 * S));
 	assert_false(lease_book_ask(&b, 2, 3, 2, false, 101 * S));
@@ -109,7 +122,7 @@ static void only_the_present_life_is_answered(void **state)
 
 static void a_node_without_a_row_is_not_answered(void **state)
 {
-	struct lease_book b = book(100 * S);
+	struct lease_book b = book();
 
 	for (node_id i = 1; i <= ARRAY_LEN(rows); i++)
 		assert_true(lease_book_ask(&b, i, 1, 1, false, 101 * S));
@@ -126,6 +139,7 @@ int main(void)
 		cmocka_unit_test(the_book_is_always_the_later_one),
 		cmocka_unit_test(
 			a_new_leader_gives_everybody_a_whole_lease_and_its_predecessors_time),
+		cmocka_unit_test(a_new_life_has_a_whole_lease_too),
 		cmocka_unit_test(only_the_present_life_is_answered),
 		cmocka_unit_test(a_node_without_a_row_is_not_answered),
 	};

@@ -61,10 +61,9 @@ void lease_book_init(struct lease_book *b, const struct lease_conf *conf, struct
 	*b = (struct lease_book){ .conf = conf, .rows = rows, .cap = cap };
 }
 
-void lease_book_lead(struct lease_book *b, uint64_t now_ns)
+void lease_book_lead(struct lease_book *b)
 {
 	b->leads = true;
-	b->leads_ns = now_ns;
 	if (!MUTANT("lease.old_book"))
 		b->count = 0;
 }
@@ -83,34 +82,41 @@ static struct lease_row *row_find(const struct lease_book *b, node_id node)
 	return NULL;
 }
 
-bool lease_book_ask(struct lease_book *b, node_id node, epoch_t asked, epoch_t epoch, bool down,
-		    uint64_t now_ns)
+/* False: no row is left for it. */
+static bool row_hear(struct lease_book *b, node_id node, epoch_t epoch, uint64_t at_ns)
 {
 	struct lease_row *row = row_find(b, node);
 
+	if (!row && b->count == b->cap)
+		return false;
+	if (!row)
+		row = &b->rows[b->count++];
+	*row = (struct lease_row){ node, epoch, at_ns };
+	return true;
+}
+
+bool lease_book_ask(struct lease_book *b, node_id node, epoch_t asked, epoch_t epoch, bool down,
+		    uint64_t now_ns)
+{
 	if (!b->leads)
 		return false;
 	if ((asked != epoch || down) && !MUTANT("lease.dead_answered"))
 		return false;
-	if (!row && b->count == b->cap)
-		return false; /* a lease that nobody keeps the book of */
-	if (!row)
-		row = &b->rows[b->count++];
-	*row = (struct lease_row){ node, asked, now_ns };
-	return true;
+	return row_hear(b, node, asked, now_ns);
 }
 
-bool lease_book_over(const struct lease_book *b, node_id node, epoch_t epoch, uint64_t now_ns)
+bool lease_book_over(struct lease_book *b, node_id node, epoch_t epoch, uint64_t now_ns)
 {
 	const struct lease_row *row = row_find(b, node);
-	bool heard = row && row->epoch == epoch;
-	uint64_t from_ns = heard ? row->heard_ns : b->leads_ns + b->conf->overlap_ns;
 	uint64_t kill_ns = MUTANT("lease.over_early") ? b->conf->freeze_ns : b->conf->kill_ns;
 	uint64_t drift_ns = kill_ns / 1000000 * 2 * b->conf->drift_ppm;
 
 	if (!b->leads) /* G3 */
 		return false;
-	if (MUTANT("lease.new_book_hasty") && !heard)
-		return true;
-	return now_ns > from_ns && now_ns - from_ns > kill_ns + drift_ns + b->conf->announce_ns;
+	if (!row || row->epoch != epoch) {
+		(void)row_hear(b, node, epoch, now_ns + b->conf->overlap_ns);
+		return MUTANT("lease.new_book_hasty");
+	}
+	return now_ns > row->heard_ns &&
+	       now_ns - row->heard_ns > kill_ns + drift_ns + b->conf->announce_ns;
 }

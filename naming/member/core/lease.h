@@ -9,10 +9,11 @@
  * apart by then. A question is heard after it was sent, so the book is always the later one
  * (Gray, Cheriton: "Leases", SOSP 1989, section 2).
  *
- * A new leader has heard nobody. Its book begins with everybody heard just now, and waits
- * overlap_ns longer, for as long may its predecessor, who does not know yet that it leads no more,
- * have answered somebody. It may lead only when its tables hold all that was announced before: an
- * answer to a node that is announced dead would wake it (lease_book_lead() after a barrier).
+ * A new leader has heard nobody. Whom its book meets for the first time counts as heard just now,
+ * and overlap_ns longer: for as long may its predecessor, who does not know yet that it leads no
+ * more, have answered somebody. The same holds for a life of a node that it has not met. It may
+ * lead only when its tables hold all that was announced before: an answer to a node that is
+ * announced dead would wake it (lease_book_lead() after a barrier).
  *
  * Invariants (the first two over both ends, checked by the simulated world):
  *   G1  no node is fenced that can reach a majority; one that cannot fences itself in time; a death
@@ -68,7 +69,7 @@ uint64_t lease_due_ns(const struct lease_holder *h);
 struct lease_row {
 	node_id node;
 	epoch_t epoch;
-	uint64_t heard_ns;
+	uint64_t heard_ns; /* may be ahead, by overlap_ns */
 };
 
 struct lease_book {
@@ -76,13 +77,12 @@ struct lease_book {
 	struct lease_row *rows;        /* cap of them; the caller's */
 	uint32_t count, cap;
 	bool leads;
-	uint64_t leads_ns;
 };
 
 void lease_book_init(struct lease_book *b, const struct lease_conf *conf, struct lease_row *rows,
 		     uint32_t cap);
 /* This node leads naming now, and has applied all that was committed before it did. */
-void lease_book_lead(struct lease_book *b, uint64_t now_ns);
+void lease_book_lead(struct lease_book *b);
 void lease_book_stop(struct lease_book *b);
 /*
  * A question of that life of the node arrived. True: answer it. False: this node does not lead, or
@@ -91,7 +91,8 @@ void lease_book_stop(struct lease_book *b);
  */
 bool lease_book_ask(struct lease_book *b, node_id node, epoch_t asked, epoch_t epoch, bool down,
 		    uint64_t now_ns);
-/* The lease of that life of the node is certainly over: its death may be announced. */
-bool lease_book_over(const struct lease_book *b, node_id node, epoch_t epoch, uint64_t now_ns);
+/* The lease of that life of the node is certainly over: its death may be announced. Ask for every
+ * node of the tables now and then: the first time begins the count. */
+bool lease_book_over(struct lease_book *b, node_id node, epoch_t epoch, uint64_t now_ns);
 
 #endif
