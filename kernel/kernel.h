@@ -38,6 +38,7 @@ enum kernel_method {
 	KERNEL_NODES = KERNEL_METHOD(10),        /* one-way Nodes */
 	KERNEL_IDENTITY = KERNEL_METHOD(11),     /* Identity -> (empty) */
 	KERNEL_PEER_IN = KERNEL_METHOD(12),      /* PeerIn + descriptor -> (empty) */
+	KERNEL_QUOTA = KERNEL_METHOD(14),        /* one-way Quota */
 	KERNEL_STOP = KERNEL_METHOD(13),         /* Stop -> (empty), then the kernel exits with 0 */
 
 	/* the kernel asks, pandod answers */

@@ -323,5 +323,6 @@ void answers_serve(struct world *w)
 	rpc_serve(w->pod_rpc, KERNEL_MIGRATE, on_migrate, w);
 	rpc_serve(w->pod_rpc, KERNEL_WHY, on_why, w);
 	rpc_serve(w->pod_rpc, KERNEL_NODES, on_nodes, w);
+	quota_serve(w);
 	rpc_serve(w->pod_rpc, KERNEL_STOP, on_stop, w);
 }

@@ -328,6 +328,8 @@ unsigned machine_cpus(const struct world *w)
 	for (size_t i = 0; i < w->node_count; i++)
 		if (w->nodes[i].alive)
 			milli += w->nodes[i].cpu_milli;
+	if (w->quota.cpu_milli != 0)
+		milli = MIN(milli, w->quota.cpu_milli);
 	if (milli == 0)
 		return (unsigned)CPU_COUNT(&machine.node_cpus);
 	return (unsigned)MIN(MAX((milli + 999) / 1000, UINT64_C(1)), (uint64_t)CPU_SETSIZE);
@@ -403,6 +405,12 @@ void machine_memory(const struct world *w, uint64_t *total, uint64_t *unused)
 	if (*total == 0 && sysinfo(&si) == 0) {
 		*total = (uint64_t)si.totalram * si.mem_unit;
 		*unused = (uint64_t)si.freeram * si.mem_unit;
+	}
+	if (w->quota.memory_bytes != 0 && w->quota.memory_bytes < *total) {
+		uint64_t used = MIN(w->quota.memory_used_bytes, w->quota.memory_bytes);
+
+		*total = w->quota.memory_bytes;
+		*unused = MIN(*unused, *total - used);
 	}
 }
 

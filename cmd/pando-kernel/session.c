@@ -311,12 +311,13 @@ static char **copy_words(const char *const *before, char **words, size_t n)
 
 static const char *const by_path[] = { "/bin/sh", "-c", "exec \"$0\" \"$@\"", NULL };
 
-static int fill_request(struct session *s, const Kernel__SessionStart *m)
+static int fill_request(const struct world *w, struct session *s, const Kernel__SessionStart *m)
 {
 	bool login = m->n_argv > 0 && m->argv[0][0] == '-';
 
 	s->head = (struct init_spawn){ .flags = m->tty ? INIT_SPAWN_TTY : 0,
 				       .uid = m->uid,
+				       .data_max_bytes = quota_data_max(w, 0),
 				       .rows = (uint16_t)m->rows,
 				       .cols = (uint16_t)m->cols };
 	if (m->n_argv == 0 || m->uid == 0 || m->session == 0 || m->rows > UINT16_MAX ||
@@ -371,7 +372,7 @@ static void on_start(void *arg, struct rpc_conn *c, struct rpc_call *call, const
 			(void)close(m->fds[i]);
 	}
 	if (s)
-		r = m->fd_count > ARRAY_LEN(s->fds) ? -EINVAL : fill_request(s, q);
+		r = m->fd_count > ARRAY_LEN(s->fds) ? -EINVAL : fill_request(w, s, q);
 	if (r != 0) {
 		answers_reply(call, r, NULL);
 		if (s)

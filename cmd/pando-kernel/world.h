@@ -35,6 +35,16 @@ struct world_node {
 	uint8_t key[RPC_KEY_BYTES];
 };
 
+/* What pandod says of the tenant's limits; 0: none. */
+struct world_quota {
+	uint64_t cpu_milli;
+	uint64_t memory_bytes;
+	uint64_t memory_used_bytes; /* on all nodes */
+	uint64_t memory_left_bytes; /* that guests here can still get */
+	/* quota.c: what the guests' limits were last made from */
+	uint64_t set_bytes, set_left_bytes, set_ns;
+};
+
 struct world {
 	tenant_id tenant;
 	node_id node;
@@ -59,6 +69,7 @@ struct world {
 
 	struct world_node nodes[NODES_MAX];
 	size_t node_count;
+	struct world_quota quota;
 
 	/* peers.c */
 	struct rpc *peer_rpc;
@@ -107,6 +118,11 @@ void machine_look(const struct world *w); /* the nodes have changed */
 void machine_sysinfo(struct init_slot *s);
 void machine_getaffinity(struct world *w, struct init_slot *s);
 void machine_setaffinity(struct world *w, struct init_slot *s);
+
+/* ---- quota.c: limits that guests feel ---- */
+void quota_serve(struct world *w);
+/* RLIMIT_DATA of a process that has @own_bytes of data; 0: it has no limit. */
+uint64_t quota_data_max(const struct world *w, uint64_t own_bytes);
 
 /* ---- pod.c: the connection to pandod ---- */
 must_check int pod_open(struct world *w, int fd);

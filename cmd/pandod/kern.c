@@ -367,6 +367,7 @@ static void on_ready(void *arg, struct rpc_conn *c, struct rpc_call *call, const
 	w->kernel_failures = 0;
 	relay_introduce(w);
 	tell_nodes(w);
+	quota_introduce(w);
 	session_adopt(w);
 	world_ready(w);
 }

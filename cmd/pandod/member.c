@@ -133,6 +133,7 @@ static void on_changed(void *arg, uint32_t kinds, uint32_t id)
 	}
 	if (kinds & naming_kind_bit(NAMING_TENANT))
 		world_drop_removed(p);
+	quota_tables(p, kinds);
 	api_changed(p);
 }
 

@@ -308,6 +308,25 @@ static void tell_state(struct pod *p, node_id id, bool alive)
 			   json_pack("{s:s}", "name", n->name));
 }
 
+void peers_tell(struct pod *p, const struct rpc_msg *m)
+{
+	struct peer *x;
+
+	list_for_each (x, &p->peers->all, link) {
+		struct rpc_conn *c = usable(x);
+
+		if (c != NULL && rpc_send(c, m) < 0)
+			log_debug("node %u was not told", x->id);
+	}
+}
+
+static void on_use(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
+{
+	quota_heard(arg, rpc_conn_peer(c)->node, m->body, m->len);
+	if (call != NULL && rpc_reply(call, 0, NULL) < 0)
+		log_debug("a reply was lost");
+}
+
 static void check_alive(struct pod *p)
 {
 	uint64_t now = clock_mono_ns();
@@ -584,14 +603,15 @@ static void on_join(void *arg, struct rpc_conn *c, struct rpc_call *call, const 
 static void serve(struct pod *p)
 {
 	struct rpc *r = p->peers->rpc;
-	static const uint32_t nodes_only[] = { POD_NAMING, POD_LOAD, POD_FORWARD, POD_PEER,
-					       POD_STOP };
+	static const uint32_t nodes_only[] = { POD_NAMING, POD_LOAD, POD_FORWARD,
+					       POD_PEER,   POD_STOP, POD_USE };
 
 	rpc_serve(r, POD_NAMING, on_naming, p);
 	rpc_serve(r, POD_LOAD, on_load, p);
 	rpc_serve(r, POD_FORWARD, on_forward, p);
 	rpc_serve(r, POD_PEER, on_peer, p);
 	rpc_serve(r, POD_STOP, on_stop, p);
+	rpc_serve(r, POD_USE, on_use, p);
 	for (size_t i = 0; i < ARRAY_LEN(nodes_only); i++)
 		rpc_allow(r, nodes_only[i], RPC_FROM(RPC_ROLE_NODE));
 	rpc_serve(r, POD_JOIN, on_join, p);

@@ -108,6 +108,7 @@ static const struct step steps[] = {
 	{ "read its keys", member_init },
 	{ "talk to other nodes", peers_init },
 	{ "connect guest kernels", relay_init },
+	{ "lend what tenants may use", quota_init },
 	{ "open the machine's tables", naming_init },
 	{ "serve the control API", api_init },
 };
@@ -171,6 +172,7 @@ static void pod_fini(struct pod *p)
 	events_fini(p);
 	ctl_server_free(p->api);
 	naming_free(p->naming);
+	quota_fini(p);
 	rpc_free(p->kernels);
 	member_fini(p);
 	cgroup_host_free(p->cgroups);

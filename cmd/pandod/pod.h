@@ -6,6 +6,7 @@
  *	member.c    being a node of a machine: bootstrap, join, leave, invitations
  *	peers.c     connections to the other nodes, who is alive, how loaded
  *	world.c     tenants' worlds on this node: start, adopt, lease, end
+ *	quota.c     what they may use of it
  *	kern.c      the guest kernel of a world: its process and what it asks
  *	session.c   sessions: start, end, status
  *	relay.c     connections between guest kernels of two nodes
@@ -40,6 +41,7 @@ enum pod_method {
 	POD_FORWARD = POD_METHOD(4), /* Forward -> Forwarded */
 	POD_PEER = POD_METHOD(5),    /* PeerAsk -> PeerOffer */
 	POD_STOP = POD_METHOD(6),    /* TenantStop -> Empty */
+	POD_USE = POD_METHOD(7),     /* one-way Use */
 };
 
 enum {
@@ -67,6 +69,7 @@ struct pod {
 	struct member *member;
 	struct peers *peers;
 	struct relay *relay;
+	struct quota *quota;
 	struct list ready_waiters; /* api_node.c */
 	uint64_t api_requests;     /* since the start */
 	struct events *events;
@@ -116,6 +119,9 @@ typedef void (*peers_done_fn)(void *arg, int err, const struct rpc_msg *m);
 /* A request to another node. Never calls @done from inside. -ENOTCONN, -ENOMEM, -EBUSY. */
 must_check int peers_request(struct pod *p, node_id to, const struct rpc_msg *m, peers_done_fn done,
 			     void *arg);
+
+/* One-way, to every member that is connected. */
+void peers_tell(struct pod *p, const struct rpc_msg *m);
 
 /* ---- world.c ---- */
 enum world_state {
@@ -175,6 +181,28 @@ void world_ready(struct world *w);
 void world_failed(struct world *w, int err, const char *why);
 /* Whoever waits is refused; the world stays, and what failed is tried again. */
 void world_refuse(struct world *w, int err, const char *why);
+
+/* From quota.c, once after quota_open(): it may start, or why not. */
+void world_lent(struct world *w, int err, const char *why);
+
+/* ---- quota.c ---- */
+must_check int quota_init(struct pod *p);
+void quota_fini(struct pod *p);
+/* A world is wanted: asks for its loan, then world_lent(). Never from inside. */
+void quota_open(struct world *w);
+/* A world was found: it is held to what it was, until the ledger says more. */
+void quota_adopt(struct world *w);
+/* To what it is to be held from its start. */
+void quota_limits(const struct world *w, struct cgroup_limits *out);
+void quota_started(struct world *w);
+/* The world has ended. Its loan goes back when nothing of it runs any more. */
+void quota_close(struct world *w);
+/* Rows of the tables changed. */
+void quota_tables(struct pod *p, uint32_t kinds);
+/* Another node's Use. */
+void quota_heard(struct pod *p, node_id from, const void *body, size_t len);
+/* Tells a kernel that has just begun what its tenant may use. */
+void quota_introduce(struct world *w);
 
 /* ---- kern.c ---- */
 void kern_serve(struct pod *p);

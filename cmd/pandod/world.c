@@ -118,6 +118,7 @@ void world_failed(struct world *w, int err, const char *why)
 	w->end_err = err;
 	(void)snprintf(w->end_why, sizeof(w->end_why), "%s", why);
 	let_go(w);
+	quota_close(w);
 	session_world_ended(w);
 	settle_soon(w);
 }
@@ -138,6 +139,8 @@ static int clear_away(struct world *w, char why[TENANT_WHY_MAX])
 {
 	int r;
 
+	if (w->t == NULL)
+		return 0; /* it waits for its loan */
 	kern_end(w);
 	loop_fd_del(w->pod->loop, &w->control);
 	loop_child_del(w->pod->loop, &w->init_watch);
@@ -362,11 +365,7 @@ static void config_fill(struct world *w, const struct places *pl, const struct n
 		cfg->hostname = m->name;
 		cfg->id_base = row->host_id;
 		cfg->clock_offset_ns = clock_offset(m);
-		cfg->limits = (struct cgroup_limits){
-			.cpu_milli = row->limits.cpu_milli,
-			.memory_max_bytes = row->limits.memory_bytes,
-			.pids_max = row->limits.procs,
-		};
+		quota_limits(w, &cfg->limits);
 	}
 }
 
@@ -446,9 +445,23 @@ static void world_start(struct world *w, const struct naming_tenant *row)
 	if (r == -EEXIST)
 		r = tenant_adopt(&cfg, &w->t, why);
 	if (r == 0)
+		quota_started(w);
+	if (r == 0)
 		r = world_begin(w, &pl, false, why);
 	if (r < 0)
 		world_failed(w, r, why);
+}
+
+void world_lent(struct world *w, int err, const char *why)
+{
+	const struct naming_tenant *row = naming_tenant_find(naming_tables(w->pod->naming), w->id);
+
+	if (err == 0 && row == NULL)
+		err = -ENOENT;
+	if (err < 0)
+		world_failed(w, err, *why ? why : "the tenant was removed");
+	else
+		world_start(w, row);
 }
 
 void world_get(struct pod *p, tenant_id id, world_fn cb, void *arg)
@@ -466,7 +479,7 @@ void world_get(struct pod *p, tenant_id id, world_fn cb, void *arg)
 	*x = (struct waiter){ .cb = cb, .arg = arg };
 	list_add_tail(&w->waiters, &x->link);
 	if (start)
-		world_start(w, row);
+		quota_open(w);
 	else
 		settle_soon(w);
 }
@@ -508,6 +521,7 @@ static void adopt_one(struct pod *p, const char *name)
 		return;
 	}
 	log_info("adopted the world of %s", name);
+	quota_adopt(w);
 	r = world_begin(w, &pl, true, why);
 	if (r < 0)
 		world_failed(w, r, why);

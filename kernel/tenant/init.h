@@ -117,6 +117,7 @@ struct init_spawn {
 	uint32_t envc;
 	uint16_t rows;
 	uint16_t cols;
+	uint64_t data_max_bytes; /* soft RLIMIT_DATA; 0: as it is */
 };
 
 /*

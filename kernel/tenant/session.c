@@ -46,15 +46,19 @@ static void drop_rights(int pipe_fd, uint32_t uid)
 		say(pipe_fd, INIT_STEP_IDS, errno);
 }
 
-static void limits_of_a_guest(int pipe_fd)
+static void limits_of_a_guest(int pipe_fd, uint64_t data_max_bytes)
 {
-	struct rlimit files, none = { 0, 0 };
+	struct rlimit files, data, none = { 0, 0 };
 
 	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
 		say(pipe_fd, INIT_STEP_IDS, errno);
 	files.rlim_cur = files.rlim_max < 1024 ? files.rlim_max : 1024;
-	if (setrlimit(RLIMIT_NOFILE, &files) < 0 || setrlimit(RLIMIT_CORE, &none) < 0 ||
-	    setpriority(PRIO_PROCESS, 0, 0) < 0)
+	if (getrlimit(RLIMIT_DATA, &data) < 0)
+		say(pipe_fd, INIT_STEP_IDS, errno);
+	if (data_max_bytes != 0 && data_max_bytes < data.rlim_max)
+		data.rlim_cur = data_max_bytes;
+	if (setrlimit(RLIMIT_DATA, &data) < 0 || setrlimit(RLIMIT_NOFILE, &files) < 0 ||
+	    setrlimit(RLIMIT_CORE, &none) < 0 || setpriority(PRIO_PROCESS, 0, 0) < 0)
 		say(pipe_fd, INIT_STEP_IDS, errno);
 	(void)umask(022);
 }
@@ -63,13 +67,14 @@ static void limits_of_a_guest(int pipe_fd)
 static void exec_guest(char **argv, char **envp)
 {
 	static char path[4096];
-	char *base;
+	char *program, *base;
 
 	if (strlen(argv[0]) >= sizeof(path)) {
 		errno = ENAMETOOLONG;
 		return;
 	}
-	strcpy(path, argv[0] + (argv[0][0] == '-'));
+	program = argv[0] + (argv[0][0] == '-');
+	memcpy(path, program, strlen(program) + 1);
 	if (argv[0][0] == '-') {
 		base = strrchr(argv[0], '/');
 		*base = '-';
@@ -106,7 +111,7 @@ static void become(struct init_in *in, const struct session_spawner *s, int adj)
 	/* What pandod made unkillable is not its guests' to inherit. */
 	if (adj >= 0 && write(adj, "0", 1) < 0)
 		say(pipe_fd, INIT_STEP_IDS, errno);
-	limits_of_a_guest(pipe_fd);
+	limits_of_a_guest(pipe_fd, head.data_max_bytes);
 	drop_rights(pipe_fd, head.uid);
 	if (chdir(cwd) < 0)
 		say(pipe_fd, INIT_STEP_CHDIR, errno);

@@ -41,7 +41,7 @@ uint64_t naming_limit(const struct naming_tenant *t, enum naming_resource r)
 
 uint64_t naming_least(const struct naming_tenant *t, enum naming_resource r)
 {
-	static const uint64_t least[NAMING_RESOURCES] = { 10, 4, UINT64_C(4) << 20 };
+	static const uint64_t least[NAMING_RESOURCES] = { 50, 4, UINT64_C(16) << 20 };
 	uint64_t limit = naming_limit(t, r);
 
 	return limit == NAMING_ANY ? NAMING_ANY : MIN(limit, MAX(limit / 64, least[r]));

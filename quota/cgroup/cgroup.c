@@ -397,7 +397,11 @@ static int set_cpu(struct cgroup_host *h, const char *path, uint32_t milli)
 		if (r < 0)
 			return r;
 	}
-	return set(h, path, CPU, "cpu.cfs_quota_us", v1, "cpu.max", v2);
+	r = set(h, path, CPU, "cpu.cfs_quota_us", v1, "cpu.max", v2);
+	/* In v1 no group may have more than the one above it, which then limits it anyway. */
+	if (r == -EINVAL && milli > 0 && !h->v2_has[CPU])
+		r = set(h, path, CPU, "cpu.cfs_quota_us", "-1", "cpu.max", v2);
+	return r;
 }
 
 static int set_weight(struct cgroup_host *h, const char *path, uint32_t weight)
@@ -421,13 +425,22 @@ static int set_max(struct cgroup_host *h, const char *path, enum controller c, c
 		   max == 0 ? "max" : text);
 }
 
+/* What is limited must not go on in swap. Nothing where the host has none to account. */
+static int set_memory(struct cgroup_host *h, const char *path, uint64_t max)
+{
+	int r = set_max(h, path, MEMORY, "memory.limit_in_bytes", "-1", "memory.max", max);
+
+	if (r == 0 && h->v2_has[MEMORY])
+		r = write_at(h->v2, path, "memory.swap.max", max == 0 ? "max" : "0");
+	return r == -ENOENT && h->v2_has[MEMORY] ? 0 : r;
+}
+
 int cgroup_limit(struct cgroup_host *h, const char *path, const struct cgroup_limits *l)
 {
 	int results[4] = {
 		set_cpu(h, path, l->cpu_milli),
 		set_weight(h, path, l->cpu_weight),
-		set_max(h, path, MEMORY, "memory.limit_in_bytes", "-1", "memory.max",
-			l->memory_max_bytes),
+		set_memory(h, path, l->memory_max_bytes),
 		set_max(h, path, PIDS, "pids.max", "max", "pids.max", l->pids_max),
 	};
 	bool asked[4] = { l->cpu_milli != 0, l->cpu_weight != 0, l->memory_max_bytes != 0,
@@ -459,7 +472,7 @@ int cgroup_kill(struct cgroup_host *h, const char *path)
 /* A "KEY VALUE" line of a file, or a file that is a number when @key is "". */
 static int read_value(int root, const char *path, const char *file, const char *key, uint64_t *out)
 {
-	char name[CGROUP_PATH_MAX + 64], text[4096];
+	char name[CGROUP_PATH_MAX + 64], text[4096] = "";
 	const char *p = text;
 	int r;
 
@@ -515,6 +528,71 @@ int cgroup_stats(struct cgroup_host *h, const char *path, struct cgroup_stats *o
 		r = read_value(h->v2_has[PIDS] ? h->v2 : h->v1[PIDS], path, "pids.current", "",
 			       &pids);
 	out->pids = (uint32_t)pids;
+	return r;
+}
+
+int cgroup_memory_wait(struct cgroup_host *h, const char *path, bool wait,
+		       uint64_t memory_max_bytes)
+{
+	char high[32];
+	uint64_t room = MIN(memory_max_bytes / 16, UINT64_C(8) << 20);
+
+	(void)snprintf(high, sizeof(high), "%llu", (unsigned long long)(memory_max_bytes - room));
+	return set(h, path, MEMORY, "memory.oom_control", wait ? "1" : "0", "memory.high",
+		   wait && memory_max_bytes != 0 ? high : "max");
+}
+
+int cgroup_cached(struct cgroup_host *h, const char *path, uint64_t *bytes)
+{
+	bool v2 = h->v2_has[MEMORY];
+	int root = v2 ? h->v2 : h->v1[MEMORY], r;
+	uint64_t active = 0, inactive = 0;
+
+	*bytes = 0;
+	if (root < 0)
+		return 0;
+	r = read_value(root, path, "memory.stat", v2 ? "active_file" : "total_active_file",
+		       &active);
+	if (r == 0)
+		r = read_value(root, path, "memory.stat",
+			       v2 ? "inactive_file" : "total_inactive_file", &inactive);
+	*bytes = active + inactive;
+	return r;
+}
+
+/* "max", -1 and the largest v1 number of pages all mean none: 0. */
+static int read_max(struct cgroup_host *h, const char *path, enum controller c, const char *v1_file,
+		    const char *v2_file, uint64_t *out)
+{
+	char name[CGROUP_PATH_MAX + 64], text[64] = "";
+	bool v2 = h->v2_has[c];
+	int root = v2 ? h->v2 : h->v1[c], r;
+
+	*out = 0;
+	if (root < 0)
+		return 0;
+	(void)snprintf(name, sizeof(name), "%s/%s", path, v2 ? v2_file : v1_file);
+	r = read_at(root, name, text, sizeof(text));
+	if (r < 0)
+		return r;
+	*out = text[0] < '0' || text[0] > '9' ? 0 : strtoull(text, NULL, 10);
+	if (*out >= INT64_MAX / 4096 * 4096)
+		*out = 0;
+	return 0;
+}
+
+int cgroup_limits_read(struct cgroup_host *h, const char *path, struct cgroup_limits *out)
+{
+	uint64_t quota_us = 0, pids = 0;
+	int r = read_max(h, path, CPU, "cpu.cfs_quota_us", "cpu.max", &quota_us);
+
+	*out = (struct cgroup_limits){ .cpu_milli = (uint32_t)(quota_us * 1000 / PERIOD_US) };
+	if (r == 0)
+		r = read_max(h, path, MEMORY, "memory.limit_in_bytes", "memory.max",
+			     &out->memory_max_bytes);
+	if (r == 0)
+		r = read_max(h, path, PIDS, "pids.max", "pids.max", &pids);
+	out->pids_max = (uint32_t)pids;
 	return r;
 }
 

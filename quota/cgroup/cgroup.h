@@ -70,6 +70,17 @@ struct cgroup_limits {
  */
 must_check int cgroup_limit(struct cgroup_host *h, const char *path, const struct cgroup_limits *l);
 
+/*
+ * With @wait what needs more memory than the limit waits for it to be raised, instead of being
+ * killed at once: v1 for as long as need be, v2 ever longer moments. Needs a limit of memory.
+ */
+must_check int cgroup_memory_wait(struct cgroup_host *h, const char *path, bool wait,
+				  uint64_t memory_max_bytes);
+
+/* What the group is limited to, by itself; a weight is not told (0). */
+must_check int cgroup_limits_read(struct cgroup_host *h, const char *path,
+				  struct cgroup_limits *out);
+
 /* Freezes or thaws the group and all below; returns at once, guests stop within microseconds. */
 must_check int cgroup_freeze(struct cgroup_host *h, const char *path, bool frozen);
 /* 1: everything in it has stopped; 0: not yet. */
@@ -83,12 +94,15 @@ must_check int cgroup_empty(struct cgroup_host *h, const char *path);
 
 struct cgroup_stats {
 	uint64_t cpu_ns;       /* used since the group was made */
-	uint64_t memory_bytes; /* now */
+	uint64_t memory_bytes; /* now, with what of files is cached */
 	uint32_t pids;         /* tasks now */
 };
 
 /* What no controller tells is 0. */
 must_check int cgroup_stats(struct cgroup_host *h, const char *path, struct cgroup_stats *out);
+
+/* Of the memory in use, what the host can take back at will: cached files. 0 if nothing tells. */
+must_check int cgroup_cached(struct cgroup_host *h, const char *path, uint64_t *bytes);
 
 /*
  * Descriptors through which their holder moves *itself* into the group by writing "0", one per

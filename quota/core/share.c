@@ -63,7 +63,10 @@ static void claim(struct quota_share *s, const struct quota_view *v, struct quot
 	for (unsigned r = 0; r < QUOTA_RESOURCES; r++) {
 		uint64_t limit = v->limit.v[r], least = v->least.v[r];
 
-		s->need.v[r] = MAX(least, v->row ? MIN(v->need.v[r], limit) : 0);
+		s->need.v[r] = MAX(least, v->row ? MIN(v->need.v[r], limit)
+						 : limit / (2 * (v->others + 1)));
+		if (limit == QUOTA_ANY)
+			s->need.v[r] = QUOTA_ANY;
 		if (v->row)
 			s->like.v[r] = MAX(MAX(v->lent.v[r], s->held.v[r]), least);
 		else if (limit == QUOTA_ANY || v->others == 0)
@@ -258,8 +261,16 @@ static int on_tick(struct quota_share *s, const struct quota_ev *ev, struct quot
 
 static int on_view(struct quota_share *s, const struct quota_ev *ev, struct quota_out *out)
 {
-	if (s->state == QUOTA_HOLDING || s->state == QUOTA_ASKING)
-		follow(s, ev->view, out);
+	bool waiting = false;
+
+	if (s->state != QUOTA_HOLDING && s->state != QUOTA_ASKING)
+		return 0;
+	follow(s, ev->view, out);
+	for (unsigned r = 0; r < QUOTA_RESOURCES; r++)
+		waiting = waiting || ev->view->waiting.v[r] > 0;
+	/* Who waits does not wait for a tick. */
+	if (s->state == QUOTA_HOLDING && s->claimed && ev->view->row && waiting && !out->enforce)
+		decide(s, ev->view, out);
 	return 0;
 }
 

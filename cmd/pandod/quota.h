@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* quota.h - what quota.c and what tells of it (api_quota.c) share. Private to pandod. */
+#ifndef CMD_PANDOD_QUOTA_H
+#define CMD_PANDOD_QUOTA_H
+
+#include "cmd/pandod/pod.h"
+#include "quota/quota.h"
+
+/* A tenant of which this node has a world, or a loan. */
+struct quota_tenant {
+	struct list link;
+	struct pod *pod;
+	tenant_id id;
+	char name[TENANT_NAME_MAX];
+	struct quota_share share;
+	struct quota_amounts hold; /* what its guests are held to, or will be from the start */
+	struct quota_amounts use;
+	struct world *world; /* NULL: none */
+	bool started;        /* its groups are there */
+	bool closing;        /* the loan goes back when the guests' group is empty */
+	bool told;           /* world_lent() was called */
+	int err;
+	char why[TENANT_WHY_MAX];
+	struct loop_timer late, tell;
+	bool asking; /* naming will call back */
+	bool unsent; /* naming took no command; the next tick tries again */
+	uint64_t asked_ns;
+	unsigned full_ticks;        /* since all of the memory that it is lent is in use */
+	bool waits;                 /* for memory, instead of being killed */
+	uint64_t waits_at;          /* with this limit */
+	uint64_t cpu_ns, cpu_at_ns; /* of the guests, when last looked at */
+};
+
+/* What a tenant uses on another node, as that told. */
+struct quota_far {
+	struct list link;
+	node_id node;
+	tenant_id tenant;
+	uint64_t heard_ns;
+	struct quota_amounts use;
+};
+
+struct quota {
+	struct pod *pod;
+	struct list tenants;
+	struct list far;
+	struct loop_timer tick;
+	unsigned ticks;
+	bool warned;
+	uint32_t loans;     /* rows when last looked at */
+	uint64_t asks;      /* commands since the start */
+	uint64_t answer_ns; /* how long the last took */
+};
+
+struct quota_tenant *quota_find(const struct pod *p, tenant_id t);
+/* What a tenant uses on a node; false: it does not run there, or nobody knows. */
+bool quota_use(const struct pod *p, tenant_id t, node_id node, struct quota_amounts *out);
+
+#endif
