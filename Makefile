@@ -15,7 +15,7 @@ variant := $(notdir $(CC))$(if $(SAN),-san)$(if $(MUTANTS),-mutants)$(filter-out
 B := build/$(variant)
 BIN := $(B)/bin
 
-ROOMS := base kernel cmd/tenant dsm rpc migrate naming quota cmd/ctl cmd/gate
+ROOMS := base kernel cmd/tenant dsm rpc migrate naming quota cmd/ctl cmd/gate cmd/line
 PKGS := liburing libfabric libibverbs libprotobuf-c raft libcrypto libsodium jansson libzstd liblz4 libxxhash
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla \

@@ -130,7 +130,7 @@ lint() {
 		list=$( (git diff --name-only --diff-filter=d "$base" -- '*.c'; files '*.c' | xargs -r git ls-files --others --) | sort -u | grep -vE '^(tests|kernel/stub)/')
 	fi
 	[ -n "$list" ] || return 0
-	echo "$list" | xargs -P "$(nproc)" -n 4 sh -c 'clang-tidy --quiet "$@" -- -std=gnu11 -D_GNU_SOURCE -I. -Ibuild/gcc/gen' _ 2>/dev/null |
+	echo "$list" | xargs -P "$(nproc)" -n 1 sh -c 'clang-tidy --quiet "$@" -- -std=gnu11 -D_GNU_SOURCE -I. -Ibuild/gcc/gen' _ 2>/dev/null |
 		grep -E 'warning:|error:' | sort -u | head -20 >"${TMPDIR:-/tmp}/pando-tidy.$$"
 	[ ! -s "${TMPDIR:-/tmp}/pando-tidy.$$" ] || { say "clang-tidy:"; cat "${TMPDIR:-/tmp}/pando-tidy.$$"; }
 	rm -f "${TMPDIR:-/tmp}/pando-tidy.$$"

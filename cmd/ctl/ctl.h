@@ -37,6 +37,14 @@ must_check int ctl_server_new(struct ctl_server **out, struct loop *l, ctl_handl
 			      void *arg);
 void ctl_server_free(struct ctl_server *s);
 
+/* On whose behalf a caller acts, and what he is to the handler (0: what the socket says). */
+struct ctl_caller {
+	tenant_id tenant;
+	unsigned role;
+};
+/* Whether a caller of this uid (SO_PEERCRED) is let in. */
+typedef bool (*ctl_admit_fn)(void *arg, uint32_t uid, struct ctl_caller *out);
+
 struct ctl_listener;
 /*
  * Serves @fd, a listening unix stream socket, taken when it succeeds. @tenant is on whose behalf
@@ -45,6 +53,9 @@ struct ctl_listener;
  */
 must_check int ctl_server_listen(struct ctl_server *s, int fd, tenant_id tenant,
 				 struct ctl_listener **out);
+/* The same for a socket that several tenants reach: @admit says whose each connection is. */
+must_check int ctl_server_listen_admit(struct ctl_server *s, int fd, unsigned conns_max,
+				       ctl_admit_fn admit, void *arg, struct ctl_listener **out);
 /* Closes the socket and its connections. */
 void ctl_listener_close(struct ctl_listener *li);
 
@@ -55,6 +66,7 @@ must_check int ctl_socket_listen(const char *path);
 const struct http_head *ctl_req_head(const struct ctl_req *r);
 const json_t *ctl_req_body(const struct ctl_req *r); /* an object, empty without a body */
 tenant_id ctl_req_tenant(const struct ctl_req *r);
+unsigned ctl_req_role(const struct ctl_req *r);
 /* For the handler's use; 0 when a request comes. */
 void ctl_req_set_note(struct ctl_req *r, unsigned note);
 unsigned ctl_req_note(const struct ctl_req *r);

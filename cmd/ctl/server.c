@@ -14,7 +14,7 @@
 #include "base/check.h"
 #include "base/log.h"
 
-enum { CONNS_MAX = 64 }; /* per listener */
+enum { CONNS_MAX = 64 }; /* per listener, unless it was told otherwise */
 
 struct ctl_server {
 	struct loop *loop;
@@ -28,8 +28,10 @@ struct ctl_listener {
 	struct list link;
 	struct loop_fd watch;
 	struct list conns;
-	unsigned count;
+	unsigned count, conns_max;
 	tenant_id tenant;
+	ctl_admit_fn admit; /* NULL: everybody acts for @tenant */
+	void *admit_arg;
 };
 
 enum req_state {
@@ -45,6 +47,7 @@ struct ctl_req {
 	struct loop_fd watch;
 	struct loop_timer reap; /* frees a dead connection from the loop, never inside a reply */
 	enum req_state state;
+	struct ctl_caller caller;
 	bool reading; /* in conn_process(): a reply must not recurse */
 	bool dead;
 	struct buf in, out;
@@ -344,7 +347,12 @@ const json_t *ctl_req_body(const struct ctl_req *r)
 
 tenant_id ctl_req_tenant(const struct ctl_req *r)
 {
-	return r->li->tenant;
+	return r->caller.tenant;
+}
+
+unsigned ctl_req_role(const struct ctl_req *r)
+{
+	return r->caller.role;
 }
 
 void ctl_req_set_note(struct ctl_req *r, unsigned note)
@@ -443,30 +451,37 @@ static void conn_ready(struct loop_fd *w, short revents)
 }
 
 /* The operator's socket is for root only, whatever the file's mode became. */
-static bool caller_allowed(const struct ctl_listener *li, int fd)
+static bool caller_allowed(const struct ctl_listener *li, int fd, struct ctl_caller *who)
 {
 	struct ucred cred;
 	socklen_t len = sizeof(cred);
 
-	return li->tenant != TENANT_NONE ||
-	       (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && cred.uid == 0);
+	*who = (struct ctl_caller){ .tenant = li->tenant };
+	if (li->admit == NULL && li->tenant != TENANT_NONE)
+		return true;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
+		return false;
+	return li->admit != NULL ? li->admit(li->admit_arg, cred.uid, who) : cred.uid == 0;
 }
 
 static void conn_accept(struct loop_fd *w, short revents)
 {
 	struct ctl_listener *li = container_of(w, struct ctl_listener, watch);
 	int fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct ctl_caller who;
 	struct ctl_req *r;
 
 	if (fd < 0)
 		return;
-	r = li->count < CONNS_MAX && caller_allowed(li, fd) ? calloc(1, sizeof(*r)) : NULL;
+	r = li->count < li->conns_max && caller_allowed(li, fd, &who) ? calloc(1, sizeof(*r))
+								      : NULL;
 	if (r == NULL || loop_fd_add(li->server->loop, &r->watch, fd, POLLIN, conn_ready) < 0) {
 		free(r);
 		(void)close(fd);
 		return;
 	}
 	r->li = li;
+	r->caller = who;
 	li->count++;
 	list_add(&li->conns, &r->link);
 }
@@ -499,10 +514,24 @@ int ctl_server_listen(struct ctl_server *s, int fd, tenant_id tenant, struct ctl
 	}
 	li->server = s;
 	li->tenant = tenant;
+	li->conns_max = CONNS_MAX;
 	list_init(&li->conns);
 	list_add(&s->listeners, &li->link);
 	if (out != NULL)
 		*out = li;
+	return 0;
+}
+
+int ctl_server_listen_admit(struct ctl_server *s, int fd, unsigned conns_max, ctl_admit_fn admit,
+			    void *arg, struct ctl_listener **out)
+{
+	int r = ctl_server_listen(s, fd, TENANT_NONE, out);
+
+	if (r < 0)
+		return r;
+	(*out)->conns_max = conns_max;
+	(*out)->admit = admit;
+	(*out)->admit_arg = arg;
 	return 0;
 }
 

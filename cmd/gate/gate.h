@@ -36,4 +36,22 @@ must_check int gate_key_parse(const char *line, size_t len, struct gate_key *out
 must_check int gate_fingerprint_parse(const char *text, uint8_t hash[32]);
 void gate_fingerprint_text(const uint8_t hash[32], char out[GATE_FINGERPRINT_MAX]);
 
+/* ---- sshd's own root: what it and the programs that it starts find there ---- */
+#define GATE_ETC     "/etc" /* passwd, group, nsswitch.conf, host key; made by pandod */
+#define GATE_BIN     "/pando/bin"
+#define GATE_RUN     "/pando/run"
+#define GATE_SOCKET  GATE_RUN "/gate.sock" /* the control API for logins and the helper */
+#define GATE_SESSION GATE_BIN "/pando-session"
+#define GATE_KEYS    GATE_BIN "/pando-keys"
+
+/* Ids that are in no host's passwd by Debian's rules and below all of tenants'. */
+enum { GATE_UID_SSHD = 65532, GATE_UID_HELPER = 65533 };
+
+/* passwd and group without a tenant; then one line of passwd for each. -ENOMEM. */
+must_check int gate_passwd_begin(struct buf *out);
+must_check int gate_passwd_add(struct buf *out, const char *name, uint32_t uid);
+must_check int gate_group(struct buf *out);
+/* sshd_config(5): keys only, tenants only, no way into the host's network. @addr: "IP:PORT". */
+must_check int gate_sshd_config(struct buf *out, const char *addr);
+
 #endif

@@ -280,6 +280,7 @@ static void on_nodes(void *arg, struct rpc_conn *c, struct rpc_call *call, const
 	Kernel__Nodes *q = kernel__nodes__unpack(NULL, m->len, m->body);
 
 	close_fds(m);
+	w->hang_up_detached = q && q->hang_up_detached;
 	w->node_count = 0;
 	for (size_t i = 0; q && i < MIN(q->n_nodes, (size_t)NODES_MAX); i++) {
 		const Kernel__Node *n = q->nodes[i];

@@ -5,6 +5,9 @@
  * A session stands in pando-init's store under "session.ID.PID" (its leader's pidfd) from the
  * moment we know its pid until its exit is acknowledged. A guest kernel that dies between the start
  * and that entry leaves a leader that nobody asked for: its successor hangs up its terminal.
+ *
+ * A session on a terminal (terminal.h) has ended for pandod when whoever is on its line has seen
+ * everything.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -14,6 +17,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "cmd/pando-kernel/terminal.h"
 #include "cmd/pando-kernel/world.h"
 #include "kernel/kernel.h"
 #include "kernel/kernel.pb-c.h"
@@ -31,14 +35,17 @@ struct session {
 	int status;
 	uint64_t event;
 	struct world *world;
+	struct terminal *terminal; /* NULL: it has none */
 
 	/* a start that waits */
 	struct init_spawn head;
 	char **argv;
 	char **envp;
 	char *cwd;
-	int fds[3];
+	int fds[3]; /* its own three, or the line of a terminal */
 	size_t nfds;
+	struct terminal_ask ask;
+	uint32_t number;
 };
 
 static void free_words(char **v)
@@ -65,6 +72,7 @@ static void session_free(struct session *s)
 {
 	list_del(&s->link);
 	drop_request(s);
+	terminal_free(s->terminal, true);
 	if (s->pidfd >= 0)
 		(void)close(s->pidfd);
 	free(s);
@@ -119,8 +127,9 @@ static void tell_exit(struct world *w, struct session *s)
 	struct rpc_msg m = { .method = KERNEL_SESSION_EXIT, .body = body };
 
 	/* The reply to the start goes first, so that pandod knows whose exit this is. */
-	if (!w->pod || s->call)
+	if (!w->pod || s->call || (s->terminal && !terminal_shown_all(s->terminal)))
 		return;
+	e.tty = s->terminal != NULL;
 	e.session = s->id;
 	e.pid = s->pid;
 	e.status = s->status;
@@ -129,6 +138,13 @@ static void tell_exit(struct world *w, struct session *s)
 	/* Not sent: told again when pandod is back. */
 	if (rpc_send(w->pod, &m) != 0)
 		log_warn("cannot tell pandod that session %" PRIu64 " has ended", s->id);
+}
+
+static void shown_all(void *arg)
+{
+	struct session *s = arg;
+
+	tell_exit(s->world, s);
 }
 
 void session_exited(struct world *w, gpid pid, int status, uint64_t event)
@@ -145,6 +161,8 @@ void session_exited(struct world *w, gpid pid, int status, uint64_t event)
 	s->has_exited = true;
 	s->status = status;
 	s->event = event;
+	if (s->terminal)
+		terminal_ended(s->terminal, status);
 	/* Of a start that is not answered yet we know no pid: its answer finds this entry. */
 	if (s->id != 0 || list_empty(&w->starts))
 		tell_exit(w, s);
@@ -222,12 +240,26 @@ static void join_exit(struct world *w, struct session *s)
 	}
 }
 
+/* Its terminal, and the client on the line of it. */
+static void open_terminal(struct session *s)
+{
+	int r = terminal_open(s->world, s->pid, s->number, shown_all, s, &s->terminal);
+
+	if (r == 0 && s->nfds == 1)
+		r = terminal_attach(s->terminal, s->fds[0], NULL, &s->ask);
+	s->nfds = r == 0 ? 0 : s->nfds;
+	if (r < 0)
+		log_error("session %" PRIu64 " has no line: %s", s->id, strerror(-r));
+	if (s->terminal && s->has_exited)
+		terminal_ended(s->terminal, s->status);
+}
+
 static void on_spawned(void *arg, int err, gpid pid, const int *fds, size_t nfds)
 {
 	struct session *s = arg;
 	struct world *w = s->world;
 	char key[INIT_KEY_MAX];
-	int out[2] = { -1, -1 };
+	int out;
 	int r;
 
 	FAULT("kernel.session.spawned");
@@ -239,7 +271,7 @@ static void on_spawned(void *arg, int err, gpid pid, const int *fds, size_t nfds
 	}
 	s->pid = pid;
 	s->pidfd = fds[0];
-	for (size_t i = 2; i < nfds; i++)
+	for (size_t i = 1; i < nfds; i++)
 		(void)close(fds[i]);
 	session_key(s, key);
 	r = pid1_put(w->pid1, key, s->pidfd);
@@ -249,18 +281,20 @@ static void on_spawned(void *arg, int err, gpid pid, const int *fds, size_t nfds
 	join_exit(w, s);
 	list_del(&s->link);
 	list_add_tail(&w->sessions, &s->link);
+	if (s->head.flags & INIT_SPAWN_TTY)
+		open_terminal(s);
 	drop_request(s);
-	out[0] = dup(s->pidfd);
-	out[1] = nfds > 1 ? fds[1] : -1;
-	answer_start(s, 0, out, nfds > 1 ? 2 : 1);
+	out = dup(s->pidfd);
+	answer_start(s, out < 0 ? -errno : 0, &out, out < 0 ? 0 : 1);
 	session_tell_all(w);
 }
 
 static void spawn(struct session *s)
 {
 	struct world *w = s->world;
-	int r = pid1_spawn(w->pid1, &s->head, s->argv, s->envp, s->cwd, s->fds, s->nfds, on_spawned,
-			   s);
+	bool tty = (s->head.flags & INIT_SPAWN_TTY) != 0;
+	int r = pid1_spawn(w->pid1, &s->head, s->argv, s->envp, s->cwd, s->fds, tty ? 0 : s->nfds,
+			   on_spawned, s);
 
 	if (r == 0)
 		return;
@@ -321,31 +355,39 @@ static int fill_request(const struct world *w, struct session *s, const Kernel__
 				       .rows = (uint16_t)m->rows,
 				       .cols = (uint16_t)m->cols };
 	if (m->n_argv == 0 || m->uid == 0 || m->session == 0 || m->rows > UINT16_MAX ||
-	    m->cols > UINT16_MAX || (m->tty ? s->nfds != 0 : s->nfds != 3))
+	    m->cols > UINT16_MAX || s->nfds != (m->tty ? 1 : 3))
 		return -EINVAL;
+	s->number = m->number;
+	s->ask = (struct terminal_ask){ .client = m->client, .has_from = true };
 	s->argv = copy_words(m->argv[0][login] == '/' ? NULL : by_path, m->argv, m->n_argv);
 	s->envp = copy_words(NULL, m->env, m->n_env);
 	s->cwd = strdup(m->cwd[0] ? m->cwd : "/");
 	return s->argv && s->envp && s->cwd ? 0 : -ENOMEM;
 }
 
-/* Asked again with a session that we have: the same answer, with descriptors from the store. */
-static void answer_known(struct world *w, struct session *s, struct rpc_call *call)
+/* Asked again with a session that we have: the same answer, and its terminal's line from the start.
+ */
+static void answer_known(struct session *s, const Kernel__SessionStart *q, struct rpc_call *call,
+			 const struct rpc_msg *m)
 {
-	char key[INIT_KEY_MAX];
-	int fds[2], n = 1;
+	struct terminal_ask ask = { .client = q->client, .has_from = true };
+	unsigned taken = 0;
+	int fd;
 
+	if (s->terminal && m->fd_count == 1) {
+		taken = 1;
+		if (terminal_attach(s->terminal, m->fds[0], NULL, &ask) != 0)
+			log_warn("session %" PRIu64 " was hung up", s->id);
+	}
+	for (unsigned i = taken; i < m->fd_count; i++)
+		(void)close(m->fds[i]);
 	if (s->pid == 0) {
 		answers_reply(call, -EALREADY, NULL);
 		return;
 	}
-	(void)snprintf(key, sizeof(key), "pty.%d", s->pid);
-	fds[0] = dup(s->pidfd);
-	fds[1] = pid1_get(w->pid1, key);
-	if (fds[1] >= 0)
-		n = 2;
+	fd = dup(s->pidfd);
 	s->call = call;
-	answer_start(s, fds[0] >= 0 ? 0 : -errno, fds, fds[0] >= 0 ? (size_t)n : 0);
+	answer_start(s, fd >= 0 ? 0 : -errno, &fd, fd >= 0 ? 1 : 0);
 }
 
 static void on_start(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
@@ -355,13 +397,14 @@ static void on_start(void *arg, struct rpc_conn *c, struct rpc_call *call, const
 	struct session *s = q ? find_by_id(w, q->session) : NULL;
 	int r = -ENOMEM;
 
-	if (!call || !q || s) {
+	if (call && q && s) {
+		answer_known(s, q, call, m);
+		goto out;
+	}
+	if (!call || !q) {
 		for (unsigned i = 0; i < m->fd_count; i++)
 			(void)close(m->fds[i]);
-		if (call && s)
-			answer_known(w, s, call);
-		else if (call)
-			answers_reply(call, -EPROTO, NULL);
+		answers_reply(call, -EPROTO, NULL);
 		goto out;
 	}
 	s = session_new(w, q->session);
@@ -408,6 +451,12 @@ static void on_list(void *arg, struct rpc_conn *c, struct rpc_call *call, const 
 			kernel__session_info__init(&info[at]);
 			info[at].session = s->id;
 			info[at].pid = s->pid;
+			if (s->terminal && !terminal_hung_up(s->terminal)) {
+				info[at].tty = true;
+				info[at].number = terminal_number(s->terminal);
+				terminal_times(s->terminal, &info[at].started_ms,
+					       &info[at].detached_ms);
+			}
 			ptr[at] = &info[at];
 			at++;
 		}
@@ -423,6 +472,56 @@ static void on_list(void *arg, struct rpc_conn *c, struct rpc_call *call, const 
 	free(body);
 	free(info);
 	free(ptr);
+}
+
+/* ---- lines to running sessions ---- */
+static int attach(struct world *w, const Kernel__SessionAttach *q, int fd, struct rpc_stream *st)
+{
+	struct session *s = q ? find_by_id(w, q->session) : NULL;
+	struct terminal_ask ask;
+
+	if (!q || !s || !s->terminal || q->rows > UINT16_MAX || q->cols > UINT16_MAX) {
+		if (fd >= 0)
+			(void)close(fd);
+		return !q ? -EPROTO : !s || !s->terminal ? -ESRCH : -EINVAL;
+	}
+	ask = (struct terminal_ask){ q->client, q->has_from, q->from, { q->rows, q->cols } };
+	return terminal_attach(s->terminal, fd, st, &ask);
+}
+
+static void carried(void *arg, int err)
+{
+	answers_reply(arg, err, NULL);
+}
+
+static void on_attach(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
+{
+	struct world *w = arg;
+	Kernel__SessionAttach *q = kernel__session_attach__unpack(NULL, m->len, m->body);
+	int r = q && m->fd_count == 1 && call ? 0 : -EPROTO;
+
+	if (r != 0)
+		for (unsigned i = 0; i < m->fd_count; i++)
+			(void)close(m->fds[i]);
+	if (r == 0 && q->node != 0 && q->node != w->node)
+		lines_carry(w, q->node, m->fds[0], m->body, m->len, carried, call);
+	else
+		answers_reply(call, r == 0 ? attach(w, q, m->fds[0], NULL) : r, NULL);
+	if (q)
+		kernel__session_attach__free_unpacked(q, NULL);
+}
+
+/* From the guest kernel of the node where the client is. */
+static void on_attach_stream(void *arg, struct rpc_conn *c, struct rpc_stream *st,
+			     const struct rpc_msg *m)
+{
+	Kernel__SessionAttach *q = kernel__session_attach__unpack(NULL, m->len, m->body);
+	int r = attach(arg, q, -1, st);
+
+	if (r != 0)
+		rpc_stream_close(st, r);
+	if (q)
+		kernel__session_attach__free_unpacked(q, NULL);
 }
 
 unsigned session_count(const struct world *w)
@@ -442,6 +541,7 @@ static void adopt_one(void *arg, const char *key)
 	struct session *s;
 	uint64_t id;
 	gpid pid;
+	int r;
 
 	if (sscanf(key, KEY_PREFIX "%" SCNu64 ".%d", &id, &pid) != 2)
 		return;
@@ -451,6 +551,10 @@ static void adopt_one(void *arg, const char *key)
 	s->pid = pid;
 	s->pidfd = pid1_get(w->pid1, key);
 	list_add_tail(&w->sessions, &s->link);
+	/* -ENOENT: it has no terminal. */
+	r = terminal_open(w, pid, 0, shown_all, s, &s->terminal);
+	if (r != 0 && r != -ENOENT)
+		log_error("session %" PRIu64 " loses its terminal: %s", id, strerror(-r));
 }
 
 static void hang_up_unknown(void *arg, const char *key)
@@ -478,4 +582,6 @@ void session_serve(struct world *w)
 	rpc_serve(w->pod_rpc, KERNEL_SESSION_START, on_start, w);
 	rpc_serve(w->pod_rpc, KERNEL_SESSION_LIST, on_list, w);
 	rpc_serve(w->pod_rpc, KERNEL_SESSION_ACK, on_ack, w);
+	rpc_serve(w->pod_rpc, KERNEL_SESSION_ATTACH, on_attach, w);
+	rpc_serve_stream(w->peer_rpc, KERNEL_SESSION_ATTACH, on_attach_stream, w);
 }

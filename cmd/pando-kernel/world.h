@@ -65,7 +65,8 @@ struct world {
 	struct loop_timer pids_again;
 
 	struct list sessions;
-	struct list starts; /* sessions that wait for a pid block */
+	struct list starts;    /* sessions that wait for a pid block */
+	bool hang_up_detached; /* of the tenant: a session that lost its line is not kept */
 
 	struct world_node nodes[NODES_MAX];
 	size_t node_count;

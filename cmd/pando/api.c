@@ -49,18 +49,25 @@ static int open_any(const struct ctx *c, struct ctl_client **out)
 	return r;
 }
 
+bool api_is_inside(const struct ctx *c)
+{
+	return c->dir == NULL && access(SESSION_SOCKET, F_OK) == 0;
+}
+
+int api_dial(struct ctx *c, struct ctl_client **out)
+{
+	if (api_is_inside(c))
+		return ctl_client_new(out, SESSION_SOCKET);
+	if (c->dir == NULL)
+		c->dir = DIR_DEFAULT;
+	return c->node ? api_open_node(c, c->node, out) : open_any(c, out);
+}
+
 int api_open(struct ctx *c, const char *what, struct ctl_client **out)
 {
 	const char *reason;
-	int r;
+	int r = api_dial(c, out);
 
-	if (c->dir == NULL && access(SESSION_SOCKET, F_OK) == 0) {
-		r = ctl_client_new(out, SESSION_SOCKET);
-	} else {
-		if (c->dir == NULL)
-			c->dir = DIR_DEFAULT;
-		r = c->node ? api_open_node(c, c->node, out) : open_any(c, out);
-	}
 	if (r == 0)
 		return 0;
 	if (r == -EACCES || r == -EPERM)

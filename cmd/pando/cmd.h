@@ -63,9 +63,9 @@ struct cmd {
 	int (*run)(struct ctx *c, int argc, char **argv); /* argv: arguments without options */
 };
 
-extern const struct cmd cmd_up, cmd_down, cmd_status, cmd_nodes, cmd_tenant, cmd_login, cmd_on,
-	cmd_ps, cmd_migrate, cmd_why, cmd_invite, cmd_join, cmd_leave, cmd_doctor, cmd_debug,
-	cmd_sim, cmd_what_if, cmd_events;
+extern const struct cmd cmd_up, cmd_down, cmd_status, cmd_nodes, cmd_tenant, cmd_login, cmd_attach,
+	cmd_on, cmd_ps, cmd_migrate, cmd_why, cmd_invite, cmd_join, cmd_leave, cmd_doctor,
+	cmd_debug, cmd_sim, cmd_what_if, cmd_events;
 
 /* tenant key add|ls|rm ...: tenant_key.c; @argv begins behind "key". */
 int tenant_key(struct ctx *c, int argc, char **argv);
@@ -100,6 +100,10 @@ void text_ns(char out[32], uint64_t ns);
 /* ---- the API ---- */
 /* Prints why not and returns a code, or 0 and @out. */
 must_check int api_open(struct ctx *c, const char *what, struct ctl_client **out);
+/* The same, silently; -errno. */
+must_check int api_dial(struct ctx *c, struct ctl_client **out);
+/* We are in a session of a tenant, and speak for that tenant. */
+bool api_is_inside(const struct ctx *c);
 /* A connection to one node's daemon, silently; -errno. */
 must_check int api_open_node(const struct ctx *c, const char *node, struct ctl_client **out);
 

@@ -7,7 +7,7 @@
 #include "cmd/pando/doctor.h"
 #include "cmd/pando/nodehost.h"
 
-static const char *name_text, *addr_text;
+static const char *name_text, *addr_text, *ssh_text;
 
 static const struct opt opts[] = {
 	{ "name", 0, "NAME", "this node's name; the host's name without it", &name_text, NULL },
@@ -15,6 +15,7 @@ static const struct opt opts[] = {
 	  "where other nodes reach it; without it the address by which it\n"
 	  "                               reaches the machine, port 7300",
 	  &addr_text, NULL },
+	{ "ssh", 's', "WHERE", "PORT or ADDR:PORT for ssh, or off", &ssh_text, NULL },
 	{ 0 },
 };
 
@@ -33,13 +34,16 @@ static void default_name(char out[NODE_NAME_MAX])
 
 static int join_run(struct ctx *c, int argc, char **argv)
 {
-	char name[NODE_NAME_MAX];
+	char name[NODE_NAME_MAX], where[64];
 	struct nodehost l = { 0 };
+	struct ssh_where ssh;
 	json_t *body;
 	int r, code = doctor_gate(c);
 
 	if (code == 0)
 		code = nodehost_dir(c, "join", true);
+	if (code == 0)
+		code = ssh_where(c, ssh_text, false, 1, &ssh);
 	if (code != 0)
 		return code;
 	default_name(name);
@@ -49,6 +53,7 @@ static int join_run(struct ctx *c, int argc, char **argv)
 		(void)snprintf(name, sizeof(name), "%.31s", name_text);
 	l.dir = c->dir;
 	l.node = name;
+	l.ssh = ssh_where_text(&ssh, 1, where);
 	r = nodehost_guard(&l);
 	if (r < 0 && r != -EALREADY)
 		return fail(c, CODE_REFUSED, "pando doctor", "cannot join: cannot start pandod: %s",

@@ -1,28 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * login - a session of a tenant: a shell, or one program, on a terminal or on three pipes.
- *
- * The session's name is ours (64 random bits): asked again with the same name the daemon gives the
- * same session, so that a daemon that dies under us starts nothing twice, and its exit status is
- * fetched from the next one.
- */
+/* login, attach - a session of a tenant: a new one, or one that runs. */
 #include <errno.h>
-#include <inttypes.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/random.h>
-#include <sys/signalfd.h>
-#include <sys/wait.h>
 #include <time.h>
 
-#include "base/clock.h"
+#include "cmd/line/line.h"
 #include "cmd/pando/cmd.h"
-#include "cmd/pando/session.h"
 
-enum { RETRY_S = 60 }; /* how long a daemon may be away */
+enum { PATIENCE_S = 60 }; /* how long a daemon may be away */
 
 static bool force_tty, no_tty;
 static const char *cwd_text;
@@ -36,14 +22,66 @@ static const struct opt opts[] = {
 
 struct login {
 	struct ctx *c;
-	const char *tenant;
-	uint64_t name; /* of the session */
-	bool tty;
-	struct ctl_client *api;
-	struct session_io *io;
-	int signals;
+	const char *what; /* completes "cannot " */
 };
 
+/* ---- what the line asks of us ---- */
+static int dial(void *arg, struct ctl_client **out)
+{
+	struct login *s = arg;
+
+	return api_dial(s->c, out);
+}
+
+/* The session is there: whom to ask from now on. Inside a session there is one socket for all. */
+static void node(void *arg, const char *name)
+{
+	struct login *s = arg;
+
+	if (s->c->node == NULL && s->c->dir != NULL)
+		s->c->node = strdup(name);
+}
+
+static int refused(void *arg, const struct ctl_answer *a)
+{
+	struct login *s = arg;
+	int64_t code = json_number(a->body, "code");
+
+	(void)api_refused(s->c, s->what, a);
+	return code == CODE_CANNOT_EXEC || code == CODE_NO_PROGRAM ? (int)code
+								   : CODE_SESSION_FAILED;
+}
+
+static int failed(void *arg, const char *why)
+{
+	struct login *s = arg;
+
+	return fail(s->c, CODE_SESSION_FAILED, "pando status", "cannot %s: %s", s->what, why);
+}
+
+static const struct line_ops ops = {
+	.dial = dial, .node = node, .refused = refused, .failed = failed
+};
+
+/* The input pump may still be reading: leave without its consent. */
+static noreturn_fn void leave(int code)
+{
+	(void)fflush(NULL);
+	_exit(code);
+}
+
+/* Says at once what is wrong, rather than after the patience of a line. */
+static int is_reachable(const struct login *s)
+{
+	struct ctl_client *cl;
+	int code = api_open(s->c, s->what, &cl);
+
+	if (code == 0)
+		ctl_client_free(cl);
+	return code;
+}
+
+/* ---- login ---- */
 static json_t *environment(void)
 {
 	static const char *const passed[] = { "TERM", "LANG", "LC_ALL", "LC_CTYPE", "COLORTERM" };
@@ -58,226 +96,32 @@ static json_t *environment(void)
 	return env;
 }
 
-static json_t *request_body(const struct login *s, char **argv)
+static json_t *request_body(char **argv)
 {
-	struct winsize w = { .ws_row = 24, .ws_col = 80 };
 	json_t *args = json_array();
 
 	for (; *argv != NULL; argv++)
 		(void)json_array_append_new(args, json_string(*argv));
-	if (ioctl(0, TIOCGWINSZ, &w) < 0)
-		w = (struct winsize){ .ws_row = 24, .ws_col = 80 };
-	return json_pack("{s:I, s:o, s:o, s:b, s:i, s:i, s:s*}", "session", (json_int_t)s->name,
-			 "argv", args, "env", environment(), "tty", s->tty, "rows", w.ws_row,
-			 "cols", w.ws_col, "cwd", cwd_text);
-}
-
-static int refused(struct login *s, const struct ctl_answer *a)
-{
-	char what[96];
-	int64_t code = json_number(a->body, "code");
-
-	(void)snprintf(what, sizeof(what), "log in as %.32s", s->tenant);
-	(void)api_refused(s->c, what, a);
-	return code == CODE_CANNOT_EXEC || code == CODE_NO_PROGRAM ? (int)code
-								   : CODE_SESSION_FAILED;
-}
-
-/* Starts the pumps on what came with the answer. */
-static int attach(struct login *s, struct ctl_answer *a)
-{
-	unsigned want = s->tty ? 1 : 3;
-	int r;
-
-	if (a->fd_count != want)
-		return -EPROTO;
-	a->fd_count = 0;
-	if (s->tty)
-		r = session_io_tty(&s->io, a->fds[0]);
-	else
-		r = session_io_pipes(&s->io, a->fds[0], a->fds[1], a->fds[2]);
-	return r;
-}
-
-static int start(struct login *s, char **argv)
-{
-	struct ctl_answer a = { 0 };
-	char path[HTTP_PATH_MAX];
-	json_t *body;
-	int code, r;
-
-	code = api_open(s->c, "log in", &s->api);
-	if (code != 0)
-		return CODE_SESSION_FAILED;
-	body = request_body(s, argv);
-	(void)snprintf(path, sizeof(path), "/v1/tenants/%.64s/sessions", s->tenant);
-	r = body ? ctl_client_call(s->api, "POST", path, body, &a) : -ENOMEM;
-	json_decref(body);
-	if (r == 0 && a.status >= 400)
-		code = refused(s, &a);
-	else if (r == 0)
-		r = attach(s, &a);
-	if (r < 0)
-		code = fail(s->c, CODE_SESSION_FAILED, "pando status", "cannot log in as %s: %s",
-			    s->tenant, strerror(-r));
-	ctl_answer_fini(&a);
-	return code;
-}
-
-/* SIGINT and the like: with a terminal they came as bytes, so these are meant for us and go on. */
-static void hand_on_signal(struct login *s, int signo)
-{
-	struct ctl_client *cl;
-	struct ctl_answer a;
-	char path[HTTP_PATH_MAX];
-	json_t *body;
-
-	if (s->c->node == NULL || api_open_node(s->c, s->c->node, &cl) < 0)
-		return;
-	body = json_pack("{s:i}", "signal", signo);
-	(void)snprintf(path, sizeof(path), "/v1/tenants/%.64s/sessions/%" PRIu64 "/signal",
-		       s->tenant, s->name);
-	if (ctl_client_call(cl, "POST", path, body, &a) == 0)
-		ctl_answer_fini(&a);
-	json_decref(body);
-	ctl_client_free(cl);
-}
-
-static void on_signal(struct login *s)
-{
-	struct signalfd_siginfo si;
-
-	if (read(s->signals, &si, sizeof(si)) != sizeof(si))
-		return;
-	if (si.ssi_signo == SIGWINCH)
-		session_io_resize(s->io);
-	else
-		hand_on_signal(s, (int)si.ssi_signo);
-}
-
-/* Waits until the API connection has something. */
-static void wait_api(struct login *s)
-{
-	struct pollfd fds[2] = { { ctl_client_fd(s->api), POLLIN, 0 }, { s->signals, POLLIN, 0 } };
-
-	while (fds[0].revents == 0) {
-		if (poll(fds, 2, -1) < 0 && errno != EINTR)
-			return;
-		if (fds[1].revents != 0)
-			on_signal(s);
-	}
-}
-
-/* Asks the daemon that came after ours for the session's end. 1: asked; 0: not yet. */
-static int ask_again(struct login *s)
-{
-	struct ctl_answer a = { 0 };
-	char path[HTTP_PATH_MAX];
-	int r;
-
-	ctl_client_free(s->api);
-	s->api = NULL;
-	if (s->c->node != NULL)
-		r = api_open_node(s->c, s->c->node, &s->api);
-	else
-		r = -ENOENT;
-	if (r < 0)
-		return 0;
-	(void)snprintf(path, sizeof(path), "/v1/tenants/%.64s/sessions/%" PRIu64, s->tenant,
-		       s->name);
-	r = ctl_client_call(s->api, "GET", path, NULL, &a);
-	if (r == 0 && a.status == 404)
-		r = -ESRCH;
-	else if (r == 0)
-		r = a.stream ? 1 : 0;
-	else
-		r = 0;
-	ctl_answer_fini(&a);
-	return r;
-}
-
-static int reconnect(struct login *s)
-{
-	uint64_t until = clock_mono_ns() + RETRY_S * NS_PER_S;
-	int r = 0;
-
-	while (r == 0 && clock_mono_ns() < until) {
-		struct timespec pause = { 0, 100000000 };
-
-		r = ask_again(s);
-		if (r == 0)
-			(void)nanosleep(&pause, NULL);
-	}
-	return r == 0 ? -EHOSTDOWN : r;
-}
-
-static int code_of_status(int64_t status)
-{
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
-/* Lines of the session's stream: the last one has its status. */
-static int wait_end(struct login *s)
-{
-	for (;;) {
-		json_t *line = NULL;
-		int r, code;
-
-		r = ctl_client_line_in(s->api, &line);
-		if (r == -EAGAIN) {
-			wait_api(s);
-			r = ctl_client_line(s->api, &line);
-		}
-		if (r == 1 && json_object_get(line, "status") != NULL) {
-			code = code_of_status(json_number(line, "status"));
-			json_decref(line);
-			return code;
-		}
-		if (r == 1 && s->c->node == NULL)
-			s->c->node = strdup(json_text(line, "node"));
-		json_decref(line);
-		if (r == 1)
-			continue;
-		r = reconnect(s);
-		if (r < 0)
-			return fail(s->c, CODE_SESSION_FAILED, "pando status",
-				    "cannot tell how the session ended: %s",
-				    r == -ESRCH ? "the node has lost it" : "the node is gone");
-	}
+	return json_pack("{s:o, s:o, s:s*}", "argv", args, "env", environment(), "cwd", cwd_text);
 }
 
 static int login_run(struct ctx *c, int argc, char **argv)
 {
-	struct login s = { .c = c, .tenant = argv[0], .signals = -1 };
-	sigset_t set;
-	int code;
+	char base[128], what[96];
+	struct login s = { .c = c, .what = what };
+	struct line l = { .ops = &ops, .arg = &s, .base = base, .patience_s = PATIENCE_S };
+	json_t *body;
 
-	s.tty = force_tty || (!no_tty && isatty(0) && isatty(1));
-	if (getrandom(&s.name, sizeof(s.name), 0) != sizeof(s.name))
-		return fail(c, CODE_SESSION_FAILED, NULL, "cannot log in: no randomness");
-	s.name >>= 2; /* a JSON integer is signed */
-	sigemptyset(&set);
-	sigaddset(&set, SIGWINCH);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGQUIT);
-	/* Blocked before the first thread exists, so that all of them have it so. */
-	(void)sigprocmask(SIG_BLOCK, &set, NULL);
-	(void)signal(SIGPIPE, SIG_IGN);
-	s.signals = signalfd(-1, &set, SFD_CLOEXEC);
-	if (s.signals < 0)
-		return fail(c, CODE_SESSION_FAILED, NULL, "cannot log in: %s", strerror(errno));
-	code = start(&s, argv + 1);
-	if (code == 0) {
-		code = wait_end(&s);
-		session_io_end(s.io);
-	}
-	ctl_client_free(s.api);
-	(void)close(s.signals);
-	/* The input pump may still be reading: leave without its consent. */
-	(void)fflush(NULL);
-	_exit(code);
+	(void)snprintf(what, sizeof(what), "log in as %.32s", argv[0]);
+	(void)snprintf(base, sizeof(base), "/v1/tenants/%.64s/sessions", argv[0]);
+	l.tty = force_tty || (!no_tty && isatty(0) && isatty(1));
+	if (is_reachable(&s) != 0)
+		return CODE_SESSION_FAILED;
+	body = request_body(argv + 1);
+	if (body == NULL)
+		return fail(c, CODE_SESSION_FAILED, NULL, "cannot %s: the words are no UTF-8",
+			    what);
+	leave(line_start(&l, body));
 }
 
 const struct cmd cmd_login = {
@@ -286,13 +130,155 @@ const struct cmd cmd_login = {
 	.help = "Start a session of a tenant: a shell, or one program.",
 	.more = "On a terminal the session has a terminal; otherwise, or with -T, three pipes, and "
 		"the\n"
-		"end of input reaches the program. The exit status is the program's: 128+n when "
-		"signal\n"
-		"n ended it, 127 when there is no such program, 126 when it cannot be executed, "
-		"125\n"
-		"when pando itself failed.",
+		"end of input reaches the program. A session on a terminal outlives its line: see\n"
+		"`pando attach`. The exit status is the program's: 128+n when signal n ended it, "
+		"127\n"
+		"when there is no such program, 126 when it cannot be executed, 125 when pando "
+		"itself\n"
+		"failed.",
 	.opts = opts,
 	.args_min = 1,
 	.args_max = 1u << 20,
 	.run = login_run,
+};
+
+/* ---- attach ---- */
+static void clock_text(int64_t ms, char out[32])
+{
+	time_t t = (time_t)(ms / 1000), now = time(NULL);
+	struct tm tm, today;
+
+	(void)localtime_r(&t, &tm);
+	(void)localtime_r(&now, &today);
+	if (ms == 0)
+		(void)snprintf(out, 32, "-");
+	else
+		(void)strftime(out, 32,
+			       tm.tm_yday == today.tm_yday && tm.tm_year == today.tm_year
+				       ? "%H:%M"
+				       : "%F %H:%M",
+			       &tm);
+}
+
+static int print_sessions(struct ctx *c, json_t *rows)
+{
+	static const struct col cols[] = {
+		{ "SESSION", "number", COL_NUMBER }, { "NODE", "node", COL_TEXT },
+		{ "PID", "pid", COL_NUMBER },        { "FROM", "from", COL_TEXT },
+		{ "DETACHED", "since", COL_TEXT },
+	};
+	json_t *row;
+	size_t i;
+
+	json_array_foreach(rows, i, row)
+	{
+		char from[32], since[32];
+
+		clock_text(json_number(row, "started_ms"), from);
+		clock_text(json_number(row, "detached_ms"), since);
+		(void)json_object_set_new(row, "from", json_string(from));
+		(void)json_object_set_new(row, "since", json_string(since));
+	}
+	return print_rows(c, rows, cols, ARRAY_LEN(cols));
+}
+
+/* The session that is meant: by number, or by pid; without @which the only one that is detached. */
+static const json_t *choose(const json_t *rows, const char *which, size_t *count)
+{
+	const json_t *row, *found = NULL;
+	size_t i;
+	long n = 0;
+
+	*count = 0;
+	if (which != NULL && parse_count(which, 1, 1 << 22, &n) < 0)
+		return NULL;
+	json_array_foreach(rows, i, row)
+	{
+		bool meant = n > 0 ? json_number(row, "number") == n || json_number(row, "pid") == n
+				   : json_number(row, "detached_ms") != 0;
+
+		if (!meant)
+			continue;
+		/* One number twice: two gates gave it at the same time. */
+		if (found == NULL || json_number(found, "detached_ms") == 0)
+			found = row;
+		++*count;
+	}
+	return found;
+}
+
+static int attach_to(struct login *s, const char *base, json_t *rows, const char *which)
+{
+	struct line l = {
+		.ops = &ops, .arg = s, .base = base, .tty = true, .patience_s = PATIENCE_S
+	};
+	const char *own = getenv("PANDO_SESSION");
+	const json_t *row;
+	size_t count;
+	char id[32];
+
+	row = choose(rows, which, &count);
+	if (row == NULL)
+		return fail(s->c, CODE_NOT_FOUND, "attach", "cannot %s: %s", s->what,
+			    which ? "there is no such session" : "no session is detached");
+	if (which == NULL && count > 1) {
+		(void)print_sessions(s->c, rows);
+		return fail(s->c, CODE_USAGE, "attach N", "cannot %s: several are detached",
+			    s->what);
+	}
+	if (own != NULL && strtoll(own, NULL, 10) == json_number(row, "number"))
+		return fail(s->c, CODE_USAGE, "attach", "cannot %s: this is that session", s->what);
+	if (!isatty(0) || !isatty(1))
+		return fail(s->c, CODE_USAGE, "ssh -t", "cannot %s: this is no terminal", s->what);
+	(void)snprintf(id, sizeof(id), "%lld", (long long)json_number(row, "session"));
+	leave(line_attach(&l, id));
+}
+
+static bool list_only;
+
+static int attach_run(struct ctx *c, int argc, char **argv)
+{
+	bool inside = api_is_inside(c);
+	const char *tenant = inside || argc == 0 ? NULL : argv[0];
+	const char *which = inside ? (argc > 0 ? argv[0] : NULL) : (argc > 1 ? argv[1] : NULL);
+	char base[128] = "/v1/tenants/-/sessions", what[96];
+	struct login s = { .c = c, .what = what };
+	json_t *body;
+	int code;
+
+	if (inside ? argc > 1 : argc < 1)
+		return fail(c, CODE_USAGE, "pando attach --help",
+			    "cannot attach: usage is pando attach TENANT [N], inside a session "
+			    "attach [N]");
+	(void)snprintf(what, sizeof(what), "attach%s%.20s", which ? " " : "", which ? which : "");
+	if (tenant != NULL)
+		(void)snprintf(base, sizeof(base), "/v1/tenants/%.64s/sessions", tenant);
+	code = api_call(c, what, "GET", NULL, &body, "%s", base);
+	if (code != 0)
+		return code;
+	if (list_only)
+		code = print_sessions(c, json_object_get(body, "sessions"));
+	else
+		code = attach_to(&s, base, json_object_get(body, "sessions"), which);
+	json_decref(body);
+	return code;
+}
+
+static const struct opt attach_opts[] = {
+	{ "list", 'l', NULL, "list the sessions on terminals", NULL, &list_only },
+	{ 0 },
+};
+
+const struct cmd cmd_attach = {
+	.name = "attach",
+	.usage = "attach TENANT [N]; inside a session: attach [N]",
+	.help = "Bring a session back that goes on without a line.",
+	.more = "A session on a terminal goes on when its connection is lost. This shows again "
+		"what it\n"
+		"showed last, from any node, and carries it on. Without N: the only one that is\n"
+		"detached. Who was on its line before is told, and leaves.",
+	.opts = attach_opts,
+	.args_min = 0,
+	.args_max = 2,
+	.run = attach_run,
 };

@@ -175,7 +175,7 @@ static int start_daemon(char *const argv[])
 int nodehost_guard(const struct nodehost *l)
 {
 	char program[PATH_MAX], cpus[16];
-	char *argv[12];
+	char *argv[16];
 	int n = 0, fd, pid, r = nodehost_program("pandod", program);
 
 	if (r < 0)
@@ -194,6 +194,10 @@ int nodehost_guard(const struct nodehost *l)
 	argv[n++] = (char *)l->node;
 	argv[n++] = "--cpu-milli";
 	argv[n++] = cpus;
+	if (l->ssh != NULL) {
+		argv[n++] = "--ssh";
+		argv[n++] = (char *)l->ssh;
+	}
 	if (l->local)
 		argv[n++] = "--local";
 	argv[n] = NULL;

@@ -21,7 +21,19 @@ struct nodehost {
 	const char *node; /* "n1" */
 	bool local;       /* namespaces of its own, else this host is the node */
 	long cpu_milli;   /* 0: no limit */
+	const char *ssh;  /* where its sshd listens, "127.0.0.1:2222"; NULL: nowhere */
 };
+
+/* sshaddr.c: where the nodes of a cluster listen for ssh; node k at port + k - 1. */
+struct ssh_where {
+	char addr[48];
+	long port; /* 0: nowhere */
+};
+/* @text: "off", "PORT", "ADDR:PORT" or NULL: the default. Prints and returns a code. */
+must_check int ssh_where(struct ctx *c, const char *text, bool local, unsigned count,
+			 struct ssh_where *out);
+/* Of node @k; NULL: nowhere. */
+const char *ssh_where_text(const struct ssh_where *w, unsigned k, char out[64]);
 
 /* Absolute path of c->dir (made, 0700, when @make), kept in the ctx. Prints and returns a code. */
 must_check int nodehost_dir(struct ctx *c, const char *what, bool make);

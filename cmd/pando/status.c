@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* status - what the machine is and how it is. */
 #include <stdio.h>
+#include <string.h>
 
 #include "cmd/pando/cmd.h"
 
@@ -16,6 +17,15 @@ static const struct col tenant_cols[] = {
 	{ "HERE", "running", COL_TEXT },
 	{ "PROCESSES", "processes", COL_NUMBER },
 };
+
+static void print_ssh(const char *addr)
+{
+	const char *colon = strrchr(addr, ':');
+
+	if (colon != NULL)
+		printf("logins over ssh: ssh -p %s TENANT@%.*s\n\n", colon + 1, (int)(colon - addr),
+		       addr);
+}
 
 static int status_run(struct ctx *c, int argc, char **argv)
 {
@@ -35,6 +45,7 @@ static int status_run(struct ctx *c, int argc, char **argv)
 	       json_text(s, "machine"), json_text(s, "node"), json_text(s, "leader"),
 	       (long long)json_number(s, "term"), (long long)json_number(s, "applied"),
 	       (long long)json_number(s, "pid"));
+	print_ssh(json_text(s, "ssh"));
 	(void)print_rows(c, json_object_get(s, "nodes"), node_cols, ARRAY_LEN(node_cols));
 	printf("\n");
 	if (json_array_size(json_object_get(s, "tenants")) > 0)

@@ -20,7 +20,7 @@
 
 enum { PORT = 7300, START_MS = 10000 };
 
-static const char *count_text, *cpus_text, *addr_text, *name_text, *volumes_text;
+static const char *count_text, *cpus_text, *addr_text, *name_text, *volumes_text, *ssh_text;
 static bool foreground, host_mode;
 
 static const struct opt opts[] = {
@@ -29,6 +29,8 @@ static const struct opt opts[] = {
 	  &cpus_text, NULL },
 	{ "fg", 'f', NULL, "stay, and take the cluster down at SIGINT or SIGTERM", NULL,
 	  &foreground },
+	{ "ssh", 's', "WHERE", "PORT or ADDR:PORT for ssh, of each further node one more; or off",
+	  &ssh_text, NULL },
 	{ "host", 0, NULL, "no local cluster: this host is the first node", NULL, &host_mode },
 	{ "addr", 0, "ADDR", "--host: where other nodes reach it", &addr_text, NULL },
 	{ "name", 0, "NAME", "--host: the node's name, n1 without it", &name_text, NULL },
@@ -43,6 +45,7 @@ struct up {
 	long cpu_milli;
 	int switch_pid;
 	char volumes[PATH_MAX];
+	struct ssh_where ssh;
 };
 
 static int cannot(struct up *u, const char *node, const char *what, int r)
@@ -56,9 +59,12 @@ static int cannot(struct up *u, const char *node, const char *what, int r)
 
 static int start_node(struct up *u, const char *node, unsigned k)
 {
-	struct nodehost l = {
-		.dir = u->c->dir, .node = node, .local = true, .cpu_milli = u->cpu_milli
-	};
+	char where[64];
+	struct nodehost l = { .dir = u->c->dir,
+			      .node = node,
+			      .local = true,
+			      .cpu_milli = u->cpu_milli,
+			      .ssh = ssh_where_text(&u->ssh, k, where) };
 	int pid = nodehost_guard(&l), r;
 
 	if (pid == -EALREADY)
@@ -219,7 +225,11 @@ static int up_local(struct up *u)
 static int up_host(struct up *u)
 {
 	const char *node = name_text ? name_text : "n1";
-	struct nodehost l = { .dir = u->c->dir, .node = node, .cpu_milli = u->cpu_milli };
+	char where[64];
+	struct nodehost l = { .dir = u->c->dir,
+			      .node = node,
+			      .cpu_milli = u->cpu_milli,
+			      .ssh = ssh_where_text(&u->ssh, 1, where) };
 	int r, code;
 
 	if (addr_text == NULL)
@@ -257,6 +267,8 @@ static int up_run(struct ctx *c, int argc, char **argv)
 		code = nodehost_dir(c, "bring the cluster up", true);
 	if (code == 0)
 		code = make_volumes(&u);
+	if (code == 0)
+		code = ssh_where(c, ssh_text, !host_mode, (unsigned)u.count, &u.ssh);
 	if (code != 0)
 		return code;
 	return host_mode ? up_host(&u) : up_local(&u);

@@ -2,8 +2,9 @@
 /*
  * api.c - the control API: one table of routes, and what all of them share.
  *
- * Two kinds of callers: the operator (root, RUN/control.sock) may everything; a tenant (the socket
- * in its own sessions) sees the nodes and handles its own processes.
+ * Kinds of callers: the operator (root, RUN/control.sock) may everything; a tenant (the socket in
+ * its own sessions) sees the nodes and handles its own processes and sessions; a login over ssh
+ * (ssh.c) starts sessions of its tenant; sshd's helper looks a key up.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -77,6 +78,28 @@ static void caught_up(void *arg, int err, const struct naming_result *res)
 	api_done(x, err, "no leader answered");
 }
 
+/* Sockets other than the two oldest say who their callers are. */
+static enum who who_of(const struct ctl_req *r)
+{
+	if (ctl_req_role(r) == SSH_ROLE_HELPER)
+		return HELPER;
+	if (ctl_req_role(r) == SSH_ROLE_LOGIN)
+		return LOGIN;
+	return ctl_req_tenant(r) == TENANT_NONE ? OPERATOR : INSIDE;
+}
+
+/* "-" is the tenant that asks; another's name is none of its business. */
+static const struct naming_tenant *own_tenant(struct pod *p, struct ctl_req *r, const char *name)
+{
+	const struct naming_tenant *t =
+		naming_tenant_find(naming_tables(p->naming), ctl_req_tenant(r));
+
+	if (t != NULL && (strcmp(name, "-") == 0 || strcmp(name, t->name) == 0))
+		return t;
+	ctl_problem(r, 403, NULL, "only the machine's operator may");
+	return NULL;
+}
+
 /* Our copy of the tables may be a moment behind an answer that another node has given. */
 const struct naming_tenant *api_tenant(struct pod *p, struct ctl_req *r, const char *name)
 {
@@ -84,6 +107,8 @@ const struct naming_tenant *api_tenant(struct pod *p, struct ctl_req *r, const c
 	struct api_pending *x;
 	int err;
 
+	if ((who_of(r) & (INSIDE | LOGIN)) != 0)
+		return own_tenant(p, r, name);
 	if (t != NULL)
 		return t;
 	if (ctl_req_note(r) != 0) {
@@ -131,7 +156,28 @@ static void post_detached(struct pod *p, struct ctl_req *r, args_t a)
 		api_tenant_detached(p, r, t);
 }
 
+static void get_key(struct pod *p, struct ctl_req *r, args_t a)
+{
+	ssh_find_key(p, r, a[0], a[1]);
+}
+
 /* ---- sessions ---- */
+static void get_sessions(struct pod *p, struct ctl_req *r, args_t a)
+{
+	const struct naming_tenant *t = api_tenant(p, r, a[0]);
+
+	if (t != NULL)
+		attach_list(p, t, r);
+}
+
+static void post_attach(struct pod *p, struct ctl_req *r, args_t a)
+{
+	const struct naming_tenant *t = api_tenant(p, r, a[0]);
+
+	if (t != NULL)
+		attach_session(p, t, strtoull(a[1], NULL, 10), r);
+}
+
 static void post_session(struct pod *p, struct ctl_req *r, args_t a)
 {
 	const struct naming_tenant *t = api_tenant(p, r, a[0]);
@@ -234,6 +280,9 @@ static const struct route routes[] = {
 	  .body = "key:string!", .status = 201 },
 	{ "GET", "/v1/tenants/:name/keys", OPERATOR, TABLES, get_keys,
 	  .summary = "The ssh keys of an account.", .curl = "http://pando/v1/tenants/carol/keys" },
+	{ "GET", "/v1/tenants/:name/keys/:hash", OPERATOR | HELPER, TABLES, get_key,
+	  .summary = "The line of an ssh key, as sshd reads it, if it lets in this account.",
+	  .curl = "http://pando/v1/tenants/carol/keys/$KEY" },
 	{ "DELETE", "/v1/tenants/:name/keys/:hash", OPERATOR, TABLES, delete_key,
 	  .summary = "Takes an ssh key away, by the sha256 of its blob in hexadecimal.",
 	  .curl = "-X DELETE http://pando/v1/tenants/carol/keys/$KEY" },
@@ -241,7 +290,11 @@ static const struct route routes[] = {
 	  .summary = "What becomes of an account's sessions when their connection is lost.",
 	  .curl = "-d '{\"detached\":\"hangup\"}' http://pando/v1/tenants/carol/detached",
 	  .body = "detached:string!" },
-	{ "POST", "/v1/tenants/:name/sessions", OPERATOR, TABLES, post_session,
+	{ "GET", "/v1/tenants/:name/sessions", ANYBODY | LOGIN, TABLES, get_sessions,
+	  .summary =
+		  "The sessions on terminals of an account, on all nodes; - is the caller's own.",
+	  .curl = "http://pando/v1/tenants/carol/sessions" },
+	{ "POST", "/v1/tenants/:name/sessions", OPERATOR | LOGIN, TABLES, post_session,
 	  .summary =
 		  "Starts a program in an account; the answer lasts until it ends, and says how.",
 	  .curl = "-d '{\"session\":4711,\"argv\":[\"/bin/true\"]}' "
@@ -249,11 +302,17 @@ static const struct route routes[] = {
 	  .body = "session:integer! argv:array env:array cwd:string tty:boolean rows:integer "
 		  "cols:integer",
 	  .answer = LINES },
-	{ "POST", "/v1/tenants/:name/sessions/:id/signal", OPERATOR, TABLES, post_signal,
+	{ "POST", "/v1/tenants/:name/sessions/:id/attach", ANYBODY | LOGIN, TABLES, post_attach,
+	  .summary =
+		  "Takes the line of a session on a terminal: a descriptor comes with the answer.",
+	  .curl = "-d '{\"client\":1,\"rows\":24,\"cols\":80}' "
+		  "http://pando/v1/tenants/carol/sessions/$SESSION/attach",
+	  .body = "client:integer! from:integer rows:integer! cols:integer!", .answer = LINES },
+	{ "POST", "/v1/tenants/:name/sessions/:id/signal", OPERATOR | LOGIN, TABLES, post_signal,
 	  .summary = "Raises a signal in the leader of a session.",
 	  .curl = "-d '{\"signal\":15}' http://pando/v1/tenants/carol/sessions/$SESSION/signal",
 	  .body = "signal:integer!" },
-	{ "GET", "/v1/tenants/:name/sessions/:id", OPERATOR, TABLES, get_session,
+	{ "GET", "/v1/tenants/:name/sessions/:id", OPERATOR | LOGIN, TABLES, get_session,
 	  .summary = "Waits for a session that another daemon has started.",
 	  .curl = "http://pando/v1/tenants/carol/sessions/$SESSION", .answer = LINES },
 	{ "GET", "/v1/processes", ANYBODY, TABLES, get_processes,
@@ -299,7 +358,7 @@ void api_handle(void *arg, struct ctl_req *r)
 		path_known = true;
 		if (strcmp(routes[i].method, h->method) != 0)
 			continue;
-		if (routes[i].who == OPERATOR && ctl_req_tenant(r) != TENANT_NONE)
+		if ((routes[i].who & (unsigned)who_of(r)) == 0)
 			ctl_problem(r, 403, NULL, "only the machine's operator may");
 		else if (routes[i].needs == TABLES && naming_self(p->naming) == NODE_NONE)
 			ctl_problem(r, 409, "pando up", "this node is no member of a machine");

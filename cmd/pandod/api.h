@@ -12,7 +12,8 @@
 
 typedef char args_t[HTTP_ARGS_MAX][HTTP_ARG_MAX];
 
-enum who { OPERATOR = 1, ANYBODY };
+/* LOGIN: pando-session, on the gate's socket; HELPER: pando-keys there. */
+enum who { OPERATOR = 1, INSIDE = 2, LOGIN = 4, HELPER = 8, ANYBODY = OPERATOR | INSIDE };
 
 enum needs { NOTHING = 0, TABLES }; /* TABLES: waits until this node has a leader */
 
@@ -21,7 +22,7 @@ enum answer { JSON = 0, LINES, TEXT };
 struct route {
 	const char *method;
 	const char *path;
-	enum who who;
+	unsigned who; /* enum who, added up */
 	enum needs needs;
 	void (*fn)(struct pod *p, struct ctl_req *r, args_t a);
 	const char *summary; /* one sentence */

@@ -299,6 +299,9 @@ static json_t *shortcuts_json(const struct pod *p)
 			list,
 			json_sprintf("volume %s is of kind dir: one directory of one host (%s)",
 				     v->name, v->path));
+	if (p->args->ssh_net >= 0)
+		(void)json_array_append_new(
+			list, json_string("sshd of each node listens in the network of this host"));
 	if (p->args->local)
 		(void)json_array_append_new(
 			list, json_string("all nodes run one Linux kernel: one host's failure is "
@@ -316,9 +319,10 @@ void api_get_status(struct pod *p, struct ctl_req *r, args_t a)
 	naming_status(p->naming, &s);
 	leader = naming_node_find(k, s.leader);
 	ctl_reply(r, 200,
-		  json_pack("{s:s, s:s, s:s, s:I, s:I, s:i, s:o, s:o, s:o}", "machine",
-			    naming_machine(k)->name, "node", p->args->node, "leader",
-			    leader ? leader->name : "", "term", (json_int_t)s.term, "applied",
-			    (json_int_t)s.applied, "pid", (int)getpid(), "nodes", api_nodes_json(p),
-			    "tenants", api_tenants_json(p), "shortcuts", shortcuts_json(p)));
+		  json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:i, s:o, s:o, s:o}", "machine",
+			    naming_machine(k)->name, "ssh", ssh_addr(p), "node", p->args->node,
+			    "leader", leader ? leader->name : "", "term", (json_int_t)s.term,
+			    "applied", (json_int_t)s.applied, "pid", (int)getpid(), "nodes",
+			    api_nodes_json(p), "tenants", api_tenants_json(p), "shortcuts",
+			    shortcuts_json(p)));
 }

@@ -2,9 +2,9 @@
 /*
  * args.h - what pandod is told on its command line; the same for guard, switch and daemon.
  *
- *	pandod guard  --dir D --node N [--cpu-milli M] [--local]
+ *	pandod guard  --dir D --node N [--cpu-milli M] [--ssh ADDR] [--local]
  *	pandod switch --dir D
- *	pandod node   --dir D --node N [--cpu-milli M] [--local]
+ *	pandod node   --dir D --node N [--cpu-milli M] [--ssh ADDR [--ssh-net FD]] [--local]
  *
  * D is absolute. D/N/run, D/N/data and D/N/log are the node's; D/vol is all nodes' of a local
  * cluster. The order of the words is fixed where `pando` looks for them (cmd/pando/nodehost.h).
@@ -22,6 +22,8 @@ struct args {
 	const char *node;
 	bool local;
 	uint32_t cpu_milli;
+	const char *ssh; /* where sshd listens, "127.0.0.1:2222"; NULL: nowhere */
+	int ssh_net;     /* the network namespace of that address; -1: the node's own */
 };
 
 #define CLUSTER_GROUP_MAX 128

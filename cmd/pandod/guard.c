@@ -31,6 +31,7 @@ enum { BACKOFF_MIN_MS = 20, BACKOFF_MAX_MS = 5000, OLD_MS = 10000, STOP_MS = 800
 struct guard {
 	const struct args *args;
 	char program[PATH_MAX];
+	int host_net; /* a local node's sshd is reached from the host; -1: a host's own is */
 	pid_t pandod;
 	uint64_t started_ns;
 	uint64_t restart_ns; /* 0: not due */
@@ -42,20 +43,23 @@ struct guard {
 static void start_pandod(struct guard *g)
 {
 	const struct args *a = g->args;
-	char cpus[16];
-	char *const argv[] = { g->program,
-			       "node",
-			       "--dir",
-			       (char *)a->dir,
-			       "--node",
-			       (char *)a->node,
-			       "--cpu-milli",
-			       cpus,
-			       a->local ? "--local" : "--",
-			       NULL };
+	char cpus[16], net[16];
+	char *argv[16] = { g->program, "node",          "--dir",       (char *)a->dir,
+			   "--node",   (char *)a->node, "--cpu-milli", cpus };
 	sigset_t none;
+	int n = 8;
 
 	(void)snprintf(cpus, sizeof(cpus), "%u", a->cpu_milli);
+	(void)snprintf(net, sizeof(net), "%d", g->host_net);
+	if (a->ssh != NULL) {
+		argv[n++] = "--ssh";
+		argv[n++] = (char *)a->ssh;
+	}
+	if (a->ssh != NULL && g->host_net >= 0) {
+		argv[n++] = "--ssh-net";
+		argv[n++] = net;
+	}
+	argv[n] = a->local ? "--local" : NULL;
 	g->restart_ns = 0;
 	g->started_ns = clock_mono_ns();
 	g->pandod = fork();
@@ -183,7 +187,7 @@ static int enter_group(const struct args *a)
 {
 	struct cgroup_limits l = { .cpu_milli = a->cpu_milli };
 	char top[CLUSTER_GROUP_MAX], group[CGROUP_PATH_MAX];
-	struct cgroup_host *h;
+	struct cgroup_host *h = NULL;
 	int r = cgroup_cluster_name(a->dir, top, sizeof(top));
 
 	if (r == 0)
@@ -237,9 +241,9 @@ static int program_path(const struct args *a, char out[PATH_MAX])
 }
 
 /* The guard itself, in its own session and, locally, namespaces. Tells @ready, then guards. */
-static int guard_child(const struct args *a, int ready)
+static int guard_child(const struct args *a, int ready, int host_net)
 {
-	struct guard g = { .args = a };
+	struct guard g = { .args = a, .host_net = host_net };
 	const char *what = "redirect its output";
 	sigset_t set;
 	int r;
@@ -274,6 +278,8 @@ static int guard_child(const struct args *a, int ready)
 
 static pid_t spawn_guard(const struct args *a, const int ready[2])
 {
+	/* Not close-on-exec: pandod hands it to sshd. */
+	int host_net = a->local && a->ssh != NULL ? open("/proc/self/ns/net", O_RDONLY) : -1;
 	unsigned long flags = SIGCHLD;
 	pid_t pid;
 
@@ -282,7 +288,7 @@ static pid_t spawn_guard(const struct args *a, const int ready[2])
 	pid = (pid_t)syscall(SYS_clone, flags, NULL, NULL, NULL, NULL);
 	if (pid == 0) {
 		(void)close(ready[0]);
-		_exit(guard_child(a, ready[1]));
+		_exit(guard_child(a, ready[1], host_net));
 	}
 	return pid;
 }

@@ -302,6 +302,7 @@ static void tell_nodes(struct world *w)
 	Kernel__Node rows[128], *list[128];
 	Kernel__Nodes all = KERNEL__NODES__INIT;
 	const struct naming_node *n;
+	const struct naming_tenant *row_of = naming_tenant_find(k, w->id);
 	cleanup_free uint8_t *body = NULL;
 	struct rpc_msg m = { .method = KERNEL_NODES };
 
@@ -325,6 +326,7 @@ static void tell_nodes(struct world *w)
 		list[all.n_nodes++] = row;
 	}
 	all.nodes = list;
+	all.hang_up_detached = row_of && (row_of->flags & NAMING_TENANT_HANGUP) != 0;
 	body = malloc(kernel__nodes__get_packed_size(&all));
 	if (body == NULL || w->kernel == NULL)
 		return;
@@ -380,7 +382,7 @@ static void on_session_exit(void *arg, struct rpc_conn *c, struct rpc_call *call
 
 	(void)arg;
 	if (x != NULL && w != NULL)
-		session_ended(w, x->session, x->pid, x->status, x->event);
+		session_ended(w, x->session, x->pid, x->status, x->event, x->tty);
 	reply_empty(call, x == NULL ? -EPROTO : 0);
 	kernel__session_exit__free_unpacked(x, NULL);
 }

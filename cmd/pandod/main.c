@@ -33,6 +33,10 @@ static int parse(int argc, char **argv, struct args *a)
 			a->node = value;
 		else if (strcmp(argv[i], "--cpu-milli") == 0)
 			a->cpu_milli = (uint32_t)strtoul(value, NULL, 10);
+		else if (strcmp(argv[i], "--ssh") == 0)
+			a->ssh = value;
+		else if (strcmp(argv[i], "--ssh-net") == 0)
+			a->ssh_net = (int)strtol(value, NULL, 10);
 		else
 			return -EINVAL;
 		i++;
@@ -42,7 +46,7 @@ static int parse(int argc, char **argv, struct args *a)
 
 int main(int argc, char **argv)
 {
-	struct args a = { 0 };
+	struct args a = { .ssh_net = -1 };
 
 	if (argc < 2 || parse(argc, argv, &a) < 0)
 		return usage();

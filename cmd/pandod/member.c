@@ -131,8 +131,11 @@ static void on_changed(void *arg, uint32_t kinds, uint32_t id)
 		kern_tell_nodes(p);
 		hints_save(p);
 	}
-	if (kinds & naming_kind_bit(NAMING_TENANT))
+	if (kinds & naming_kind_bit(NAMING_TENANT)) {
 		world_drop_removed(p);
+		ssh_changed(p);
+		kern_tell_nodes(p);
+	}
 	quota_tables(p, kinds);
 	api_changed(p);
 }
@@ -140,6 +143,7 @@ static void on_changed(void *arg, uint32_t kinds, uint32_t id)
 static void on_status(void *arg)
 {
 	events_leader(arg);
+	ssh_changed(arg);
 	api_changed(arg);
 }
 

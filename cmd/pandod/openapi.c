@@ -95,7 +95,7 @@ static json_t *responses(const struct route *rt)
 static json_t *operation(const struct route *rt, json_t *parameters)
 {
 	json_t *op = json_pack("{s:s, s:s, s:s}", "summary", rt->summary, "x-curl", rt->curl,
-			       "x-caller", rt->who == OPERATOR ? "operator" : "operator or tenant");
+			       "x-caller", (rt->who & INSIDE) ? "operator or tenant" : "operator");
 	json_t *schema;
 
 	each_field(rt->query, add_parameter, parameters);

@@ -474,7 +474,7 @@ static void forward_done(void *arg, int err, const struct rpc_msg *m)
 static bool may_forward(uint32_t method)
 {
 	return method == KERNEL_PS || method == KERNEL_SIGNAL || method == KERNEL_MIGRATE ||
-	       method == KERNEL_WHY || method == KERNEL_STATUS;
+	       method == KERNEL_WHY || method == KERNEL_STATUS || method == KERNEL_SESSION_LIST;
 }
 
 static void on_forward(void *arg, struct rpc_conn *c, struct rpc_call *call,

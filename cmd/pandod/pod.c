@@ -111,6 +111,7 @@ static const struct step steps[] = {
 	{ "lend what tenants may use", quota_init },
 	{ "open the machine's tables", naming_init },
 	{ "serve the control API", api_init },
+	{ "let tenants log in over ssh", ssh_init },
 };
 
 static int pod_init(struct pod *p)
@@ -167,6 +168,7 @@ static int watch_signals(struct pod *p, struct stop_watch *s)
 static void pod_fini(struct pod *p)
 {
 	world_fini_all(p);
+	ssh_fini(p);
 	relay_fini(p);
 	peers_fini(p);
 	events_fini(p);

@@ -9,6 +9,9 @@
  *	quota.c     what they may use of it
  *	kern.c      the guest kernel of a world: its process and what it asks
  *	session.c   sessions: start, end, status
+ *	agent.c     ssh agents of sessions' clients
+ *	attach.c    sessions on terminals: which there are, their lines
+ *	ssh.c       logins over ssh: sshd, who may, which key
  *	relay.c     connections between guest kernels of two nodes
  *	api*.c      the control API
  *	events.c    what happened, for who asks
@@ -70,6 +73,7 @@ struct pod {
 	struct peers *peers;
 	struct relay *relay;
 	struct quota *quota;
+	struct ssh *ssh;
 	struct list ready_waiters; /* api_node.c */
 	uint64_t api_requests;     /* since the start */
 	struct events *events;
@@ -225,9 +229,37 @@ void session_signal(struct pod *p, const struct naming_tenant *t, uint64_t id, s
 /* A kernel answers: learns of the sessions that an earlier pandod started. */
 void session_adopt(struct world *w);
 /* From kern.c: a kernel said that a session ended. */
-void session_ended(struct world *w, uint64_t id, int pid, int status, uint64_t event);
+void session_ended(struct world *w, uint64_t id, int pid, int status, uint64_t event, bool tty);
 /* The world is gone: so are its sessions. */
 void session_world_ended(struct world *w);
+
+/* ---- agent.c: where programs of a session find the ssh agent of its client ---- */
+/* "/run/pando/agent.ID" as they see it. */
+void agent_path(uint64_t session, char out[64]);
+/* Makes the socket, in place of an older one. Returns the listening descriptor, or -errno. */
+must_check int agent_listen(struct world *w, uint64_t session);
+void agent_forget(struct world *w, uint64_t session);
+
+/* ---- attach.c: sessions on terminals, wherever they are ---- */
+/* @rows: {session, number, pid, node, node_id, started_ms, detached_ms}, borrowed. @complete: every
+ * node that is alive has answered. */
+typedef void (*roll_fn)(void *arg, json_t *rows, bool complete);
+/* Asks all nodes for the tenant's sessions on terminals. Calls @done once, never from inside. */
+void roll_call(struct pod *p, tenant_id t, roll_fn done, void *arg);
+void attach_list(struct pod *p, const struct naming_tenant *t, struct ctl_req *r);
+/* Gives the caller the line of a session, wherever it is. */
+void attach_session(struct pod *p, const struct naming_tenant *t, uint64_t id, struct ctl_req *r);
+
+/* ---- ssh.c: our own instance of the stock sshd ---- */
+enum ssh_role { SSH_ROLE_LOGIN = 1, SSH_ROLE_HELPER };
+must_check int ssh_init(struct pod *p);
+void ssh_fini(struct pod *p);
+/* The tables of tenants changed: so does who may log in. */
+void ssh_changed(struct pod *p);
+/* Where it listens, "127.0.0.1:2222"; "": nowhere. */
+const char *ssh_addr(const struct pod *p);
+/* A key of @tenant by the hash of its blob, hexadecimal: answers @r. */
+void ssh_find_key(struct pod *p, struct ctl_req *r, const char *tenant, const char *hash);
 
 /* ---- relay.c ---- */
 must_check int relay_init(struct pod *p);

@@ -10,12 +10,16 @@
  * twice, also of two kernels one after the other, it starts once. A caller who goes away hangs the
  * session up, as a lost line does; one who lost us (this daemon died) asks the next one within
  * ORPHAN_S.
+ *
+ * A session on a terminal is ours until it runs. From then on it is between the client and the
+ * guest kernel, who have a line of their own (cmd/line/line.h), and goes on without either.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/check.h"
 #include "base/fault.h"
@@ -41,7 +45,9 @@ struct session {
 	struct ctl_req *waiter; /* who gets the status; NULL: nobody now */
 	bool streaming;         /* the waiter's stream has begun */
 	bool tty;
-	bool told; /* that it ended, as an event */
+	bool told;        /* that it ended, as an event */
+	uint32_t number;  /* for people, of one on a terminal */
+	json_t *detached; /* others of the tenant's, told when this one has begun */
 	int pid;
 	int status;
 	uint64_t event; /* to be acknowledged; 0: none */
@@ -50,8 +56,11 @@ struct session {
 	uint8_t *ask; /* packed SessionStart */
 	size_t ask_len;
 	char program[64]; /* for messages */
-	int theirs[3];    /* the program's ends of its pipes, until it has them */
-	int ours[3];      /* the caller's */
+	bool wants_agent;
+	int agent;     /* listening for it, the caller's; -1: none */
+	int theirs[3]; /* the program's ends of its pipes, until it has them; the kernel's of a line
+			*/
+	int ours[3];   /* the caller's */
 };
 
 static struct session *find(const struct pod *p, tenant_id t, uint64_t id)
@@ -96,6 +105,7 @@ static struct session *session_new(struct pod *p, tenant_id t, uint64_t id)
 	s->id = id;
 	for (int i = 0; i < 3; i++)
 		s->theirs[i] = s->ours[i] = -1;
+	s->agent = -1;
 	list_add_tail(&p->sessions, &s->link);
 	return s;
 }
@@ -106,6 +116,9 @@ static void session_free(struct session *s)
 	loop_timer_clear(s->pod->loop, &s->timer);
 	close_all(s->theirs);
 	close_all(s->ours);
+	if (s->agent >= 0)
+		(void)close(s->agent);
+	json_decref(s->detached);
 	free(s->ask);
 	list_del(&s->link);
 	free(s);
@@ -143,16 +156,21 @@ static void expired(struct loop_timer *t)
 	session_free(s);
 }
 
-/* Gives the status to who waits for it; then the session is history. */
-static void deliver(struct session *s)
+static void tell_ended(struct session *s)
 {
-	struct ctl_req *r = s->waiter;
-
 	if (!s->told)
 		events_add(s->pod, "session.ended", s->tenant,
 			   json_pack("{s:I, s:i, s:i}", "session", (json_int_t)s->id, "pid", s->pid,
 				     "status", s->status));
 	s->told = true;
+}
+
+/* Gives the status to who waits for it; then the session is history. */
+static void deliver(struct session *s)
+{
+	struct ctl_req *r = s->waiter;
+
+	tell_ended(s);
 	if (r == NULL) {
 		set_timer(s, KEEP_S, expired);
 		return;
@@ -170,17 +188,25 @@ static void deliver(struct session *s)
 	session_free(s);
 }
 
-void session_ended(struct world *w, uint64_t id, int pid, int status, uint64_t event)
+void session_ended(struct world *w, uint64_t id, int pid, int status, uint64_t event, bool tty)
 {
 	struct session *s = id != 0 ? find(w->pod, w->id, id) : find_pid(w->pod, w->id, pid);
 
-	if (s == NULL && id != 0) {
+	if (id != 0 || s != NULL)
+		agent_forget(w, id != 0 ? id : s->id);
+	if (s == NULL && id != 0 && !tty) {
 		/* Started by an earlier pandod; its caller may come and ask. */
 		s = session_new(w->pod, w->id, id);
 	}
 	if (s == NULL) {
-		struct session nobody = { .pod = w->pod, .tenant = w->id, .event = event };
+		struct session nobody = { .pod = w->pod,
+					  .tenant = w->id,
+					  .id = id,
+					  .pid = pid,
+					  .status = status,
+					  .event = event };
 
+		tell_ended(&nobody);
 		acknowledge(&nobody);
 		return;
 	}
@@ -287,35 +313,49 @@ static void refuse(struct session *s, int err, const char *why)
 	session_free(s);
 }
 
-static void answer_started(struct session *s, const struct rpc_msg *m)
+static void answer_started(struct session *s)
 {
 	struct ctl_req *r = s->waiter;
+	unsigned n = s->tty ? 1 : 3;
 	int fds[CTL_FDS_MAX];
-	unsigned n = 0;
+	json_t *first;
 
-	if (s->tty) {
-		fds[n++] = m->fds[1];
-	} else {
-		for (; n < 3; n++) {
-			fds[n] = s->ours[n];
-			s->ours[n] = -1;
-		}
-	}
 	close_all(s->theirs);
 	if (r == NULL) {
-		for (unsigned i = 0; i < n; i++)
-			(void)close(fds[i]);
+		close_all(s->ours);
 		hang_up(s);
 		return;
 	}
 	FAULT("pod.session.started");
 	events_add(s->pod, "session.started", s->tenant,
 		   json_pack("{s:I, s:i}", "session", (json_int_t)s->id, "pid", s->pid));
-	ctl_stream_begin(r,
-			 json_pack("{s:I, s:i, s:s}", "session", (json_int_t)s->id, "pid", s->pid,
-				   "node", s->pod->args->node),
-			 fds, n);
+	first = json_pack("{s:I, s:i, s:s}", "session", (json_int_t)s->id, "pid", s->pid, "node",
+			  s->pod->args->node);
+	if (s->tty) {
+		(void)json_object_set_new(first, "number", json_integer(s->number));
+		(void)json_object_set(first, "detached", s->detached);
+	}
+	for (unsigned i = 0; i < n; i++) {
+		fds[i] = s->ours[i];
+		s->ours[i] = -1;
+	}
+	if (s->agent >= 0)
+		fds[n++] = s->agent;
+	s->agent = -1;
+	ctl_stream_begin(r, first, fds, n);
 	s->streaming = true;
+}
+
+/* It runs, and is no business of ours any more; unless it has ended already. */
+static void let_go(struct session *s)
+{
+	if (s->waiter != NULL)
+		ctl_stream_end(s->waiter);
+	s->waiter = NULL;
+	if (s->event != 0)
+		tell_ended(s);
+	acknowledge(s);
+	session_free(s);
 }
 
 static void close_message(const struct rpc_msg *m, unsigned from)
@@ -337,7 +377,7 @@ static void started(void *arg, int err, const struct rpc_msg *m)
 		try_start(s);
 		return;
 	}
-	if (err == 0 && (x == NULL || m->fd_count != (s->tty ? 2u : 1u)))
+	if (err == 0 && (x == NULL || m->fd_count != 1))
 		err = -EPROTO;
 	if (err != 0) {
 		close_message(m, 0);
@@ -351,8 +391,10 @@ static void started(void *arg, int err, const struct rpc_msg *m)
 	kernel__session_started__free_unpacked(x, NULL);
 	free(s->ask);
 	s->ask = NULL;
-	answer_started(s, m);
-	if (ended) {
+	answer_started(s);
+	if (s->tty) {
+		let_go(s);
+	} else if (ended) {
 		s->state = SESSION_ENDED;
 		deliver(s);
 	}
@@ -362,11 +404,16 @@ static void world_is_up(void *arg, struct world *w, int err, const char *why)
 {
 	struct session *s = arg;
 	int fds[3] = { -1, -1, -1 };
-	unsigned n = s->tty ? 0 : 3;
+	unsigned n = s->tty ? 1 : 3;
 
 	if (err != 0) {
 		refuse(s, -EIO, why);
 		return;
+	}
+	if (s->wants_agent && s->agent < 0) {
+		s->agent = agent_listen(w, s->id);
+		if (s->agent < 0)
+			log_warn("no agent for a session of %s: %s", w->name, strerror(-s->agent));
 	}
 	/* Copies: if this kernel dies, the next one gets them again. */
 	for (unsigned i = 0; i < n && err == 0; i++) {
@@ -401,6 +448,17 @@ static void try_start(struct session *s)
 }
 
 /* ---- reading the request ---- */
+static int make_line(struct session *s)
+{
+	int ends[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+		return -errno;
+	s->theirs[0] = ends[0];
+	s->ours[0] = ends[1];
+	return 0;
+}
+
 static int make_pipes(struct session *s)
 {
 	for (int i = 0; i < 3; i++) {
@@ -442,9 +500,10 @@ static void set_word(struct words *w, const char *name, const char *value)
 }
 
 /* Ours first; what the caller passes on comes behind and wins nothing over them. */
-static int make_environment(struct words *w, const struct naming_tenant *t, const json_t *passed)
+static int make_environment(struct words *w, const struct session *s, const struct naming_tenant *t,
+			    const json_t *passed)
 {
-	char home[TENANT_NAME_MAX + 8];
+	char number[16], agent[64], home[TENANT_NAME_MAX + 8];
 
 	(void)snprintf(home, sizeof(home), "/home/%s", t->name);
 	set_word(w, "PATH", TENANT_PATH);
@@ -452,6 +511,12 @@ static int make_environment(struct words *w, const struct naming_tenant *t, cons
 	set_word(w, "USER", t->name);
 	set_word(w, "LOGNAME", t->name);
 	set_word(w, "SHELL", "/bin/bash");
+	(void)snprintf(number, sizeof(number), "%u", s->number);
+	if (s->tty)
+		set_word(w, "PANDO_SESSION", number);
+	agent_path(s->id, agent);
+	if (s->wants_agent)
+		set_word(w, "SSH_AUTH_SOCK", agent);
 	return take_words(w, passed);
 }
 
@@ -466,7 +531,7 @@ static int pack_ask(struct session *s, const struct naming_tenant *t, const json
 	if (argv == NULL || env == NULL)
 		return -ENOMEM;
 	if (take_words(argv, json_object_get(body, "argv")) < 0 ||
-	    make_environment(env, t, json_object_get(body, "env")) < 0)
+	    make_environment(env, s, t, json_object_get(body, "env")) < 0)
 		return -EINVAL;
 	if (argv->n == 0)
 		argv->at[argv->n++] = "-/bin/bash";
@@ -480,6 +545,8 @@ static int pack_ask(struct session *s, const struct naming_tenant *t, const json
 	x.cwd = (char *)(uintptr_t)(cwd && cwd[0] == '/' ? cwd : home);
 	x.uid = t->uid ? t->uid : NAMING_GUEST_UID;
 	x.tty = s->tty;
+	x.client = s->id;
+	x.number = s->number;
 	x.rows = (uint32_t)json_integer_value(json_object_get(body, "rows"));
 	x.cols = (uint32_t)json_integer_value(json_object_get(body, "cols"));
 	if (x.rows > 10000 || x.cols > 10000)
@@ -491,12 +558,56 @@ static int pack_ask(struct session *s, const struct naming_tenant *t, const json
 	return 0;
 }
 
+/* Everything but the start itself. */
+static void prepare(struct session *s)
+{
+	const struct naming_tenant *t =
+		naming_tenant_find(naming_tables(s->pod->naming), s->tenant);
+	int err;
+
+	if (s->waiter == NULL || t == NULL) {
+		refuse(s, -ENOENT, "the tenant was removed");
+		return;
+	}
+	err = pack_ask(s, t, ctl_req_body(s->waiter));
+	if (err == 0)
+		err = s->tty ? make_line(s) : make_pipes(s);
+	if (err < 0)
+		refuse(s, err, err == -EINVAL ? "the request is malformed" : strerror(-err));
+	else
+		try_start(s);
+}
+
+/* The least number that no session of the tenant has, on any node that answers. */
+static void numbered(void *arg, json_t *rows, bool complete)
+{
+	struct session *s = arg;
+	const json_t *row;
+	size_t i = 0;
+
+	(void)complete;
+	s->detached = json_array();
+	s->number = 1;
+	while (i < json_array_size(rows)) {
+		row = json_array_get(rows, i++);
+		if (json_integer_value(json_object_get(row, "number")) != s->number)
+			continue;
+		s->number++;
+		i = 0;
+	}
+	json_array_foreach(rows, i, row)
+	{
+		if (json_integer_value(json_object_get(row, "detached_ms")) != 0)
+			(void)json_array_append(s->detached, (json_t *)(uintptr_t)row);
+	}
+	prepare(s);
+}
+
 void session_start(struct pod *p, const struct naming_tenant *t, struct ctl_req *r)
 {
 	const json_t *body = ctl_req_body(r);
 	json_int_t id = json_integer_value(json_object_get(body, "session"));
 	struct session *s;
-	int err;
 
 	if (id <= 0) {
 		ctl_problem(r, 400, NULL, "the request names no session");
@@ -513,15 +624,13 @@ void session_start(struct pod *p, const struct naming_tenant *t, struct ctl_req 
 	}
 	s->state = SESSION_STARTING;
 	s->tty = json_is_true(json_object_get(body, "tty"));
+	s->wants_agent = json_is_true(json_object_get(body, "agent"));
 	s->waiter = r;
 	ctl_req_on_gone(r, waiter_gone, s);
-	err = pack_ask(s, t, body);
-	if (err == 0 && !s->tty)
-		err = make_pipes(s);
-	if (err < 0)
-		refuse(s, err, err == -EINVAL ? "the request is malformed" : strerror(-err));
+	if (s->tty)
+		roll_call(p, t->id, numbered, s);
 	else
-		try_start(s);
+		prepare(s);
 }
 
 /* ---- somebody asks for a session that another pandod started ---- */
@@ -566,7 +675,7 @@ static void learn(struct pod *p, tenant_id t, const struct rpc_msg *m)
 	for (size_t i = 0; x != NULL && i < x->n_sessions; i++) {
 		struct session *s = find(p, t, x->sessions[i]->session);
 
-		if (s != NULL)
+		if (s != NULL || x->sessions[i]->tty)
 			continue;
 		s = session_new(p, t, x->sessions[i]->session);
 		if (s == NULL)

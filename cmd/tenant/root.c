@@ -477,8 +477,9 @@ static int build_commands(const struct root_plan *p, char why[TENANT_WHY_MAX])
 	if (!is_planned(p, "opt/pando/bin/pando"))
 		return 0;
 	if (symlink("pando", "opt/pando/bin/on") < 0 ||
-	    symlink("pando", "opt/pando/bin/migrate") < 0)
-		return root_fail(why, -errno, "cannot link on and migrate");
+	    symlink("pando", "opt/pando/bin/migrate") < 0 ||
+	    symlink("pando", "opt/pando/bin/attach") < 0)
+		return root_fail(why, -errno, "cannot link on, migrate and attach");
 	return 0;
 }
 

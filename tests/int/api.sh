@@ -29,7 +29,7 @@ def curl(args, env, more=""):
 
 # What can only be refused here, on a node that is a member and whose one caller waits for his session.
 refused = {("/v1/node/bootstrap", "post"): 409, ("/v1/node/join", "post"): 409, ("/v1/node/leave", "post"): 409,
-           ("/v1/tenants/{name}/sessions/{id}", "get"): 409}
+           ("/v1/tenants/{name}/sessions/{id}", "get"): 409, ("/v1/tenants/{name}/sessions/{id}/attach", "post"): 404}
 env = {}
 sleeper = None
 count = 0

@@ -105,12 +105,13 @@ static void terminal(void)
 			       NULL };
 	struct pod_session *s = pod_session(&pod, argv, NULL);
 	char *got;
+	int status = -1;
 
 	POD_UNTIL(&pod, s->pid != 0);
-	POD_CHECK(&pod, s->pty >= 0 && write(s->pty, "line\n", 5) == 5);
-	got = pod_read_all(&pod, s->pty);
-	POD_CHECK(&pod,
-		  strstr(got, "24 80") && strstr(got, "/dev/pts/") && strstr(got, "got line"));
+	pod_type(&pod, s, "line\n");
+	got = pod_shown(&pod, s, &status);
+	POD_CHECK(&pod, status == 0 && strstr(got, "24 80") && strstr(got, "/dev/pts/") &&
+				strstr(got, "got line"));
 	POD_UNTIL(&pod, s->ended);
 	POD_CHECK(&pod, s->status == 0);
 	free(got);

@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 
 #include "base/clock.h"
+#include "cmd/line/line.h"
 #include "base/log.h"
 #include "kernel/kernel.h"
 #include "kernel/stub/stub.h"
@@ -416,10 +417,9 @@ static void on_started(void *arg, int err, const struct rpc_msg *m)
 	if (err == 0) {
 		Kernel__SessionStarted *r = kernel__session_started__unpack(NULL, m->len, m->body);
 
-		POD_CHECK(st->p, r && r->pid > 0 && m->fd_count >= 1);
+		POD_CHECK(st->p, r && r->pid > 0 && m->fd_count == 1);
 		s->pid = r->pid;
 		s->pidfd = m->fds[0];
-		s->pty = m->fd_count > 1 ? m->fds[1] : -1;
 		kernel__session_started__free_unpacked(r, NULL);
 	}
 	free(st);
@@ -436,7 +436,7 @@ struct pod_session *pod_session(struct pod *p, const char *const argv[], const i
 	struct rpc_msg m = { .method = KERNEL_SESSION_START, .body = body };
 
 	POD_CHECK(p, p->session_count < POD_SESSIONS_MAX && st);
-	*s = (struct pod_session){ .id = p->session_count + 1, .pty = -1, .pidfd = -1 };
+	*s = (struct pod_session){ .id = p->session_count + 1, .line = -1, .pidfd = -1 };
 	*st = (struct start){ p, p->session_count++ };
 	q.session = s->id;
 	while (argv[q.n_argv])
@@ -452,8 +452,64 @@ struct pod_session *pod_session(struct pod *p, const char *const argv[], const i
 	m.len = kernel__session_start__pack(&q, body);
 	for (int i = 0; fds && i < 3; i++)
 		m.fds[m.fd_count++] = fds[i];
+	if (!fds) {
+		int ends[2];
+
+		POD_CHECK(p, socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+		m.fds[m.fd_count++] = ends[0];
+		s->line = ends[1];
+	}
 	POD_CHECK(p, rpc_request(p->conn, &m, NULL, on_started, st, NULL) == 0);
 	return s;
+}
+
+void pod_type(struct pod *p, struct pod_session *s, const char *text)
+{
+	cleanup_buf struct buf out = BUF_INIT;
+
+	POD_CHECK(p, line_frame_add(&out, LINE_INPUT, text, strlen(text)) == 0);
+	POD_CHECK(p, write(s->line, out.data, out.len) == (ssize_t)out.len);
+}
+
+static bool take_shown(struct pod *p, struct buf *in, struct buf *shown, int *status)
+{
+	struct line_frame f;
+	int n;
+
+	while ((n = line_frame_take(in->data, in->len, &f)) > 0) {
+		if (f.kind == LINE_SHOWN)
+			POD_CHECK(p, buf_add(shown, f.body, f.len) == 0);
+		if (f.kind == LINE_EXIT)
+			*status = (int)line_get(f.body, 4);
+		buf_consume(in, (size_t)n);
+		if (f.kind == LINE_EXIT)
+			return true;
+	}
+	POD_CHECK(p, n == 0);
+	return false;
+}
+
+char *pod_shown(struct pod *p, struct pod_session *s, int *status)
+{
+	uint64_t end = clock_mono_ns() + 60 * NS_PER_S;
+	cleanup_buf struct buf in = BUF_INIT;
+	struct buf shown = BUF_INIT;
+
+	do {
+		ssize_t n;
+
+		POD_CHECK(p, buf_reserve(&in, 65536) == 0);
+		n = recv(s->line, in.data + in.len, in.cap - in.len, MSG_DONTWAIT);
+		if (n > 0)
+			in.len += (size_t)n;
+		if (n == 0 || clock_mono_ns() > end)
+			pod_fail(p, "the line ended, or did not, after: %s", buf_str(&shown));
+		pod_turn(p);
+	} while (!take_shown(p, &in, &shown, status));
+	(void)close(s->line);
+	s->line = -1;
+	POD_CHECK(p, buf_add(&shown, "", 1) == 0);
+	return (char *)shown.data;
 }
 
 struct pod_session *pod_shell(struct pod *p, const char *text, int *out)

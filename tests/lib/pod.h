@@ -20,7 +20,7 @@ struct pod_session {
 	uint64_t id;
 	gpid pid; /* 0: not started yet */
 	int start_err;
-	int pty; /* master, -1: none */
+	int line; /* of its terminal, our end; -1: none */
 	int pidfd;
 	bool ended;
 	int status;
@@ -59,6 +59,9 @@ void pod_reconnect(struct pod *p);   /* as a new pandod does */
 
 /* Descriptors are taken. Without @fds: a terminal. */
 struct pod_session *pod_session(struct pod *p, const char *const argv[], const int fds[3]);
+/* Types on the line of a session's terminal; and what that showed until the session's end. */
+void pod_type(struct pod *p, struct pod_session *s, const char *text);
+char *pod_shown(struct pod *p, struct pod_session *s, int *status);
 /* `sh -c TEXT` with its output on the returned pipe. */
 struct pod_session *pod_shell(struct pod *p, const char *text, int *out);
 

@@ -97,4 +97,5 @@ def main():
     assert s.status() == 0
 
 
-main()
+if __name__ == "__main__":
+    main()
