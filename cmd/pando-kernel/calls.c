@@ -156,7 +156,8 @@ static void postponed(void *arg, struct init_slot *s)
 		place_on(w, s);
 		break;
 	case STUB_MAGIC:
-		stubs_magic(w->stubs, s);
+		if (!place_magic(w, s))
+			stubs_magic(w->stubs, s);
 		break;
 	default:
 		place_exec(w, s);

@@ -13,8 +13,10 @@
 #include "base/types.h"
 #include "kernel/ipc/relay.h"
 
-#define KEPT_KEY   "kept"
-#define KEPT_PIPES 1024
+#define KEPT_KEY    "kept"
+#define KEPT_PIPES  1024
+#define KEPT_PLACES 1024
+#define KEPT_GUESTS 1024
 
 enum kept_state {
 	KEPT_FREE = 0,
@@ -35,8 +37,47 @@ struct kept_pipe {
 	struct relay_record rec;
 };
 
+enum place_phase {
+	PLACE_ASKED = 1, /* Run may have reached the site; the caller stands in its gate (K1) */
+	PLACE_RUNS,      /* it executes there: the caller is to become its stub, whatever happens */
+	PLACE_OVER,      /* it does not and never will: the caller is to run on */
+	PLACE_STUB,      /* the stub stands for it */
+	PLACE_KILL,      /* the stub was killed: so must be what executes there */
+};
+
+/* A process that had been here and executes elsewhere; its pidfd is in the store as "place.INDEX".
+ */
+struct kept_place {
+	uint32_t state;
+	uint32_t phase; /* enum place_phase */
+	gpid pid;
+	node_id site;
+	uint64_t id; /* of the exec: what home and site both call it by */
+};
+
+enum guest_phase {
+	GUEST_MAKING = 1, /* its stub is being made or set up: nothing of it has been executed */
+	GUEST_GIVEN,      /* its stub has the exec, and makes it whoever of us dies */
+	GUEST_RUNS,       /* it executes, or has, and its home does not know its end yet */
+};
+
+/*
+ * A process that executes here and whose parent's wait is on another node; its pidfd is in the
+ * store as "guest.INDEX", and while it is GIVEN what tells its exec as "alarm.INDEX".
+ */
+struct kept_guest {
+	uint32_t state;
+	uint32_t phase; /* enum guest_phase */
+	gpid pid;
+	node_id home;
+	uint64_t id;
+	bool reused; /* the stub was there before, as somebody's relative */
+};
+
 struct kept {
 	struct kept_pipe pipes[KEPT_PIPES];
+	struct kept_place places[KEPT_PLACES];
+	struct kept_guest guests[KEPT_GUESTS];
 };
 
 /* What was stored before is seen before, by whoever comes after us. */

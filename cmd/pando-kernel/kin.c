@@ -62,18 +62,30 @@ static bool plan_again(struct kin_making *k)
 			      on_again_begin) == 0;
 }
 
-static int keep_born(struct kin_making *k, gpid pid)
+/*
+ * In the store before it is born: a pid of another node that has a task here is a stub of ours
+ * then, whoever dies in between. What is stored is its parent's pidfd, for want of its own.
+ */
+static int keep_unborn(struct kin_making *k, gpid pid, const struct stub *by)
 {
 	char key[INIT_KEY_MAX];
+	int r;
+
+	(void)snprintf(key, sizeof(key), "kin.%d.%u", pid, k->from);
+	r = pid1_put(k->w->pid1, key, by->pidfd);
+	return r == -EEXIST ? 0 : MIN(r, 0);
+}
+
+static int take_born(struct kin_making *k, gpid pid, const struct stub *by)
+{
 	struct stub *born;
 	int r = stubs_add(k->w->stubs, pid, &born);
 
 	if (r != 0)
 		return r;
 	born->peer = k->from;
-	(void)snprintf(key, sizeof(key), "kin.%d.%u", pid, k->from);
-	if (pid1_put(k->w->pid1, key, born->pidfd) < 0)
-		log_warn("stub %d is not in the store", pid);
+	/* The zygote's siblings are pid 1's. */
+	born->parent = by->gpid != k->w->zygote || pid == k->pid ? by->gpid : 0;
 	if (pid == k->pid)
 		k->stub = born;
 	return 0;
@@ -87,7 +99,7 @@ static void on_step(void *arg, struct stub *s, int err, struct stub_table *t)
 
 	FAULT("kernel.site.step");
 	if (step->kind == KIN_MAKE && ret == step->pid)
-		ret = keep_born(k, step->pid);
+		ret = take_born(k, step->pid, s);
 	if (step->kind == KIN_DROP && err == -ESRCH)
 		ret = 0;
 	if (step->kind == KIN_MAKE && ret == -EEXIST)
@@ -124,6 +136,7 @@ static void step_next(struct kin_making *k)
 	const struct kin_step *step = &k->plan->steps[k->plan->at];
 	struct stub_table *t;
 	struct stub *s;
+	int r;
 
 	if (k->plan->at == k->plan->count) {
 		k->why = "there is no plan for its relatives";
@@ -140,6 +153,9 @@ static void step_next(struct kin_making *k)
 		finish(k, -EXDEV);
 		return;
 	}
+	/* One whose death we have not been told of yet has the key of the one to be made. */
+	if (step->kind == KIN_MAKE && stubs_find(k->w->stubs, step->pid) && plan_again(k))
+		return;
 	s = step->kind == KIN_MAKE ? bearer(k, step->by) : stubs_find(k->w->stubs, step->pid);
 	if (!s && k->retries < RETRIES_FEW && plan_again(k))
 		return; /* it ended since the plan was made */
@@ -151,6 +167,13 @@ static void step_next(struct kin_making *k)
 	}
 	switch (step->kind) {
 	case KIN_MAKE:
+		r = keep_unborn(k, step->pid, s);
+		if (r != 0) {
+			free(t);
+			k->why = "the store is full";
+			finish(k, r);
+			return;
+		}
 		add_birth(k, t, step);
 		break;
 	case KIN_SETSID:
@@ -263,7 +286,7 @@ static bool unsettled(struct kin_making *k)
 			continue;
 		if (s)
 			return true;
-		if (site_has_guest(k->w, pid))
+		if (pid != k->pid && site_has_guest(k->w, pid))
 			continue;
 		fd = proc_open(&k->w->view, pid, &t);
 		if (fd >= 0)
@@ -359,6 +382,21 @@ void kin_make(struct kin_making *k)
 	}
 	list_add_tail(&k->w->arrivals, &k->link);
 	kin_zygote(k->w);
+}
+
+void kin_adopted(struct world *w)
+{
+	struct proc_list l;
+
+	if (proc_scan(&l, &w->view) != 0)
+		return;
+	for (size_t i = 0; i < l.n; i++) {
+		struct stub *s = stubs_find(w->stubs, l.v[i].t.gpid);
+
+		if (s && l.v[i].ppid > 1 && stubs_find(w->stubs, l.v[i].ppid))
+			s->parent = l.v[i].ppid;
+	}
+	proc_list_fini(&l);
 }
 
 /* ---- stubs that nothing needs any more ---- */

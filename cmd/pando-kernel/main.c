@@ -44,21 +44,23 @@ static void on_gone(void *arg)
 	loop_stop(w->loop);
 }
 
-static void on_stub_signal(void *arg, struct stub *s, int signo, const siginfo_t *si)
+static bool on_stub_signal(void *arg, struct stub *s, int signo, const siginfo_t *si, uint64_t key)
 {
-	/* A child that came here from its parent's node: its end is told by the parent's stub. */
-	if (signo == SIGCHLD)
+	bool done = true;
+
+	/* A child of it has changed, not somebody who sends the signal himself. */
+	if (signo == SIGCHLD && si->si_code > 0)
 		site_reap(arg, s);
-	else if (s->home)
-		place_signal(arg, s, signo);
+	else
+		done = remote_signal(arg, s, signo, si, key);
 	pipes_look_again(arg);
+	return done;
 }
 
 static void on_stub_died(void *arg, struct stub *s)
 {
-	if (s->home)
-		place_stub_died(arg, s);
-	else
+	remote_stub_died(arg, s);
+	if (!s->home)
 		site_stub_died(arg, s);
 }
 
@@ -129,7 +131,6 @@ static int start(struct world *w)
 	w->view.procfs = KERNEL_FD_PROC;
 	w->view.pidns = pid1_namespace(w->pid1);
 	list_init(&w->peers);
-	list_init(&w->marks);
 	list_init(&w->arrivals);
 	r = rpc_new(&w->pod_rpc, w->loop, NULL);
 	if (r == 0)

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * marks.c - who wants its next exec to run where: by `on NODE CMD`, or because this node is busy.
+ *
+ * A mark is in the store as "mark.PID.NODE" (the node's pid; its pidfd) before the call that made
+ * it returns.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "cmd/pando-kernel/place.h"
 #include "kernel/host/mem.h"
 
@@ -24,8 +29,17 @@ bool place_wanted(const struct world *w)
 	       __atomic_load_n(&w->busy, __ATOMIC_RELAXED);
 }
 
+static void mark_key(const struct mark *m, char key[INIT_KEY_MAX])
+{
+	(void)snprintf(key, INIT_KEY_MAX, "mark.%d.%u", m->pid, m->node);
+}
+
 static void mark_free(struct world *w, struct mark *m)
 {
+	char key[INIT_KEY_MAX];
+
+	mark_key(m, key);
+	(void)pid1_drop(w->pid1, key);
 	list_del(&m->link);
 	(void)close(m->pidfd);
 	free(m);
@@ -47,43 +61,83 @@ static struct mark *mark_find(struct world *w, pid_t pid)
 	return NULL;
 }
 
+static int mark_new(struct world *w, pid_t pid, int pidfd, node_id node)
+{
+	struct mark *m = calloc(1, sizeof(*m));
+
+	if (!m) {
+		(void)close(pidfd);
+		return -ENOMEM;
+	}
+	*m = (struct mark){ .pid = pid, .pidfd = pidfd, .node = node };
+	list_add_tail(&w->marks, &m->link);
+	__atomic_add_fetch(&w->marks_count, 1, __ATOMIC_RELEASE);
+	return 0;
+}
+
 static int mark_add(struct world *w, pid_t pid, node_id node)
 {
 	struct mark *m = mark_find(w, pid);
+	char key[INIT_KEY_MAX];
+	int fd, r;
 
-	if (!m) {
-		m = calloc(1, sizeof(*m));
-		if (!m)
-			return -ENOMEM;
-		m->pidfd = task_pidfd(pid);
-		if (m->pidfd < 0) {
-			int r = m->pidfd;
-
-			free(m);
-			/* EINVAL: a thread that is not its process' first. */
-			return r == -EINVAL ? -EOPNOTSUPP : r;
-		}
-		m->pid = pid;
-		list_add_tail(&w->marks, &m->link);
-		__atomic_add_fetch(&w->marks_count, 1, __ATOMIC_RELEASE);
+	if (m)
+		mark_free(w, m);
+	fd = task_pidfd(pid);
+	if (fd < 0) /* EINVAL: a thread that is not its process' first. */
+		return fd == -EINVAL ? -EOPNOTSUPP : fd;
+	mark_key(&(struct mark){ .pid = pid, .node = node }, key);
+	(void)pid1_drop(w->pid1, key);
+	r = pid1_put(w->pid1, key, fd);
+	if (r < 0) {
+		(void)close(fd);
+		return r;
 	}
-	m->node = node;
-	return 0;
+	return mark_new(w, pid, fd, node);
+}
+
+void marks_stay(struct world *w, pid_t pid)
+{
+	if (mark_add(w, pid, w->node) != 0)
+		log_debug("node pid %d is not marked to stay", pid);
 }
 
 static int choose(struct world *w, pid_t pid, const char *name)
 {
-	struct mark *m = mark_find(w, pid);
-
-	if (strcmp(name, w->node_name) == 0) {
-		if (m)
-			mark_free(w, m);
-		return 0;
-	}
+	if (strcmp(name, w->node_name) == 0)
+		return mark_add(w, pid, w->node);
 	for (size_t i = 0; i < w->node_count; i++)
 		if (strcmp(w->nodes[i].name, name) == 0)
 			return w->nodes[i].alive ? mark_add(w, pid, w->nodes[i].id) : -EHOSTDOWN;
 	return -ENOENT;
+}
+
+/* A call that waits until pandod has told which nodes there are. */
+struct waiting_on {
+	struct list link;
+	struct init_slot *slot;
+};
+
+static bool wait_for_nodes(struct world *w, struct init_slot *s)
+{
+	struct waiting_on *x = w->node_count == 0 ? malloc(sizeof(*x)) : NULL;
+
+	if (!x)
+		return false;
+	x->slot = s;
+	list_add_tail(&w->ons, &x->link);
+	return true;
+}
+
+static void answer_waiting(struct world *w)
+{
+	while (w->node_count > 0 && !list_empty(&w->ons)) {
+		struct waiting_on *x = list_front(&w->ons, struct waiting_on, link);
+
+		list_del(&x->link);
+		place_on(w, x->slot);
+		free(x);
+	}
 }
 
 void place_on(struct world *w, struct init_slot *s)
@@ -93,6 +147,8 @@ void place_on(struct world *w, struct init_slot *s)
 	ssize_t len = mem_read_string(pid, notify_call(s)->args[0], name, sizeof(name));
 	int r;
 
+	if (wait_for_nodes(w, s))
+		return;
 	if (len < 0)
 		r = len == -ENAMETOOLONG ? -ENOENT : -EFAULT;
 	else
@@ -134,4 +190,28 @@ void place_look(struct world *w)
 			room |= n->alive && n->has_key && !full;
 	}
 	__atomic_store_n(&w->busy, busy && room && w->has_identity, __ATOMIC_RELAXED);
+	answer_waiting(w);
+}
+
+static void adopt(void *arg, const char *key)
+{
+	struct world *w = arg;
+	unsigned node;
+	int pid, fd;
+
+	if (sscanf(key, "mark.%d.%u", &pid, &node) != 2)
+		return;
+	fd = pid1_get(w->pid1, key);
+	if (fd >= 0 && task_pidfd_pid(w->view.procfs, fd) == pid && mark_new(w, pid, fd, node) == 0)
+		return;
+	(void)pid1_drop(w->pid1, key);
+	if (fd >= 0)
+		(void)close(fd);
+}
+
+int marks_open(struct world *w)
+{
+	list_init(&w->marks);
+	list_init(&w->ons);
+	return pid1_list(w->pid1, "mark.", adopt, w);
 }

@@ -182,7 +182,8 @@ void peers_look(struct world *w)
 		node_id node = w->nodes[i].id;
 		struct peer *p;
 
-		if (node == w->node || !pipes_want(w, node))
+		if (node == w->node ||
+		    !(pipes_want(w, node) || remote_want(w, node) || site_want(w, node)))
 			continue;
 		p = peer_get(w, node);
 		if (!p || p->up)
@@ -219,6 +220,15 @@ void peers_with(struct world *w, node_id node, peers_fn fn, void *arg)
 	r = ask_pod(p);
 	if (r != 0)
 		tell_waiting(p, r);
+}
+
+/* pandod's list, once there is one, has every node that is not dead for the machine. */
+bool peers_gone(const struct world *w, node_id node)
+{
+	for (size_t i = 0; i < w->node_count; i++)
+		if (w->nodes[i].id == node)
+			return false;
+	return w->node_count > 0;
 }
 
 static void on_identity(void *arg, struct rpc_conn *c, struct rpc_call *call,

@@ -602,7 +602,17 @@ void pipes_drop(struct world *w, gpid pid, bool home)
 	struct pipe_relay *p, *tmp;
 
 	list_for_each_safe (p, tmp, &w->pipes, link)
-		if (p->k->pid == pid && p->k->home == home)
+		if (p->k->pid == pid && p->k->home == home && !p->k->going)
+			relay_free(p);
+}
+
+void pipes_sweep(struct world *w)
+{
+	struct pipe_relay *p, *tmp;
+
+	list_for_each_safe (p, tmp, &w->pipes, link)
+		if (!p->k->going &&
+		    !(p->k->home ? place_has(w, p->k->pid) : site_has_guest(w, p->k->pid)))
 			relay_free(p);
 }
 

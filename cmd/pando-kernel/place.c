@@ -4,20 +4,24 @@
  *
  *	guest           home                                        site
  *	execve -------> held; read arguments, descriptors, kin
+ *	                parked in its gate; a record is kept
  *	                Run ----------------------------------------> stubs of its kin, its own stub
  *	                <------------------------- Ran (its errno) -- execs in its stub
  *	errno <-------- if it failed; else the caller becomes a stub in place, by its gate
  *
  * From then on the stub stands for the process (remote.c).
  *
- * K1: the caller is held from before Run is sent until it is a stub; if it cannot become one, the
- *process at the site is killed before the caller runs on.
+ * K1: the caller stands in its gate from before Run is sent until it is a stub, or it is certain
+ * that the site has not executed it and never will. So whoever dies, the record tells a successor
+ * what to do: ask the site (PLACE_ASKED), make the stub (PLACE_RUNS), let it run (PLACE_OVER).
  */
 #include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 
 #include "base/clock.h"
 #include "base/fault.h"
@@ -26,30 +30,48 @@
 #include "kernel/host/gate.h"
 #include "kernel/kernel.h"
 #include "kernel/kernel.pb-c.h"
+#include "migrate/image/image.h"
 
-#define RUN_NS  (15 * NS_PER_S)
-#define ASK_NS  (200 * NS_PER_MS) /* pandod's patience is ours: the caller is held */
-#define STOP_MS 3000
-#define RESTART (-512) /* ERESTARTSYS: the call is made again when nobody stops it */
+#define RUN_NS         (15 * NS_PER_S)
+#define AGAIN_NS       (100 * NS_PER_MS)
+#define ASK_NS         (200 * NS_PER_MS) /* pandod's patience is ours: the caller is held */
+#define STOP_MS        3000
+#define REACH_NS       (5 * NS_PER_S) /* how long `on` waits for a node's guest kernel */
+#define REACH_AGAIN_NS (20 * NS_PER_MS)
+#define RESTART        (-512) /* ERESTARTSYS: the call is made again when nobody stops it */
 
-/* A process that is becoming a stub, or a stub that is becoming a process. */
-static bool turning_find(struct world *w, pid_t pid)
+static struct placing *placing_of(struct world *w, pid_t pid)
 {
 	struct placing *p;
 
 	list_for_each (p, &w->placings, link)
 		if (p->pid == pid)
-			return true;
-	return stubs_find_node_pid(w->stubs, pid) != NULL;
+			return p;
+	return NULL;
+}
+
+/* A process that is becoming a stub, or a stub that is becoming a process. */
+static bool turning_find(struct world *w, pid_t pid)
+{
+	const struct placing *p = placing_of(w, pid);
+
+	return (p && p->verdict != VERDICT_RETURN && p->verdict != VERDICT_AGAIN) ||
+	       stubs_find_node_pid(w->stubs, pid) != NULL;
 }
 
 static void placing_free(struct placing *p)
 {
+	loop_timer_clear(p->w->loop, &p->again);
 	list_del(&p->link);
+	if (p->pidfd >= 0)
+		(void)close(p->pidfd);
+	(void)pthread_cond_destroy(&p->decided);
+	(void)pthread_mutex_destroy(&p->lock);
 	gather_free(p);
 	free(p);
 }
 
+/* Nothing of it is anywhere: it is still held. */
 static void refuse(struct placing *p, int err)
 {
 	if (p->why && p->asked_for)
@@ -59,115 +81,293 @@ static void refuse(struct placing *p, int err)
 	else
 		notify_set_run(p->slot);
 	notify_answer(p->w->notify, p->slot);
+	pipes_drop(p->w, p->gpid, true);
 	placing_free(p);
 }
 
-/* ---- the caller becomes its stub ---- */
+/* ---- the worker ---- */
 static void nudge(void *arg, pid_t tid)
 {
 	struct placing *p = arg;
 
+	if (!p->slot)
+		return;
 	notify_set_errno(p->slot, RESTART);
 	notify_answer(p->w->notify, p->slot);
 	p->slot = NULL;
 }
 
-static int make_stub(struct placing *p)
+static int park(struct placing *p, struct tracee_set *set, struct gate *g)
 {
-	struct tracee_set set = TRACEE_SET_INIT;
-	struct gate g;
-	uint64_t at;
-	int r = tracee_seize_nudged(&set, p->w->view.procfs, p->pid, STOP_MS, nudge, p);
+	int r = tracee_seize_nudged(set, p->w->view.procfs, p->pid, STOP_MS, nudge, p);
 
 	if (r != 0)
 		return r;
 	FAULT("kernel.place.stopped");
-	r = gate_hole(p->w->view.procfs, p->pid, 8192, &at);
-	if (r == 0)
-		r = gate_park(&g, &p->w->gates, p->w->view.procfs, p->pid, &set.threads[0],
-			      GATE_MOVE);
-	if (r == 0) {
-		r = gate_area(&g, at, 8192);
-		if (r == 0)
-			r = gate_exec(&g, &set, TENANT_STUB);
-		if (r != 0)
-			(void)!gate_unpark(&g);
+	r = set->count == 1 ? gate_park(g, &p->w->gates, p->w->view.procfs, p->pid,
+					&set->threads[0], GATE_PLACE)
+			    : -EAGAIN;
+	/* Somewhere else than in its exec: it has been woken before us. */
+	if (r == 0 &&
+	    ((int64_t)g->slot->regs.rax != RESTART || g->slot->regs.orig_rax != SYS_execve)) {
+		r = gate_unpark(g);
+		r = r == 0 ? -EAGAIN : r;
 	}
-	FAULT("kernel.place.stub");
-	tracee_release_all(&set);
+	if (r != 0)
+		tracee_release_all(set);
 	return r;
 }
 
-static void on_stub_made(struct loop_post *post);
+static enum verdict await_verdict(struct placing *p)
+{
+	enum verdict v;
+
+	(void)pthread_mutex_lock(&p->lock);
+	while (p->verdict == VERDICT_NONE)
+		(void)pthread_cond_wait(&p->decided, &p->lock);
+	v = p->verdict;
+	(void)pthread_mutex_unlock(&p->lock);
+	return v;
+}
+
+/* An exec that fails so late kills, as on a host. */
+static int become_stub(struct placing *p, struct tracee_set *set, struct gate *g)
+{
+	int r = gate_exec(g, set, TENANT_STUB);
+
+	FAULT("kernel.place.stub");
+	if (r != 0) {
+		if (task_pidfd_signal(p->pidfd, SIGKILL) != 0)
+			log_debug("pid %d is dead already", p->gpid);
+		gate_forget(g);
+	}
+	return r;
+}
+
+static int carry_out(struct placing *p, struct tracee_set *set, struct gate *g)
+{
+	enum verdict v = await_verdict(p);
+	int r;
+
+	if (v == VERDICT_STUB)
+		return become_stub(p, set, g);
+	if (v == VERDICT_RETURN) {
+		g->slot->regs.rax = (uint64_t)(int64_t)p->err;
+		g->slot->regs.orig_rax = ~UINT64_C(0);
+	}
+	FAULT("kernel.place.undo");
+	r = gate_unpark(g);
+	if (r != 0)
+		gate_forget(g);
+	return r;
+}
 
 static void *worker(void *arg)
 {
 	struct placing *p = arg;
+	struct tracee_set set = TRACEE_SET_INIT;
+	struct gate g;
+	int r = park(p, &set, &g);
 
-	p->result = make_stub(p);
-	loop_post(p->w->loop, &p->post);
+	p->result = r;
+	loop_post(p->w->loop, &p->parked);
+	/* @p may be gone if it is not parked. */
+	if (r != 0)
+		return NULL;
+	p->result = carry_out(p, &set, &g);
+	tracee_release_all(&set);
+	loop_post(p->w->loop, &p->done);
 	return NULL;
 }
 
-static void on_stub_made(struct loop_post *post)
+/* After a predecessor's death: the caller is in its gate, was on its way out of it, or is gone. */
+static void *recoverer(void *arg)
 {
-	struct placing *p = container_of(post, struct placing, post);
-	struct world *w = p->w;
-	struct stub *s;
-	char key[INIT_KEY_MAX];
-	int r = p->result;
+	struct placing *p = arg;
+	cleanup_buf struct buf why = BUF_INIT;
+	const struct image_env env = { .proc = p->w->view.procfs,
+				       .slots = &p->w->gates,
+				       .stub_path = TENANT_STUB };
+	bool stub = await_verdict(p) == VERDICT_STUB;
 
-	(void)pthread_join(p->thread, NULL);
-	if (r == 0)
-		r = stubs_add(w->stubs, p->gpid, &s);
-	if (r == 0) {
-		s->peer = p->site;
-		s->home = true;
-		(void)snprintf(key, sizeof(key), "remote.%d.%u", p->gpid, p->site);
-		if (pid1_put(w->pid1, key, s->pidfd) < 0)
-			log_warn("pid %d on node %u is not in the store", p->gpid, p->site);
-		if (p->ended && remote_end(w, s, p->ended - 1) != 0)
-			log_error("stub %d cannot die", p->gpid);
+	p->result = image_recover(&env, p->pid, stub ? IMAGE_FATE_STUB : IMAGE_FATE_RUN, &why);
+	if (p->result != 0)
+		log_warn("pid %d is not recovered: %s", p->gpid, buf_str(&why));
+	loop_post(p->w->loop, &p->done);
+	return NULL;
+}
+
+static void decide(struct placing *p, enum verdict v, int err)
+{
+	(void)pthread_mutex_lock(&p->lock);
+	p->err = err;
+	p->verdict = v;
+	(void)pthread_cond_signal(&p->decided);
+	(void)pthread_mutex_unlock(&p->lock);
+}
+
+/* ---- what the site says ---- */
+static void it_runs(struct placing *p)
+{
+	p->k->phase = PLACE_RUNS;
+	FAULT("kernel.place.runs");
+	pipes_go(p->w, p->gpid);
+	/* From here on an exec of it is the one that makes it the stub. */
+	marks_drop(p->w, p->pid);
+	decide(p, VERDICT_STUB, 0);
+}
+
+/* Certainly not, and never. @err 0: it may try again. */
+static void it_does_not(struct placing *p, int err)
+{
+	p->k->phase = PLACE_OVER;
+	FAULT("kernel.place.over");
+	pipes_drop(p->w, p->gpid, true);
+	if (err == 0) {
+		decide(p, VERDICT_AGAIN, 0);
+	} else if (p->asked_for) {
+		decide(p, VERDICT_RETURN, err);
 	} else {
-		log_warn("pid %d has not become a stub: %s", p->gpid, strerror(-r));
-		remote_raise(w, p->site, p->gpid, SIGKILL);
-		pipes_drop(w, p->gpid, true);
-		if (p->slot) {
-			notify_set_errno(p->slot, -EAGAIN);
-			notify_answer(w->notify, p->slot);
-		}
+		marks_stay(p->w, p->pid);
+		decide(p, VERDICT_AGAIN, 0);
 	}
-	placing_free(p);
+}
+
+static void ask(struct placing *p);
+
+static void on_ask_again(struct loop_timer *t)
+{
+	ask(container_of(t, struct placing, again));
+}
+
+static int ran_of(int err, const struct rpc_msg *msg, struct placing *p, bool *lost)
+{
+	Peer__Ran *ran = err == 0 ? peer__ran__unpack(NULL, msg->len, msg->body) : NULL;
+
+	*lost = ran == NULL;
+	if (!ran)
+		return err != 0 ? err : -EPROTO;
+	err = ran->err;
+	if (err != 0 && ran->why[0])
+		log_info("pid %d does not run on node %u: %s", p->gpid, p->site, ran->why);
+	peer__ran__free_unpacked(ran, NULL);
+	return MIN(err, 0);
+}
+
+/* The answer to Run is lost: the site says whether it has begun; then it goes on, else it never
+ * will. */
+static void on_asked(void *arg, int err, const struct rpc_msg *msg)
+{
+	struct placing *p = arg;
+	bool lost;
+
+	err = ran_of(err, msg, p, &lost);
+	if (!lost && err == 0) {
+		it_runs(p);
+	} else if (!lost) {
+		it_does_not(p, 0);
+	} else if (peers_gone(p->w, p->site)) {
+		it_does_not(p, -EHOSTDOWN);
+	} else if (loop_timer_set(p->w->loop, &p->again, loop_now_ns(p->w->loop) + AGAIN_NS,
+				  on_ask_again) != 0) {
+		log_error("cannot wait: out of memory");
+	}
+}
+
+static void on_peer_ask(void *arg, int err, struct rpc_conn *c)
+{
+	struct placing *p = arg;
+	Peer__Ask q = PEER__ASK__INIT;
+	uint8_t body[32];
+	struct rpc_msg m = { .method = PEER_ASK, .body = body };
+	struct rpc_opts o = { .deadline_ns = loop_now_ns(p->w->loop) + RUN_NS };
+
+	q.pid = p->gpid;
+	q.id = p->k->id;
+	m.len = peer__ask__pack(&q, body);
+	if (err == 0)
+		err = rpc_request(c, &m, &o, on_asked, p, NULL);
+	if (err != 0)
+		on_asked(p, err, NULL);
+}
+
+static void ask(struct placing *p)
+{
+	peers_with(p->w, p->site, on_peer_ask, p);
 }
 
 static void on_ran(void *arg, int err, const struct rpc_msg *msg)
 {
 	struct placing *p = arg;
-	Peer__Ran *ran = err == 0 ? peer__ran__unpack(NULL, msg->len, msg->body) : NULL;
+	bool lost;
 
-	if (err == 0)
-		err = ran ? ran->err : -EPROTO;
-	if (ran && err != 0 && ran->why[0])
-		log_info("pid %d does not run on node %u: %s", p->gpid, p->site, ran->why);
-	if (ran)
-		peer__ran__free_unpacked(ran, NULL);
-	if (err != 0) {
-		pipes_drop(p->w, p->gpid, true);
-		refuse(p, err < 0 ? err : -EPROTO);
-		return;
-	}
-	pipes_go(p->w, p->gpid);
-	/* From here on an exec of it is the one that makes it the stub. */
-	marks_drop(p->w, p->pid);
-	list_init(&p->post.link);
-	p->post.cb = on_stub_made;
-	if (pthread_create(&p->thread, NULL, worker, p) != 0) {
-		remote_raise(p->w, p->site, p->gpid, SIGKILL);
-		pipes_drop(p->w, p->gpid, true);
-		refuse(p, -EAGAIN);
-	}
+	FAULT("kernel.place.ran");
+	err = ran_of(err, msg, p, &lost);
+	if (lost)
+		ask(p);
+	else if (err == 0)
+		it_runs(p);
+	else
+		it_does_not(p, err);
 }
 
+/* ---- the caller's end ---- */
+static void on_done(struct loop_post *post)
+{
+	struct placing *p = container_of(post, struct placing, done);
+	struct world *w = p->w;
+	struct init_slot *magic = p->magic;
+	int r = p->result;
+
+	(void)pthread_join(p->thread, NULL);
+	if (p->verdict != VERDICT_STUB) {
+		if (p->k)
+			place_forget(w, p->k);
+	} else {
+		if (r == 0)
+			r = remote_begin(w, p->k);
+		if (r != 0) {
+			log_warn("pid %d has not become a stub: %s", p->gpid, strerror(-r));
+			remote_kill(w, p->k);
+		}
+	}
+	list_del(&p->link);
+	list_init(&p->link);
+	if (magic)
+		stubs_magic(w->stubs, magic);
+	if (p->changed)
+		remote_changed(w, p->gpid, p->status, p->changed);
+	placing_free(p);
+}
+
+bool place_magic(struct world *w, struct init_slot *s)
+{
+	struct placing *p = placing_of(w, (pid_t)notify_call(s)->pid);
+
+	/* In its gate it is not the stub yet. */
+	if (!p || p->verdict != VERDICT_STUB || p->magic || gate_slot_find(&w->gates, p->pid))
+		return false;
+	p->magic = s;
+	return true;
+}
+
+bool placing_changed(struct world *w, gpid pid, node_id site, int status, struct rpc_call *call)
+{
+	struct placing *p;
+
+	list_for_each (p, &w->placings, link) {
+		if (p->gpid != pid || p->site != site || !p->k || p->k->phase == PLACE_OVER)
+			continue;
+		if (p->changed)
+			answers_reply(p->changed, -EAGAIN, NULL);
+		p->changed = call;
+		p->status = status;
+		return true;
+	}
+	return false;
+}
+
+/* ---- the way there ---- */
 static int start_relays(struct placing *p)
 {
 	for (size_t i = 0; i < p->run.n_fds; i++) {
@@ -185,30 +385,103 @@ static int start_relays(struct placing *p)
 	return 0;
 }
 
-static void on_peer(void *arg, int err, struct rpc_conn *c)
+static void on_run_peer(void *arg, int err, struct rpc_conn *c)
 {
 	struct placing *p = arg;
 	struct rpc_msg m = { .method = PEER_RUN };
 	struct rpc_opts o = { .deadline_ns = loop_now_ns(p->w->loop) + RUN_NS };
-	uint8_t *body;
+	uint8_t *body = malloc(peer__run__get_packed_size(&p->run) + 1);
 
-	if (err != 0) {
-		p->why = "its guest kernel is not reached";
-		refuse(p, -EHOSTDOWN);
-		return;
-	}
-	body = malloc(peer__run__get_packed_size(&p->run) + 1);
-	err = body ? start_relays(p) : -ENOMEM;
+	if (err == 0 && !body)
+		err = -ENOMEM;
 	if (err == 0) {
 		m.len = peer__run__pack(&p->run, body);
 		m.body = body;
 		err = rpc_request(c, &m, &o, on_ran, p, NULL);
 	}
 	free(body);
-	if (err != 0) {
-		pipes_drop(p->w, p->gpid, true);
-		refuse(p, err);
+	if (err != 0) /* nothing was sent: once more, from the start */
+		it_does_not(p, 0);
+}
+
+static void on_parked(struct loop_post *post)
+{
+	struct placing *p = container_of(post, struct placing, parked);
+	const struct kept_place want = {
+		.phase = PLACE_ASKED, .pid = p->gpid, .site = p->site, .id = p->run.id
+	};
+	int r = p->result;
+
+	if (r == 0)
+		p->k = place_keep(p->w, &want, p->pidfd);
+	if (p->k) {
+		FAULT("kernel.place.parked");
+		peers_with(p->w, p->site, on_run_peer, p);
+		return;
 	}
+	if (r == 0) { /* too many are elsewhere */
+		decide(p, VERDICT_AGAIN, 0);
+		(void)pthread_join(p->thread, NULL);
+	} else {
+		(void)pthread_join(p->thread, NULL);
+		if (p->slot) {
+			refuse(p, r);
+			return;
+		}
+		log_info("pid %d cannot be stopped for its exec: %s", p->gpid, strerror(-r));
+	}
+	pipes_drop(p->w, p->gpid, true);
+	marks_stay(p->w, p->pid);
+	placing_free(p);
+}
+
+static int work(struct placing *p, void *(*fn)(void *))
+{
+	list_init(&p->parked.link);
+	list_init(&p->done.link);
+	p->parked.cb = on_parked;
+	p->done.cb = on_done;
+	return -pthread_create(&p->thread, NULL, fn, p);
+}
+
+static void on_peer(void *arg, int err, struct rpc_conn *c);
+
+static void on_reach_again(struct loop_timer *t)
+{
+	struct placing *p = container_of(t, struct placing, again);
+
+	peers_with(p->w, p->site, on_peer, p);
+}
+
+/* A guest kernel that has just died is followed by another. */
+static bool reach_again(struct placing *p)
+{
+	uint64_t now = loop_now_ns(p->w->loop);
+
+	if (p->reach_until_ns == 0)
+		p->reach_until_ns = now + REACH_NS;
+	return p->asked_for && now < p->reach_until_ns &&
+	       loop_timer_set(p->w->loop, &p->again, now + REACH_AGAIN_NS, on_reach_again) == 0;
+}
+
+static void on_peer(void *arg, int err, struct rpc_conn *c)
+{
+	struct placing *p = arg;
+
+	if (err != 0 && reach_again(p))
+		return;
+	if (err != 0) {
+		p->why = "its guest kernel is not reached";
+		refuse(p, -EHOSTDOWN);
+		return;
+	}
+	p->pidfd = task_pidfd(p->pid);
+	p->run.id = ++p->w->last_relay;
+	err = p->pidfd < 0 ? p->pidfd : start_relays(p);
+	if (err == 0)
+		err = work(p, worker);
+	if (err != 0)
+		refuse(p, err);
 }
 
 static struct placing *placing_new(struct world *w, struct init_slot *s, node_id site)
@@ -221,8 +494,11 @@ static struct placing *placing_new(struct world *w, struct init_slot *s, node_id
 	list_add_tail(&w->placings, &p->link);
 	p->w = w;
 	p->slot = s;
-	p->pid = (pid_t)notify_call(s)->pid;
+	p->pid = s ? (pid_t)notify_call(s)->pid : 0;
 	p->site = site;
+	p->pidfd = -1;
+	(void)pthread_mutex_init(&p->lock, NULL);
+	(void)pthread_cond_init(&p->decided, NULL);
 	return p;
 }
 
@@ -269,12 +545,17 @@ static int ask_advice(struct placing *p)
 
 void place_exec(struct world *w, struct init_slot *s)
 {
-	node_id node = marks_find(w, (pid_t)notify_call(s)->pid);
+	pid_t pid = (pid_t)notify_call(s)->pid;
+	node_id node = marks_find(w, pid);
 	bool busy = __atomic_load_n(&w->busy, __ATOMIC_RELAXED);
 	/* A stub's exec is its turning into a process: never to be placed again. */
-	bool ours = turning_find(w, (pid_t)notify_call(s)->pid);
-	struct placing *p = !ours && (node != NODE_NONE || busy) ? placing_new(w, s, node) : NULL;
+	bool stays = turning_find(w, pid) || node == w->node;
+	struct placing *p = NULL;
 
+	if (node == w->node)
+		marks_drop(w, pid);
+	if (!stays && (node != NODE_NONE || busy))
+		p = placing_new(w, s, node);
 	if (!p) {
 		notify_set_run(s);
 		notify_answer(w->notify, s);
@@ -287,27 +568,90 @@ void place_exec(struct world *w, struct init_slot *s)
 		refuse(p, -EAGAIN);
 }
 
-struct placing *placing_find(struct world *w, gpid pid)
+/* ---- after a predecessor's death ---- */
+static void on_recover(struct loop_timer *t)
 {
-	struct placing *p;
+	struct placing *p = container_of(t, struct placing, again);
 
-	list_for_each (p, &w->placings, link)
-		if (p->gpid == pid)
-			return p;
-	return NULL;
+	if (work(p, recoverer) != 0) {
+		if (loop_timer_set(p->w->loop, t, loop_now_ns(p->w->loop) + AGAIN_NS, on_recover) !=
+		    0)
+			log_error("cannot wait: out of memory");
+		return;
+	}
+	if (!p->k) /* nothing was sent */
+		decide(p, VERDICT_AGAIN, 0);
+	else if (p->k->phase == PLACE_RUNS)
+		it_runs(p);
+	else if (p->k->phase == PLACE_OVER)
+		it_does_not(p, 0);
+	else
+		ask(p);
+}
+
+static int adopt(struct world *w, struct kept_place *k)
+{
+	char key[INIT_KEY_MAX];
+	struct placing *p = placing_new(w, NULL, k->site);
+
+	if (!p)
+		return -ENOMEM;
+	p->k = k;
+	p->gpid = k->pid;
+	(void)snprintf(key, sizeof(key), "place.%u", (unsigned)(k - w->kept->places));
+	p->pidfd = pid1_get(w->pid1, key);
+	p->pid = p->pidfd >= 0 ? task_pidfd_pid(w->view.procfs, p->pidfd) : -1;
+	if (p->pid > 0) /* when the loop runs: its calls must be answered */
+		return loop_timer_set(w->loop, &p->again, 0, on_recover);
+	placing_free(p);
+	if (k->phase == PLACE_OVER)
+		place_forget(w, k);
+	else
+		remote_kill(w, k);
+	return 0;
+}
+
+/* In a gate, and no record: the predecessor died between the two. */
+static int adopt_parked(struct world *w)
+{
+	uint32_t n = MIN(atomic_load(&w->gates.mem->high), GATE_SLOTS);
+	int r = 0;
+
+	for (uint32_t i = 0; r == 0 && i < n; i++) {
+		const struct gate_slot *slot = &w->gates.mem->slot[i];
+		struct placing *p;
+
+		if (slot->tid <= 0 || slot->role != GATE_PLACE || placing_of(w, slot->pid))
+			continue;
+		p = placing_new(w, NULL, NODE_NONE);
+		if (!p)
+			return -ENOMEM;
+		p->pid = slot->pid;
+		r = loop_timer_set(w->loop, &p->again, 0, on_recover);
+	}
+	return r;
 }
 
 int place_open(struct world *w)
 {
-	int fd = pid1_get(w->pid1, "gates"), r;
+	int fd = pid1_get(w->pid1, GATE_KEY), r;
 
-	list_init(&w->marks);
 	list_init(&w->placings);
 	w->last_relay = clock_wall_ns();
 	r = gate_slots_open(&w->gates, fd >= 0 ? fd : -1);
 	if (r == 0 && fd < 0)
-		r = pid1_put(w->pid1, "gates", w->gates.fd);
+		r = pid1_put(w->pid1, GATE_KEY, w->gates.fd);
+	if (r >= 0)
+		r = marks_open(w);
 	if (r >= 0)
 		r = remote_open(w);
+	for (size_t i = 0; r >= 0 && i < KEPT_PLACES; i++) {
+		struct kept_place *k = &w->kept->places[i];
+
+		if (k->state == KEPT_THERE && k->phase <= PLACE_OVER)
+			r = adopt(w, k);
+	}
+	if (r >= 0)
+		r = adopt_parked(w);
 	return MIN(r, 0);
 }

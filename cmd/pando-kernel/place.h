@@ -15,6 +15,13 @@
 
 #define PLACE_FDS_MAX 48
 
+enum verdict {
+	VERDICT_NONE = 0,
+	VERDICT_STUB,   /* it executes elsewhere: the caller becomes its stub */
+	VERDICT_RETURN, /* execve returns an error */
+	VERDICT_AGAIN,  /* execve is made again */
+};
+
 /* One exec under way. */
 struct placing {
 	struct list link;
@@ -30,17 +37,34 @@ struct placing {
 	const char *why;
 	bool asked_for; /* `on`: what cannot be is an error. Else it runs here. */
 
-	/* of the worker that makes the stub */
+	struct kept_place *k; /* from before Run is sent */
+	int pidfd;            /* -1: not yet */
+	struct loop_timer again;
+	uint64_t reach_until_ns;
+
+	/* Its end or stop was told before it was a stub: told on then. */
+	struct rpc_call *changed;
+	int status;
+	struct init_slot *magic; /* the stub's first questions, before it is registered */
+
+	/* The worker parks the caller, waits for the verdict, carries it out. */
 	pthread_t thread;
-	struct loop_post post;
+	struct loop_post parked;
+	struct loop_post done;
 	int result;
-	int ended; /* its end was told before it was a stub: status + 1 */
+	pthread_mutex_t lock;
+	pthread_cond_t decided;
+	enum verdict verdict;
+	int err; /* VERDICT_RETURN: what execve gives */
 };
 
 /* ---- marks.c ---- */
+must_check int marks_open(struct world *w);
 /* Where the process of node pid @pid wants its next exec to run; NODE_NONE: it has not said. */
 node_id marks_find(struct world *w, pid_t pid);
 void marks_drop(struct world *w, pid_t pid);
+/* Its next exec runs here. */
+void marks_stay(struct world *w, pid_t pid);
 
 /* ---- gather.c ---- */
 /* Fills p->run and what belongs to it. Errors: -errno, with p->why; gather_free() all the same. */
@@ -48,13 +72,19 @@ must_check int gather(struct placing *p);
 void gather_free(struct placing *p);
 
 /* ---- place.c ---- */
-struct placing *placing_find(struct world *w, gpid pid);
+/* True: @pid is on its way to @site, and @call is answered when it is a stub. */
+bool placing_changed(struct world *w, gpid pid, node_id site, int status, struct rpc_call *call);
 
 /* ---- remote.c ---- */
 must_check int remote_open(struct world *w);
-/* @signo in the process @pid that executes on @site. */
-void remote_raise(struct world *w, node_id site, gpid pid, int signo);
-/* The stub dies as its process did. */
-must_check int remote_end(struct world *w, struct stub *s, int status);
+/* A record for @want (phase, pid, site, id), with @pidfd (borrowed) in the store. NULL: full. */
+struct kept_place *place_keep(struct world *w, const struct kept_place *want, int pidfd);
+void place_forget(struct world *w, struct kept_place *k);
+/* The stub of @k is there. Errors: -ESRCH it has died; -ENOMEM. */
+must_check int remote_begin(struct world *w, struct kept_place *k);
+/* What executes at its site is killed, until that is certain; takes the record. */
+void remote_kill(struct world *w, struct kept_place *k);
+/* As if its site had told it. */
+void remote_changed(struct world *w, gpid pid, int status, struct rpc_call *call);
 
 #endif

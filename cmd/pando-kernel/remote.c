@@ -3,6 +3,9 @@
  * remote.c - stubs of processes that execute elsewhere. What is raised in one goes to the site; how
  * the process changes at the site is done to the stub, and so the host's own wait, job control and
  * pidfds see it.
+ *
+ * A stub that has told of a signal is answered when the site has it; the site that has told of an
+ * end when the stub has died. So whichever of us dies in between is told again.
  */
 #include <errno.h>
 #include <signal.h>
@@ -13,61 +16,264 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "cmd/pando-kernel/place.h"
 
-static void on_raised(void *arg, int err, const struct rpc_msg *m)
-{
-	if (err != 0 && err != -ESRCH)
-		log_warn("a signal did not reach another node: %s", strerror(-err));
-}
+#define AGAIN_NS (300 * NS_PER_MS)
 
+struct remote {
+	struct list link;
+	struct world *w;
+	struct kept_place *k;
+	struct stub *stub;       /* NULL: it was killed, and the process is being */
+	struct rpc_call *ending; /* whoever told of the end waits */
+	struct rpc_call *stopping;
+	unsigned conts; /* SIGCONTs of ours that the stub will tell of */
+};
+
+/* A signal on its way to another node, until that has answered. */
 struct raising {
+	struct list link;
+	struct world *w;
+	node_id to;
 	gpid pid;
 	int signo;
+	siginfo_t si;
+	uint64_t key;
+	struct stub *stub;       /* waits; NULL: none, or it has died */
+	struct kept_place *kill; /* the record that ends with it */
+	struct loop_timer again;
 };
+
+/* ---- records ---- */
+static void place_key(const struct world *w, const struct kept_place *k, char key[INIT_KEY_MAX])
+{
+	(void)snprintf(key, INIT_KEY_MAX, "place.%u", (unsigned)(k - w->kept->places));
+}
+
+struct kept_place *place_keep(struct world *w, const struct kept_place *want, int pidfd)
+{
+	struct kept_place *k = NULL;
+	char key[INIT_KEY_MAX];
+
+	for (size_t i = 0; i < KEPT_PLACES && !k; i++)
+		if (w->kept->places[i].state == KEPT_FREE)
+			k = &w->kept->places[i];
+	if (!k)
+		return NULL;
+	*k = *want;
+	kept_state_set(&k->state, KEPT_CHANGING);
+	place_key(w, k, key);
+	if (pid1_put(w->pid1, key, pidfd) < 0) {
+		kept_state_set(&k->state, KEPT_FREE);
+		return NULL;
+	}
+	kept_state_set(&k->state, KEPT_THERE);
+	FAULT("kernel.place.kept");
+	return k;
+}
+
+void place_forget(struct world *w, struct kept_place *k)
+{
+	char key[INIT_KEY_MAX];
+
+	kept_state_set(&k->state, KEPT_CHANGING);
+	place_key(w, k, key);
+	(void)pid1_drop(w->pid1, key);
+	kept_state_set(&k->state, KEPT_FREE);
+}
+
+bool place_has(const struct world *w, gpid pid)
+{
+	for (size_t i = 0; i < KEPT_PLACES; i++)
+		if (w->kept->places[i].state == KEPT_THERE && w->kept->places[i].pid == pid)
+			return true;
+	return false;
+}
+
+bool remote_want(const struct world *w, node_id node)
+{
+	for (size_t i = 0; i < KEPT_PLACES; i++)
+		if (w->kept->places[i].state == KEPT_THERE && w->kept->places[i].site == node)
+			return true;
+	return false;
+}
+
+static struct remote *remote_find(struct world *w, gpid pid)
+{
+	struct remote *r;
+
+	list_for_each (r, &w->remotes, link)
+		if (r->k->pid == pid)
+			return r;
+	return NULL;
+}
+
+int remote_begin(struct world *w, struct kept_place *k)
+{
+	struct remote *r = calloc(1, sizeof(*r));
+	int err = r ? stubs_add(w->stubs, k->pid, &r->stub) : -ENOMEM;
+
+	if (err != 0) {
+		free(r);
+		return err;
+	}
+	r->w = w;
+	r->k = k;
+	r->stub->peer = k->site;
+	r->stub->home = true;
+	k->phase = PLACE_STUB;
+	list_add_tail(&w->remotes, &r->link);
+	return 0;
+}
+
+/* ---- signals ---- */
+static void raise_begin(struct raising *x);
+
+static void raising_free(struct raising *x)
+{
+	struct stub *s = x->stub;
+
+	loop_timer_clear(x->w->loop, &x->again);
+	list_del(&x->link);
+	if (x->kill)
+		place_forget(x->w, x->kill);
+	free(x);
+	if (s)
+		stubs_go_on(s);
+}
+
+static void on_raise_again(struct loop_timer *t)
+{
+	raise_begin(container_of(t, struct raising, again));
+}
+
+/* It is there, or there is nobody: else the node is asked until it answers. */
+static void on_raised(void *arg, int err, const struct rpc_msg *m)
+{
+	struct raising *x = arg;
+
+	if (err == 0 || err == -ESRCH || err == -EINVAL || err == -EACCES || err == -EPERM ||
+	    peers_gone(x->w, x->to)) {
+		raising_free(x);
+		return;
+	}
+	if (loop_timer_set(x->w->loop, &x->again, loop_now_ns(x->w->loop) + AGAIN_NS,
+			   on_raise_again) != 0)
+		log_error("cannot wait: out of memory");
+}
 
 static void on_peer_raise(void *arg, int err, struct rpc_conn *c)
 {
 	struct raising *x = arg;
 	Peer__Raise q = PEER__RAISE__INIT;
-	uint8_t body[32];
+	uint8_t body[64];
 	struct rpc_msg m = { .method = PEER_RAISE, .body = body };
+	struct rpc_opts o = { .key = x->key };
 
 	q.pid = x->pid;
 	q.signo = x->signo;
+	q.code = x->si.si_code;
+	q.sender = x->si.si_pid;
+	q.uid = x->si.si_uid;
+	q.value = (uint64_t)(uintptr_t)x->si.si_value.sival_ptr;
 	m.len = peer__raise__pack(&q, body);
 	if (err == 0)
-		err = rpc_request(c, &m, NULL, on_raised, NULL, NULL);
+		err = rpc_request(c, &m, &o, on_raised, x, NULL);
 	if (err != 0)
-		on_raised(NULL, err, NULL);
-	free(x);
+		on_raised(x, err, NULL);
 }
 
-void remote_raise(struct world *w, node_id site, gpid pid, int signo)
+static void raise_begin(struct raising *x)
 {
-	struct raising *x = malloc(sizeof(*x));
+	peers_with(x->w, x->to, on_peer_raise, x);
+}
+
+static struct raising *raising_new(struct world *w, node_id to, gpid pid, int signo)
+{
+	struct raising *x = calloc(1, sizeof(*x));
 
 	if (!x)
+		return NULL;
+	x->w = w;
+	x->to = to;
+	x->pid = pid;
+	x->signo = signo;
+	list_add_tail(&w->raisings, &x->link);
+	return x;
+}
+
+/* The process at the site dies, however long that takes; then its record is dropped. */
+void remote_kill(struct world *w, struct kept_place *k)
+{
+	struct raising *x = raising_new(w, k->site, k->pid, SIGKILL);
+
+	k->phase = PLACE_KILL;
+	pipes_drop(w, k->pid, true);
+	if (!x)
+		return; /* a successor does it */
+	x->kill = k;
+	raise_begin(x);
+}
+
+bool remote_signal(struct world *w, struct stub *s, int signo, const siginfo_t *si, uint64_t key)
+{
+	struct remote *r = s->home ? remote_find(w, s->gpid) : NULL;
+	struct raising *x;
+
+	if (s->leaving || s->peer == NODE_NONE)
+		return true;
+	if (signo == SIGCONT && r && r->conts > 0) {
+		r->conts--;
+		return true;
+	}
+	x = raising_new(w, s->peer, s->gpid, signo);
+	if (!x) {
+		log_warn("signal %d of pid %d is lost: out of memory", signo, s->gpid);
+		return true;
+	}
+	x->si = *si;
+	x->key = key;
+	x->stub = s;
+	raise_begin(x);
+	return false;
+}
+
+/* ---- the stub's end ---- */
+static void call_answer(struct rpc_call **call, int err)
+{
+	if (*call)
+		answers_reply(*call, err, NULL);
+	*call = NULL;
+}
+
+void remote_forget_stub(struct world *w, const struct stub *s)
+{
+	struct raising *x;
+
+	list_for_each (x, &w->raisings, link)
+		if (x->stub == s)
+			x->stub = NULL;
+}
+
+void remote_stub_died(struct world *w, struct stub *s)
+{
+	struct remote *r = remote_find(w, s->gpid);
+
+	remote_forget_stub(w, s);
+	if (!s->home || !r)
 		return;
-	*x = (struct raising){ pid, signo };
-	peers_with(w, site, on_peer_raise, x);
-}
-
-void place_signal(struct world *w, struct stub *s, int signo)
-{
-	remote_raise(w, s->peer, s->gpid, signo);
-}
-
-void place_stub_died(struct world *w, struct stub *s)
-{
-	char key[INIT_KEY_MAX];
-
-	(void)snprintf(key, sizeof(key), "remote.%d.%u", s->gpid, s->peer);
-	(void)pid1_drop(w->pid1, key);
+	FAULT("kernel.remote.died");
 	/* Somebody killed the stub: the process dies the same death. */
-	if (!s->leaving)
-		remote_raise(w, s->peer, s->gpid, SIGKILL);
+	if (s->leaving)
+		place_forget(w, r->k);
+	else
+		remote_kill(w, r->k);
+	call_answer(&r->ending, 0);
+	call_answer(&r->stopping, 0);
+	list_del(&r->link);
+	free(r);
 }
 
 static void on_death_table(void *arg, struct stub *s, int err, struct stub_table *t)
@@ -77,7 +283,14 @@ static void on_death_table(void *arg, struct stub *s, int err, struct stub_table
 		log_error("stub %d has not died", s->gpid);
 }
 
-static int die_the_same(struct stub *s, int status)
+static bool is_stopped(struct remote *r)
+{
+	struct task_info t;
+
+	return task_read(&t, r->w->view.procfs, r->stub->pid) == 0 && t.state == 'T';
+}
+
+static int give_death(struct stub *s, int status)
 {
 	struct stub_table *t = stub_table_new();
 	int signo = WTERMSIG(status); /* 0: it has exited */
@@ -89,14 +302,47 @@ static int die_the_same(struct stub *s, int status)
 	if (WIFEXITED(status)) {
 		STUB_CALL(t, SYS_exit_group, (uint64_t)WEXITSTATUS(status));
 	} else {
+		const uint64_t dfl[4] = { 0 };
+
+		/* An ignored signal does not kill; the process had its own mind about it. */
+		mask = stub_table_bytes(t, dfl, sizeof(dfl));
+		STUB_CALL(t, SYS_rt_sigaction, (uint64_t)signo, mask, 0, 8);
 		mask = stub_table_bytes(t, &no_core, sizeof(no_core));
 		STUB_CALL(t, SYS_prlimit64, 0, RLIMIT_CORE, mask, 0);
 		STUB_CALL(t, SYS_kill, (uint64_t)s->gpid, (uint64_t)signo);
 		mask = stub_table_bytes(t, &set, sizeof(set));
 		STUB_CALL(t, SYS_rt_sigprocmask, SIG_UNBLOCK, mask, 0, sizeof(set));
 	}
-	s->leaving = true;
 	return stub_table_give(s, t, on_death_table, NULL);
+}
+
+static int remote_end(struct remote *r, int status)
+{
+	struct stub *s = r->stub;
+	int err;
+
+	if (s->leaving)
+		return 0;
+	(void)pipes_flushed(r->w, s->gpid);
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
+		s->leaving = true;
+		return task_pidfd_signal(s->pidfd, SIGKILL);
+	}
+	err = give_death(s, status);
+	if (err != 0)
+		return err;
+	s->leaving = true;
+	stubs_go_on(s);
+	if (is_stopped(r))
+		err = task_pidfd_signal(s->pidfd, SIGCONT);
+	return err;
+}
+
+static void on_stop_given(void *arg, struct stub *s)
+{
+	struct remote *r = arg; /* it lives as long as its stub is one */
+
+	call_answer(&r->stopping, 0);
 }
 
 static void on_stop_table(void *arg, struct stub *s, int err, struct stub_table *t)
@@ -104,24 +350,65 @@ static void on_stop_table(void *arg, struct stub *s, int err, struct stub_table 
 }
 
 /* Stops as the process did; SIGCONT wakes the stub, which is told to us and goes on to the site. */
-static int stop_the_same(struct stub *s, int status)
+static int remote_stop(struct remote *r, int status)
 {
-	struct stub_table *t = stub_table_new();
+	struct stub_table *t;
+	struct stub *s = r->stub;
 	uint64_t set = UINT64_C(1) << (WSTOPSIG(status) - 1), at;
+	int err;
 
+	if (s->leaving || is_stopped(r)) {
+		call_answer(&r->stopping, 0);
+		return 0;
+	}
+	t = stub_table_new();
 	if (!t)
 		return -ENOMEM;
+	t->given = on_stop_given;
 	at = stub_table_bytes(t, &set, sizeof(set));
 	STUB_CALL(t, SYS_kill, (uint64_t)s->gpid, (uint64_t)WSTOPSIG(status));
 	STUB_CALL(t, SYS_rt_sigprocmask, SIG_UNBLOCK, at, 0, sizeof(set));
 	STUB_CALL(t, SYS_rt_sigprocmask, SIG_BLOCK, at, 0, sizeof(set));
-	return stub_table_give(s, t, on_stop_table, NULL);
+	err = stub_table_give(s, t, on_stop_table, r);
+	if (err == 0)
+		stubs_go_on(s);
+	return err;
 }
 
-int remote_end(struct world *w, struct stub *s, int status)
+/* Continued where it executes, not by us. -EAGAIN: the stub is about to stop. */
+static int remote_continue(struct remote *r)
 {
-	(void)pipes_flushed(w, s->gpid);
-	return die_the_same(s, status);
+	if (r->stub->leaving)
+		return 0;
+	if (!is_stopped(r))
+		return r->stub->running || !list_empty(&r->stub->tables) ? -EAGAIN : 0;
+	r->conts++;
+	return task_pidfd_signal(r->stub->pidfd, SIGCONT);
+}
+
+static void wait_answer(struct rpc_call **where, struct rpc_call *call)
+{
+	call_answer(where, -EAGAIN);
+	*where = call;
+}
+
+static void change(struct remote *r, int status, struct rpc_call *call)
+{
+	int err;
+
+	if (WIFCONTINUED(status)) {
+		answers_reply(call, remote_continue(r), NULL);
+	} else if (WIFSTOPPED(status)) {
+		wait_answer(&r->stopping, call);
+		err = remote_stop(r, status);
+		if (err != 0)
+			call_answer(&r->stopping, err);
+	} else {
+		wait_answer(&r->ending, call);
+		err = remote_end(r, status);
+		if (err != 0 && err != -ESRCH)
+			call_answer(&r->ending, err);
+	}
 }
 
 static void on_changed(void *arg, struct rpc_conn *c, struct rpc_call *call,
@@ -129,45 +416,67 @@ static void on_changed(void *arg, struct rpc_conn *c, struct rpc_call *call,
 {
 	struct world *w = arg;
 	Peer__Changed *q = peer__changed__unpack(NULL, m->len, m->body);
-	struct stub *s = q ? stubs_find(w->stubs, q->pid) : NULL;
-	struct placing *p = q && !s ? placing_find(w, q->pid) : NULL;
-	int r = 0;
+	struct remote *r = q ? remote_find(w, q->pid) : NULL;
 
-	/* Unknown: it was told before. Of another node: not its to tell. */
+	FAULT("kernel.remote.changed");
+	/* Of another node: not its to tell. On its way to being a stub: soon. Unknown: it was told
+	 * before. */
 	if (!q)
-		r = -EPROTO;
-	else if (s && s->peer != rpc_conn_peer(c)->node)
-		r = -EACCES;
-	else if (s && WIFSTOPPED(q->status))
-		r = stop_the_same(s, q->status);
-	else if (s && (WIFEXITED(q->status) || WIFSIGNALED(q->status)))
-		r = remote_end(w, s, q->status);
-	else if (p && p->site == rpc_conn_peer(c)->node && !WIFSTOPPED(q->status))
-		p->ended = q->status + 1;
-	answers_reply(call, r, NULL);
+		answers_reply(call, -EPROTO, NULL);
+	else if (r && r->k->site != rpc_conn_peer(c)->node)
+		answers_reply(call, -EACCES, NULL);
+	else if (r)
+		change(r, q->status, call);
+	else if (!placing_changed(w, q->pid, rpc_conn_peer(c)->node, q->status, call))
+		answers_reply(call, 0, NULL);
 	if (q)
 		peer__changed__free_unpacked(q, NULL);
 }
 
-static void adopt_one(void *arg, const char *key)
+void remote_changed(struct world *w, gpid pid, int status, struct rpc_call *call)
 {
-	struct world *w = arg;
-	struct stub *s;
-	unsigned site;
-	gpid pid;
+	struct remote *r = remote_find(w, pid);
 
-	if (sscanf(key, "remote.%d.%u", &pid, &site) != 2)
-		return;
-	if (stubs_add(w->stubs, pid, &s) == 0) {
-		s->peer = site;
-		s->home = true;
-	} else {
-		(void)pid1_drop(w->pid1, key);
-	}
+	if (r)
+		change(r, status, call);
+	else
+		answers_reply(call, 0, NULL);
 }
 
+void remote_drop(struct world *w, struct stub *s)
+{
+	struct remote *r = remote_find(w, s->gpid);
+
+	if (!r)
+		return;
+	call_answer(&r->ending, 0);
+	call_answer(&r->stopping, 0);
+	place_forget(w, r->k);
+	list_del(&r->link);
+	free(r);
+}
+
+/* ---- after a predecessor's death ---- */
 int remote_open(struct world *w)
 {
+	int err = 0;
+
+	list_init(&w->remotes);
+	list_init(&w->raisings);
 	rpc_serve(w->peer_rpc, PEER_CHANGED, on_changed, w);
-	return pid1_list(w->pid1, "remote.", adopt_one, w);
+	for (size_t i = 0; i < KEPT_PLACES && err == 0; i++) {
+		struct kept_place *k = &w->kept->places[i];
+
+		if (k->state == KEPT_CHANGING)
+			place_forget(w, k);
+		if (k->state != KEPT_THERE)
+			continue;
+		if (k->phase == PLACE_STUB)
+			err = remote_begin(w, k);
+		if (err == -ESRCH || k->phase == PLACE_KILL) {
+			remote_kill(w, k);
+			err = 0;
+		}
+	}
+	return err;
 }

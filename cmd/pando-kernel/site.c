@@ -6,8 +6,9 @@
  * keeps (descriptors, directory, masks, limits) and then executes the program itself, so that
  * search, permissions and errors are the host's.
  *
- * A process that ends is reaped by its parent's stub, whose wait tells the status; home is told
- * until it has answered.
+ * A record says how far it is. Before its stub has the exec (GUEST_GIVEN) a successor undoes
+ * everything, and says so when home asks; from then on the stub makes the exec whatever happens to
+ * us, and a successor waits for what becomes of it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,48 +20,32 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
-#include "cmd/pando-kernel/world.h"
+#include "cmd/pando-kernel/site.h"
 #include "kernel/host/mem.h"
 #include "kernel/proc/peer.h"
 #include "kernel/proc/peer.pb-c.h"
 
-#define NUMBER_MAX    1000       /* descriptors of an arriving process have numbers below */
-#define WORDS_AT      0x10000000 /* where an arriving stub has the strings of its exec */
-#define WORDS_MAX     (1024 * 1024)
-#define TOLD_AGAIN_NS (300 * NS_PER_MS)
-#define FLUSH_NS      (2 * NS_PER_MS)
-#define WAITS         8 /* wait4 calls of one table */
-
-/* A process whose home is another node, executing here. */
-struct guest {
-	struct list link;
-	struct world *w;
-	gpid pid;
-	node_id home;
-	int pidfd;
-	bool starting; /* its exec is under way: home is not told yet */
-	bool ended;
-	int status; /* to be told */
-	bool telling;
-	struct loop_timer again;
-};
+#define NUMBER_MAX 1000       /* descriptors of an arriving process have numbers below */
+#define WORDS_AT   0x10000000 /* where an arriving stub has the strings of its exec */
+#define WORDS_MAX  (1024 * 1024)
+#define EXEC_CALLS 2 /* of the table that executes; the last is the exec */
+#define FENCES     256
 
 struct arrival {
 	struct list link; /* in ending, while its stub dies */
 	struct world *w;
+	struct guest *guest;
 	int err;
-	node_id home;
-	Peer__Run *run;
+	Peer__Run *run; /* NULL: a predecessor's */
 	struct rpc_call *call;
+	struct rpc_call *asked; /* by home, that has lost its call */
 	struct kin_making kin;
 	const char *why;
 	struct stub *stub;    /* its own, when it is there */
-	struct guest *guest;  /* it, when its exec may have worked */
 	int ends[NUMBER_MAX]; /* our copies of its pipe ends, until it has them */
 	size_t n_ends;
 	int alarm; /* read end of a pipe whose other end closes with its exec */
@@ -72,23 +57,61 @@ struct arrival {
 	size_t image_len;
 };
 
-static void arrival_finish(struct arrival *a, int err)
+static void reply_ran(struct rpc_call *call, int err, const char *why)
 {
 	Peer__Ran ran = PEER__RAN__INIT;
 	uint8_t body[256];
 	struct rpc_msg m = { .body = body };
 
-	list_del(&a->link);
-	a->w->arriving--;
-	if (err != 0)
-		kin_tidy(a->w);
 	ran.err = err;
-	ran.why = (char *)(uintptr_t)(a->why ? a->why : "");
+	ran.why = (char *)(uintptr_t)(why ? why : "");
 	m.len = peer__ran__pack(&ran, body);
-	answers_reply(a->call, 0, &m);
-	peer__run__free_unpacked(a->run, NULL);
+	answers_reply(call, 0, &m);
+}
+
+static void arrival_finish(struct arrival *a, int err)
+{
+	struct world *w = a->w;
+
+	list_del(&a->link);
+	w->arriving--;
+	if (err != 0) {
+		guest_free(a->guest);
+		kin_tidy(w);
+	}
+	if (a->call)
+		reply_ran(a->call, err, a->why);
+	if (a->asked)
+		reply_ran(a->asked, err == 0 ? 0 : -ENOENT, NULL);
+	if (a->run)
+		peer__run__free_unpacked(a->run, NULL);
 	free(a->image);
 	free(a);
+}
+
+static void on_fresh(void *arg, struct stub *s, int err, struct stub_table *t)
+{
+}
+
+/* One that was there before, as somebody's relative, begins anew: its children stay its children.
+ */
+static int stub_renew(struct stub *s)
+{
+	struct stub_table *t = stub_table_new();
+	const uint64_t dfl[4] = { 0 };
+	uint64_t path, args, act;
+	uint64_t argv[2] = { 0 };
+
+	if (!t)
+		return -ENOMEM;
+	act = stub_table_bytes(t, dfl, sizeof(dfl));
+	for (uint64_t signo = 1; signo <= 64; signo++)
+		STUB_CALL(t, SYS_rt_sigaction, signo, act, 0, 8);
+	path = stub_table_bytes(t, TENANT_STUB, sizeof(TENANT_STUB));
+	argv[0] = path;
+	args = stub_table_bytes(t, argv, sizeof(argv));
+	STUB_CALL(t, SYS_execve, path, args, args + 8);
+	return stub_table_give(s, t, on_fresh, NULL);
 }
 
 /* On error its stub dies first: home may ask for the same pid again at once. */
@@ -96,28 +119,44 @@ static void arrival_end(struct arrival *a, int err)
 {
 	if (a->watching)
 		loop_fd_del(a->w->loop, &a->watch);
+	a->watching = false;
 	if (a->alarm >= 0)
 		(void)close(a->alarm);
 	if (a->alarm_write >= 0)
 		(void)close(a->alarm_write);
 	for (size_t i = 0; i < a->n_ends; i++)
 		(void)close(a->ends[i]);
-	if (err != 0)
-		pipes_drop(a->w, a->run->pid, false);
+	if (err != 0) {
+		a->guest->k->phase = GUEST_MAKING; /* a successor is to undo it too */
+		pipes_drop(a->w, a->guest->k->pid, false);
+	}
 	if (err == 0 || !a->stub) {
+		arrival_finish(a, err);
+		return;
+	}
+	if (a->guest->k->reused && stub_renew(a->stub) == 0) {
 		arrival_finish(a, err);
 		return;
 	}
 	a->err = err;
 	list_add_tail(&a->w->ending, &a->link);
 	if (task_pidfd_signal(a->stub->pidfd, SIGKILL) != 0)
-		log_debug("stub %d is dead already", a->run->pid);
+		log_debug("stub %d is dead already", a->guest->k->pid);
+}
+
+void arrival_stub_died(struct world *w, struct stub *s)
+{
+	struct arrival *a, *tmp;
+
+	list_for_each_safe (a, tmp, &w->ending, link) {
+		if (a->stub == s) {
+			a->stub = NULL;
+			arrival_finish(a, a->err);
+		}
+	}
 }
 
 /* ---- the exec ---- */
-static void guest_free(struct guest *g);
-static void tell_home(struct guest *g);
-
 static void on_exec_failed(void *arg, struct stub *s, int err, struct stub_table *t)
 {
 	struct arrival *a = arg;
@@ -125,27 +164,7 @@ static void on_exec_failed(void *arg, struct stub *s, int err, struct stub_table
 	/* -ESRCH: it has ended, or is taken off the registry: on_alarm() goes on. */
 	if (err != 0)
 		return;
-	guest_free(a->guest);
 	arrival_end(a, (int)t->calls[t->n - 1].ret);
-}
-
-static struct guest *guest_new(struct arrival *a)
-{
-	struct guest *g = calloc(1, sizeof(*g));
-	char key[INIT_KEY_MAX];
-
-	if (!g)
-		return NULL;
-	g->w = a->w;
-	g->pid = a->run->pid;
-	g->home = a->home;
-	g->starting = true;
-	g->pidfd = fcntl(a->stub->pidfd, F_DUPFD_CLOEXEC, 0);
-	list_add_tail(&a->w->guests, &g->link);
-	(void)snprintf(key, sizeof(key), "guest.%d.%u", g->pid, g->home);
-	if (pid1_put(a->w->pid1, key, g->pidfd) < 0)
-		log_warn("pid %d from node %u is not in the store", g->pid, g->home);
-	return g;
 }
 
 /*
@@ -155,30 +174,76 @@ static struct guest *guest_new(struct arrival *a)
 static void on_alarm(struct loop_fd *fd, short revents)
 {
 	struct arrival *a = container_of(fd, struct arrival, watch);
-	struct stub *s = stubs_find(a->w->stubs, a->run->pid);
 	struct guest *g = a->guest;
+	struct stub *s = stubs_find(a->w->stubs, g->k->pid);
 
 	FAULT("kernel.site.executed");
-	if (s) {
+	if (s && s->home) {
+		remote_drop(a->w, s);
+	} else if (s) {
 		char key[INIT_KEY_MAX];
 
 		(void)snprintf(key, sizeof(key), "kin.%d.%u", s->gpid, s->peer);
 		(void)pid1_drop(a->w->pid1, key);
+	}
+	if (s) {
+		g->parent = s->parent ? s->parent : g->parent;
+		remote_forget_stub(a->w, s);
 		(void)close(stubs_take(s));
 	}
 	a->stub = NULL;
-	pipes_go(a->w, g->pid);
+	pipes_go(a->w, g->k->pid);
+	guest_runs(g);
 	arrival_end(a, 0);
-	g->starting = false;
-	if (g->ended)
-		tell_home(g);
+}
+
+static void on_exec_given(void *arg, struct stub *s)
+{
+	struct arrival *a = arg;
+
+	a->guest->k->phase = GUEST_GIVEN;
+	FAULT("kernel.site.given");
+}
+
+static int watch_alarm(struct arrival *a)
+{
+	int r = loop_fd_add(a->w->loop, &a->watch, a->alarm, POLLIN, on_alarm);
+
+	a->watching = r == 0;
+	return r;
+}
+
+static int keep_alarm(struct arrival *a)
+{
+	char key[INIT_KEY_MAX];
+
+	(void)snprintf(key, sizeof(key), "alarm.%u", (unsigned)(a->guest->k - a->w->kept->guests));
+	(void)pid1_drop(a->w->pid1, key);
+	return MIN(pid1_put(a->w->pid1, key, a->alarm), 0);
+}
+
+static int give_exec(struct arrival *a)
+{
+	struct stub_table *t = stub_table_new();
+	uint64_t mask = a->run->blocked, at;
+	int r = t ? keep_alarm(a) : -ENOMEM;
+
+	if (r == 0)
+		r = watch_alarm(a);
+	if (r != 0) {
+		free(t);
+		return r;
+	}
+	at = stub_table_bytes(t, &mask, sizeof(mask));
+	STUB_CALL(t, SYS_rt_sigprocmask, SIG_SETMASK, at, 0, sizeof(mask));
+	STUB_CALL(t, SYS_execve, a->words, a->argv, a->env);
+	t->given = on_exec_given;
+	return stub_table_give(a->stub, t, on_exec_failed, a);
 }
 
 static void on_words(void *arg, struct stub *s, int err, struct stub_table *t)
 {
 	struct arrival *a = arg;
-	struct stub_table *x;
-	uint64_t mask = a->run->blocked, at;
 
 	for (unsigned i = 0; err == 0 && i < t->n; i++) {
 		int64_t ret = t->calls[i].ret;
@@ -189,6 +254,9 @@ static void on_words(void *arg, struct stub *s, int err, struct stub_table *t)
 			err = (int)ret;
 		}
 	}
+	FAULT("kernel.site.words");
+	if (err == 0)
+		err = a->err; /* home has given it up */
 	if (err == 0)
 		err = mem_write(s->pid, WORDS_AT, a->image, a->image_len);
 	for (size_t i = 0; i < a->n_ends; i++)
@@ -196,26 +264,10 @@ static void on_words(void *arg, struct stub *s, int err, struct stub_table *t)
 	a->n_ends = 0;
 	(void)close(a->alarm_write);
 	a->alarm_write = -1;
-	x = err == 0 ? stub_table_new() : NULL;
-	a->guest = x ? guest_new(a) : NULL;
-	if (!a->guest) {
-		free(x);
-		arrival_end(a, err ? err : -ENOMEM);
-		return;
-	}
-	err = loop_fd_add(a->w->loop, &a->watch, a->alarm, POLLIN, on_alarm);
-	a->watching = err == 0;
-	at = stub_table_bytes(x, &mask, sizeof(mask));
-	STUB_CALL(x, SYS_rt_sigprocmask, SIG_SETMASK, at, 0, sizeof(mask));
-	STUB_CALL(x, SYS_execve, a->words, a->argv, a->env);
 	if (err == 0)
-		err = stub_table_give(s, x, on_exec_failed, a);
-	else
-		free(x);
-	if (err != 0) {
-		guest_free(a->guest);
+		err = give_exec(a);
+	if (err != 0)
 		arrival_end(a, err);
-	}
 }
 
 /* Strings and the arrays of pointers to them, as they will lie at WORDS_AT. */
@@ -296,7 +348,7 @@ static int add_descriptors(struct arrival *a, struct stub_table *t)
 				return -EMFILE;
 		if (f->n_numbers == 0 || f->kind == PEER__FD_KIND__FD_PATH)
 			continue;
-		fd = pipes_site(a->w, f->relay, a->home, a->run->pid,
+		fd = pipes_site(a->w, f->relay, a->guest->k->home, a->run->pid,
 				f->kind == PEER__FD_KIND__FD_OUTPUT);
 		if (fd < 0)
 			return fd;
@@ -351,6 +403,8 @@ static void turn(struct arrival *a)
 	struct stub_table *t = stub_table_new();
 	int fds[2], r = t ? lay_out(a) : -ENOMEM;
 
+	if (r == 0)
+		r = guest_keep(a->guest, a->stub->pidfd);
 	if (r == 0 && pipe2(fds, O_CLOEXEC) != 0)
 		r = -errno;
 	if (r == 0) {
@@ -360,6 +414,7 @@ static void turn(struct arrival *a)
 	}
 	if (r == 0) {
 		add_state(a, t);
+		FAULT("kernel.site.turn");
 		r = stub_table_give(a->stub, t, on_words, a);
 	} else {
 		free(t);
@@ -374,197 +429,173 @@ static void on_kin(struct kin_making *k, int err)
 
 	a->why = k->why;
 	a->stub = k->stub;
+	if (err == 0 && a->err != 0)
+		err = a->err; /* home has given it up */
 	if (err == 0)
 		turn(a);
 	else
 		arrival_end(a, err);
 }
 
-static void on_run(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
-{
-	struct world *w = arg;
-	struct arrival *a = call ? calloc(1, sizeof(*a)) : NULL;
+/* ---- what home asks ---- */
+/* Execs that home has given up before they came: they may still come, over an older connection. */
+static struct {
+	node_id home;
+	uint64_t id;
+} fences[FENCES];
+static unsigned fence_next;
 
-	if (a)
-		a->run = peer__run__unpack(NULL, m->len, m->body);
-	if (!a || !a->run) {
-		free(a);
-		answers_reply(call, -EPROTO, NULL);
-		return;
-	}
+static bool is_fenced(node_id home, uint64_t id)
+{
+	for (size_t i = 0; i < FENCES; i++)
+		if (fences[i].id == id && fences[i].home == home)
+			return true;
+	return false;
+}
+
+static void fence(node_id home, uint64_t id)
+{
+	fences[fence_next % FENCES].home = home;
+	fences[fence_next++ % FENCES].id = id;
+}
+
+static struct arrival *arrival_new(struct world *w, struct guest *g)
+{
+	struct arrival *a = calloc(1, sizeof(*a));
+
+	if (!a)
+		return NULL;
 	list_init(&a->link);
 	w->arriving++;
 	a->w = w;
-	a->home = rpc_conn_peer(c)->node;
-	a->call = call;
+	a->guest = g;
+	g->arrival = a;
 	a->alarm = a->alarm_write = -1;
+	return a;
+}
+
+static void on_run(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
+{
+	struct world *w = arg;
+	Peer__Run *run = call ? peer__run__unpack(NULL, m->len, m->body) : NULL;
+	node_id home = rpc_conn_peer(c)->node;
+	struct guest *g = NULL;
+	struct arrival *a = NULL;
+	const struct stub *s;
+
+	FAULT("kernel.site.run");
+	/* One that is still to be reaped has a number that is wanted again, by nobody who is well.
+	 */
+	if (run && run->pid > 1 && !is_fenced(home, run->id) && !guest_find(w, run->pid))
+		g = guest_new(w, run->pid, home, run->id);
+	if (g)
+		a = arrival_new(w, g);
+	if (!a) {
+		if (g)
+			guest_free(g);
+		if (run)
+			peer__run__free_unpacked(run, NULL);
+		reply_ran(call, run ? -EAGAIN : -EPROTO, "it is refused");
+		return;
+	}
+	s = stubs_find(w->stubs, run->pid);
+	g->k->reused = s != NULL && !s->leaving;
+	a->run = run;
+	a->call = call;
 	a->kin = (struct kin_making){ .w = w,
-				      .pid = a->run->pid,
-				      .from = a->home,
-				      .kin = a->run->kin,
-				      .n_kin = a->run->n_kin,
+				      .pid = run->pid,
+				      .from = home,
+				      .kin = run->kin,
+				      .n_kin = run->n_kin,
 				      .done = on_kin };
 	kin_make(&a->kin);
 }
 
-/* ---- their lives ---- */
-static void guest_free(struct guest *g)
+/* It goes on if it has begun to execute, else it never will. */
+static void answer_asked(struct world *w, node_id home, const Peer__Ask *q, struct rpc_call *call)
+{
+	struct guest *g = guest_find(w, q->pid);
+	struct arrival *a;
+
+	if (!g || g->k->home != home || g->k->id != q->id) {
+		fence(home, q->id);
+		reply_ran(call, -ENOENT, NULL);
+		return;
+	}
+	a = g->arrival;
+	if (!a) {
+		reply_ran(call, 0, NULL);
+		return;
+	}
+	if (a->asked)
+		reply_ran(a->asked, -EAGAIN, NULL);
+	a->asked = call;
+	if (g->k->phase == GUEST_MAKING)
+		a->err = -ECANCELED; /* seen before its next step */
+}
+
+static void on_ask(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
+{
+	Peer__Ask *q = call ? peer__ask__unpack(NULL, m->len, m->body) : NULL;
+
+	FAULT("kernel.site.asked");
+	if (q)
+		answer_asked(arg, rpc_conn_peer(c)->node, q, call);
+	else
+		answers_reply(call, -EPROTO, NULL);
+	if (q)
+		peer__ask__free_unpacked(q, NULL);
+}
+
+/* ---- after a predecessor's death ---- */
+static void kill_begun(struct world *w, struct guest *g)
+{
+	struct stub *s = stubs_find(w->stubs, g->k->pid);
+
+	if (s && !(g->k->reused && stub_renew(s) == 0)) {
+		s->leaving = true;
+		if (task_pidfd_signal(s->pidfd, SIGKILL) != 0)
+			log_debug("stub %d is dead already", s->gpid);
+	}
+	guest_free(g);
+}
+
+int arrival_adopt(struct guest *g)
 {
 	struct world *w = g->w;
+	struct stub *s = stubs_find(w->stubs, g->k->pid);
+	struct stub_table *t;
+	struct arrival *a;
 	char key[INIT_KEY_MAX];
 
-	(void)snprintf(key, sizeof(key), "guest.%d.%u", g->pid, g->home);
-	(void)pid1_drop(w->pid1, key);
-	loop_timer_clear(w->loop, &g->again);
-	list_del(&g->link);
-	(void)close(g->pidfd);
-	free(g);
-	kin_tidy(w);
-}
-
-static void on_again(struct loop_timer *t)
-{
-	tell_home(container_of(t, struct guest, again));
-}
-
-static void wait_again(struct guest *g, uint64_t ns)
-{
-	if (loop_timer_set(g->w->loop, &g->again, loop_now_ns(g->w->loop) + ns, on_again) != 0)
-		log_error("cannot wait: out of memory");
-}
-
-static void on_told(void *arg, int err, const struct rpc_msg *m)
-{
-	struct guest *g = arg;
-
-	g->telling = false;
-	if (err != 0)
-		wait_again(g, TOLD_AGAIN_NS);
-	else if (g->ended)
-		guest_free(g);
-}
-
-static void on_home(void *arg, int err, struct rpc_conn *c)
-{
-	struct guest *g = arg;
-	Peer__Changed q = PEER__CHANGED__INIT;
-	uint8_t body[32];
-	struct rpc_msg m = { .method = PEER_CHANGED, .body = body };
-	struct rpc_opts o = { .deadline_ns = loop_now_ns(g->w->loop) + 5 * NS_PER_S };
-
-	q.pid = g->pid;
-	q.status = g->status;
-	m.len = peer__changed__pack(&q, body);
-	if (err == 0)
-		err = rpc_request(c, &m, &o, on_told, g, NULL);
-	if (err != 0)
-		on_told(g, err, NULL);
-}
-
-/* What it wrote comes first: its parent may look at that as soon as the wait is over. */
-static void tell_home(struct guest *g)
-{
-	if (g->telling)
-		return;
-	if (g->ended && !pipes_flushed(g->w, g->pid)) {
-		wait_again(g, FLUSH_NS);
-		return;
+	if (g->k->phase == GUEST_MAKING) {
+		kill_begun(w, g);
+		return 0;
 	}
-	g->telling = true;
-	peers_with(g->w, g->home, on_home, g);
-}
-
-static struct guest *guest_find(struct world *w, gpid pid)
-{
-	struct guest *g;
-
-	list_for_each (g, &w->guests, link)
-		if (g->pid == pid)
-			return g;
-	return NULL;
-}
-
-bool site_has_guest(struct world *w, gpid pid)
-{
-	return guest_find(w, pid) != NULL;
-}
-
-static void guest_changed(struct world *w, gpid pid, int status)
-{
-	struct guest *g = guest_find(w, pid);
-
-	if (!g || g->ended)
-		return;
-	g->status = status;
-	g->ended = WIFEXITED(status) || WIFSIGNALED(status);
-	if (!g->starting && (g->ended || WIFSTOPPED(status)))
-		tell_home(g);
-}
-
-static void on_reaped(void *arg, struct stub *s, int err, struct stub_table *t)
-{
-	struct world *w = arg;
-	bool more = err == 0;
-
-	for (unsigned i = 0; err == 0 && i < t->n; i++) {
-		int status;
-
-		more = more && t->calls[i].ret > 0;
-		if (t->calls[i].ret <= 0)
-			continue;
-		memcpy(&status, stub_table_at(t, t->calls[i].arg[1]), sizeof(status));
-		guest_changed(w, (gpid)t->calls[i].ret, status);
+	a = arrival_new(w, g);
+	t = a && s ? stub_table_new() : NULL;
+	if (!a || (s && !t)) {
+		free(a);
+		return -ENOMEM;
 	}
-	if (more)
-		site_reap(w, s);
+	(void)snprintf(key, sizeof(key), "alarm.%u", (unsigned)(g->k - w->kept->guests));
+	a->alarm = pid1_get(w->pid1, key);
+	a->stub = s;
+	if (s)
+		stub_table_resume(s, t, EXEC_CALLS, on_exec_failed, a);
+	return a->alarm < 0 ? a->alarm : watch_alarm(a);
 }
 
-void site_reap(struct world *w, struct stub *s)
+/* It executes: what was its stub is none any more. */
+static bool is_guest(const struct world *w, gpid pid)
 {
-	struct stub_table *t = stub_table_new();
-	const int none = 0;
+	for (size_t i = 0; i < KEPT_GUESTS; i++) {
+		const struct kept_guest *k = &w->kept->guests[i];
 
-	if (!t)
-		return;
-	for (int i = 0; i < WAITS; i++)
-		STUB_CALL(t, SYS_wait4, ~UINT64_C(0), stub_table_bytes(t, &none, sizeof(none)),
-			  WNOHANG | WUNTRACED | WCONTINUED, 0);
-	if (stub_table_give(s, t, on_reaped, w) != 0)
-		log_warn("stub %d does not wait for its children", s->gpid);
-}
-
-static void on_raise(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
-{
-	struct world *w = arg;
-	Peer__Raise *q = peer__raise__unpack(NULL, m->len, m->body);
-	struct guest *g = q ? guest_find(w, q->pid) : NULL;
-	int r = q ? -ESRCH : -EPROTO;
-
-	if (g && g->home != rpc_conn_peer(c)->node)
-		r = -EACCES;
-	else if (g && !g->ended)
-		r = q->signo >= 1 && q->signo <= 64 ? task_pidfd_signal(g->pidfd, q->signo)
-						    : -EINVAL;
-	answers_reply(call, r, NULL);
-	if (q)
-		peer__raise__free_unpacked(q, NULL);
-}
-
-void site_stub_died(struct world *w, struct stub *s)
-{
-	struct arrival *a, *tmp;
-	char key[INIT_KEY_MAX];
-
-	if (s->gpid == w->zygote) {
-		w->zygote = 0;
-		(void)snprintf(key, sizeof(key), "zygote.%d", s->gpid);
-	} else {
-		(void)snprintf(key, sizeof(key), "kin.%d.%u", s->gpid, s->peer);
+		if (k->state == KEPT_THERE && k->pid == pid && k->phase == GUEST_RUNS)
+			return true;
 	}
-	(void)pid1_drop(w->pid1, key);
-	list_for_each_safe (a, tmp, &w->ending, link)
-		if (a->stub == s)
-			arrival_finish(a, a->err);
+	return false;
 }
 
 static void adopt_kin(void *arg, const char *key)
@@ -578,21 +609,18 @@ static void adopt_kin(void *arg, const char *key)
 		if (stubs_add(w->stubs, pid, &s) == 0)
 			w->zygote = pid;
 	} else if (sscanf(key, "kin.%d.%u", &pid, &node) == 2) {
-		if (!guest_find(w, pid) && stubs_add(w->stubs, pid, &s) == 0)
+		if (!is_guest(w, pid) && stubs_add(w->stubs, pid, &s) == 0) {
 			s->peer = node;
-		else
-			(void)pid1_drop(w->pid1, key);
-	} else if (sscanf(key, "guest.%d.%u", &pid, &node) == 2) {
-		struct guest *g = calloc(1, sizeof(*g));
-
-		if (!g)
 			return;
-		g->w = w;
-		g->pid = pid;
-		g->home = node;
-		g->pidfd = pid1_get(w->pid1, key);
-		list_add_tail(&w->guests, &g->link);
+		}
+		(void)pid1_drop(w->pid1, key);
 	}
+}
+
+/* A predecessor may have died before it could. */
+static void on_tidy(struct loop_timer *t)
+{
+	kin_tidy(container_of(t, struct world, tidy));
 }
 
 int site_open(struct world *w)
@@ -600,15 +628,17 @@ int site_open(struct world *w)
 	int r;
 
 	list_init(&w->guests);
-	list_init(&w->arrivals);
 	list_init(&w->ending);
 	rpc_serve(w->peer_rpc, PEER_RUN, on_run, w);
-	rpc_serve(w->peer_rpc, PEER_RAISE, on_raise, w);
-	/* Guests first: what has become one is no stub any more. */
-	r = pid1_list(w->pid1, "guest.", adopt_kin, w);
-	if (r == 0)
-		r = pid1_list(w->pid1, "kin.", adopt_kin, w);
+	rpc_serve(w->peer_rpc, PEER_ASK, on_ask, w);
+	r = pid1_list(w->pid1, "kin.", adopt_kin, w);
 	if (r == 0)
 		r = pid1_list(w->pid1, "zygote.", adopt_kin, w);
-	return r;
+	if (r == 0)
+		kin_adopted(w);
+	if (r == 0)
+		r = guests_open(w);
+	if (r == 0)
+		pipes_sweep(w);
+	return r == 0 ? loop_timer_set(w->loop, &w->tidy, 0, on_tidy) : r;
 }

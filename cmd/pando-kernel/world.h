@@ -93,7 +93,10 @@ struct world {
 	struct stubs *stubs;
 	struct gate_slots gates;
 	struct list marks;
+	struct list ons;      /* calls of `on` before the nodes are known */
 	struct list placings; /* execs on their way */
+	struct list remotes;  /* remote.c: processes elsewhere whose stubs are here */
+	struct list raisings; /* signals on their way to other nodes */
 	unsigned marks_count; /* atomic, as is busy: the receiving thread looks at them */
 	bool busy;            /* more to do than this node can, and others have room */
 
@@ -104,6 +107,7 @@ struct world {
 	struct list ending;   /* that failed, and whose stub is dying */
 	gpid zygote;          /* 0: none */
 	bool zygote_asked;
+	struct loop_timer tidy;
 };
 
 /* ---- calls.c: the guests' calls ---- */
@@ -150,6 +154,8 @@ typedef void (*peers_fn)(void *arg, int err, struct rpc_conn *c);
 void peers_with(struct world *w, node_id node, peers_fn fn, void *arg);
 /* Dials the nodes that somebody here has something for and that are not connected. */
 void peers_look(struct world *w);
+/* It is certain that nothing executes there any more. */
+bool peers_gone(const struct world *w, node_id node);
 
 /* ---- kept.c ---- */
 must_check int kept_open(struct world *w);
@@ -168,24 +174,43 @@ must_check int pipes_site(struct world *w, uint64_t id, node_id home, gpid pid,
 void pipes_go(struct world *w, gpid pid);
 /* Everything that @pid has written is where its readers look for it. */
 bool pipes_flushed(struct world *w, gpid pid);
+/* Those of an exec that has not worked. */
 void pipes_drop(struct world *w, gpid pid, bool home);
+/* Drops what a dead predecessor had begun for an exec that nobody knows. */
+void pipes_sweep(struct world *w);
 /* A relay to @node has something to say. */
 bool pipes_want(const struct world *w, node_id node);
 /* Who is in front of its terminal may have changed. */
 void pipes_look_again(struct world *w);
 
-/* ---- place.c: execs that leave; site.c: execs that come ---- */
+/* ---- place.c: execs that leave ---- */
 must_check int place_open(struct world *w);
 bool place_wanted(const struct world *w); /* any thread */
 void place_on(struct world *w, struct init_slot *s);
 void place_exec(struct world *w, struct init_slot *s);
 /* The nodes' loads have changed. */
 void place_look(struct world *w);
-void place_signal(struct world *w, struct stub *s, int signo);
-void place_stub_died(struct world *w, struct stub *s);
+/* A magic call of who is becoming a stub: true if it is kept until it is one. */
+bool place_magic(struct world *w, struct init_slot *s);
+/* An exec of @pid is on its way, or its process is elsewhere. */
+bool place_has(const struct world *w, gpid pid);
+
+/* ---- remote.c: stubs of processes elsewhere ---- */
+/* As stubs_ops.signal, for a stub of either kind. */
+must_check bool remote_signal(struct world *w, struct stub *s, int signo, const siginfo_t *si,
+			      uint64_t key);
+void remote_stub_died(struct world *w, struct stub *s);
+/* Before stubs_take(): signals that it has told of go on without it. */
+void remote_forget_stub(struct world *w, const struct stub *s);
+/* The process is coming back into its stub: nobody is told of anything any more. */
+void remote_drop(struct world *w, struct stub *s);
+bool remote_want(const struct world *w, node_id node);
+
+/* ---- site.c: execs that come ---- */
 must_check int site_open(struct world *w);
 /* A process of another home that is here, or whose end is not told yet. */
 bool site_has_guest(struct world *w, gpid pid);
+bool site_want(const struct world *w, node_id node);
 /* A child of the stub has changed. */
 void site_reap(struct world *w, struct stub *s);
 void site_stub_died(struct world *w, struct stub *s);
@@ -212,6 +237,8 @@ struct kin_making {
 void kin_make(struct kin_making *k);
 /* Starts the zygote, unless it is there. */
 void kin_zygote(struct world *w);
+/* After a predecessor's death: whose children its stubs are. */
+void kin_adopted(struct world *w);
 /* Drops the stubs that nobody here needs. */
 void kin_tidy(struct world *w);
 

@@ -788,18 +788,25 @@ int gate_call_restartable(struct gate *g, int64_t *ret, int64_t nr, const uint64
 
 /* ---- exec ---- */
 
-/* Path, argument vector and empty environment at the start of the area's data. */
+#define RED_ZONE 128 /* below the stack pointer, may be in use (System V ABI, 3.2.2) */
+
+/*
+ * Path, argument vector and empty environment at the start of the area's data, or below the stack:
+ * a vfork child shares its memory with its parent, who would keep an area.
+ */
 static int write_exec_args(struct gate *g, const char *path, uint64_t arg[6])
 {
-	uint64_t at = g->slot->area + GATE_AREA_DATA;
 	struct {
 		uint64_t argv[2];
 		uint64_t env;
-		char path[1024];
-	} a = { .argv = { at + 3 * sizeof(uint64_t) } };
+		char path[256];
+	} a = { { 0 }, 0, "" };
+	uint64_t stack = (g->slot->regs.rsp - RED_ZONE - sizeof(a)) & ~UINT64_C(15);
+	uint64_t at = g->slot->area ? g->slot->area + GATE_AREA_DATA : stack;
 
-	if (g->slot->area == 0 || strlen(path) >= sizeof(a.path))
+	if (strlen(path) >= sizeof(a.path))
 		return -EINVAL;
+	a.argv[0] = at + 3 * sizeof(uint64_t);
 	(void)snprintf(a.path, sizeof(a.path), "%s", path);
 	arg[0] = a.argv[0];
 	arg[1] = at;

@@ -58,6 +58,8 @@ enum gate_role {
 	GATE_MOVE,     /* frozen for a move; ask the authority: give back, or make it the stub */
 	GATE_BUILD,    /* half built at the target, never ran: make it the stub again */
 	GATE_READY, /* built, not yet committed; ask the authority: give registers, or the stub */
+	GATE_PLACE, /* its exec is under way elsewhere: whoever placed it knows (cmd/pando-kernel)
+		     */
 };
 
 #define GATE_KEY   "gates" /* of the store */
@@ -173,7 +175,7 @@ must_check int gate_call_restartable(struct gate *g, int64_t *ret, int64_t nr,
 /*
  * The parked leader executes @path (the stub): all other threads of the set end
  * and are forgotten, pid, children and pending signals stay. It stands behind its
- * exec, stopped; its slot is free. Needs an area of at least 4096 bytes.
+ * exec, stopped; its slot is free. Without an area it uses what lies below its stack.
  * Errors: -errno of execve, and then it is parked as before.
  */
 must_check int gate_exec(struct gate *g, struct tracee_set *set, const char *path);

@@ -10,6 +10,7 @@ enum peer_method {
 	PEER_CHANGED = KERNEL_METHOD(65), /* Changed -> (empty) */
 	PEER_RAISE = KERNEL_METHOD(66),   /* Raise -> (empty) */
 	PEER_RELAY = KERNEL_METHOD(67),   /* one-way Relay */
+	PEER_ASK = KERNEL_METHOD(68),     /* Ask -> Ran; -ENOENT: it does not, and never will */
 };
 
 #endif

@@ -97,12 +97,23 @@ static void end_tables(struct stub *s)
 	}
 }
 
+/* Who asked is gone: the answer only frees the slot. */
+static void drop_held(struct stub *s)
+{
+	if (!s->held)
+		return;
+	notify_set_errno(s->held, -ESRCH);
+	notify_answer(s->owner->notify, s->held);
+	s->held = NULL;
+}
+
 static void on_death(struct loop_child *c, const siginfo_t *si)
 {
 	struct stub *s = container_of(c, struct stub, child);
 	struct stubs *st = s->owner;
 
 	list_del(&s->link);
+	drop_held(s);
 	end_tables(s);
 	st->ops->died(st->arg, s);
 	(void)close(s->pidfd);
@@ -143,6 +154,7 @@ int stubs_take(struct stub *s)
 
 	loop_child_del(s->owner->loop, &s->child);
 	list_del(&s->link);
+	drop_held(s);
 	end_tables(s);
 	free(s);
 	return fd;
@@ -210,6 +222,17 @@ int stub_table_give(struct stub *s, struct stub_table *t,
 	return 0;
 }
 
+void stub_table_resume(struct stub *s, struct stub_table *t, unsigned n,
+		       void (*done)(void *arg, struct stub *s, int err, struct stub_table *t),
+		       void *arg)
+{
+	t->n = n;
+	t->resumed = true;
+	t->done = done;
+	t->arg = arg;
+	s->running = t;
+}
+
 static int give_fds(struct stubs *st, struct init_slot *slot, struct stub_table *t)
 {
 	for (unsigned i = 0; i < t->nfds; i++) {
@@ -236,6 +259,8 @@ static unsigned next_table(struct stubs *st, struct stub *s, struct init_slot *s
 			r = mem_write(s->pid, STUB_SCRATCH, t->scratch, t->used);
 		if (r == 0) {
 			s->running = t;
+			if (t->given)
+				t->given(t->arg, s);
 			return t->n;
 		}
 		log_warn("stub %d takes no table: %s", s->gpid, strerror(-r));
@@ -255,15 +280,41 @@ static void take_results(struct stub *s)
 	table_end(s, t, r);
 }
 
-static void take_signal(struct stubs *st, struct stub *s, const struct notify_call *c)
+/* A predecessor has died before its answer: the calls are still to be made. */
+static bool is_unmade(const struct stub *s)
+{
+	const struct stub_table *t = s->running;
+	struct stub_call last;
+
+	return t && t->resumed &&
+	       mem_read(s->pid, STUB_TABLE + (t->n - 1) * sizeof(last), &last, sizeof(last)) == 0 &&
+	       last.ret == 0;
+}
+
+static bool take_signal(struct stubs *st, struct stub *s, const struct notify_call *c, uint64_t key)
 {
 	siginfo_t si;
 
 	memset(&si, 0, sizeof(si));
 	if (mem_read(s->pid, c->args[1], &si, sizeof(si)) != 0)
-		return;
+		return true;
 	trace("stub signal", (uint64_t)s->gpid, c->args[0], (uint64_t)si.si_code);
-	st->ops->signal(st->arg, s, (int)c->args[0], &si);
+	return st->ops->signal(st->arg, s, (int)c->args[0], &si, key);
+}
+
+/* A callback may have taken the stub. */
+static void answer_next(struct stubs *st, pid_t pid, struct init_slot *slot)
+{
+	struct stub *s = stubs_find_node_pid(st, pid);
+
+	if (s)
+		notify_set_value(slot, next_table(st, s, slot));
+	else
+		notify_set_errno(slot, -ENOSYS);
+	s = stubs_find_node_pid(st, pid);
+	if (s)
+		s->asking = false;
+	notify_answer(st->notify, slot);
 }
 
 void stubs_magic(struct stubs *st, struct init_slot *slot)
@@ -274,18 +325,30 @@ void stubs_magic(struct stubs *st, struct init_slot *slot)
 
 	if (s)
 		s->asking = true;
-	if (s && c->args[0] == 0 && s->running)
-		take_results(s);
-	else if (s && c->args[0] != 0 && c->args[0] != STUB_SIGNAL)
-		take_signal(st, s, c);
-	/* A callback may have taken it. */
-	s = stubs_find_node_pid(st, pid);
-	if (s)
-		notify_set_value(slot, next_table(st, s, slot));
-	else
-		notify_set_errno(slot, -ENOSYS);
-	s = stubs_find_node_pid(st, pid);
-	if (s)
+	if (s && is_unmade(s)) {
+		notify_set_value(slot, s->running->n);
 		s->asking = false;
-	notify_answer(st->notify, slot);
+		notify_answer(st->notify, slot);
+		return;
+	}
+	if (s && c->args[0] == 0 && s->running) {
+		take_results(s);
+	} else if (s && c->args[0] != 0 && c->args[0] != STUB_SIGNAL &&
+		   !take_signal(st, s, c, notify_call(slot)->id)) {
+		s = stubs_find_node_pid(st, pid);
+		if (s) {
+			s->held = slot;
+			return;
+		}
+	}
+	answer_next(st, pid, slot);
+}
+
+void stubs_go_on(struct stub *s)
+{
+	struct init_slot *slot = s->held;
+
+	s->held = NULL;
+	if (slot)
+		answer_next(s->owner, s->pid, slot);
 }

@@ -34,9 +34,11 @@ struct stub {
 	/* The owner's: */
 	node_id peer; /* where its process executes, or for whose relative it was made */
 	bool home;    /* its process was at home here */
+	gpid parent;  /* the stub that is its native parent and must reap it; 0: nobody of ours */
 	struct list tables;
 	struct stub_table *running;
-	bool asking; /* its magic call is being answered */
+	bool asking;            /* its magic call is being answered */
+	struct init_slot *held; /* that call, while what it has told is on its way (ops->signal) */
 	struct loop_child child;
 };
 
@@ -58,11 +60,19 @@ struct stub_table {
 	/* @err 0: all calls were made, results in calls[].ret; -ESRCH: the stub has died. @t is
 	 * freed after the call. scratch holds what the stub's scratch bytes are now. */
 	void (*done)(void *arg, struct stub *s, int err, struct stub_table *t);
+	/* May be NULL. The table lies in the stub, which will make its calls whoever of us dies
+	 * from here on. */
+	void (*given)(void *arg, struct stub *s);
+	bool resumed; /* given by a predecessor */
 	void *arg;
 };
 
 struct stubs_ops {
-	void (*signal)(void *arg, struct stub *s, int signo, const siginfo_t *si);
+	/*
+	 * True: that is all. False: the stub waits, and takes no other signal, until stubs_go_on():
+	 * if we die, our successor is told of the signal again. @key tells it from others.
+	 */
+	bool (*signal)(void *arg, struct stub *s, int signo, const siginfo_t *si, uint64_t key);
 	void (*died)(void *arg, struct stub *s);
 };
 
@@ -81,8 +91,10 @@ unsigned stubs_count(const struct stubs *st);
 /* Calls @cb for each; it may not add or take. */
 void stubs_each(struct stubs *st, void (*cb)(void *arg, struct stub *s), void *arg);
 
-/* A magic call. Answers it at once. */
+/* A magic call. Answers it at once, unless ops->signal says to wait. */
 void stubs_magic(struct stubs *st, struct init_slot *slot);
+/* What ops->signal was told is done. Nothing if nothing is held. */
+void stubs_go_on(struct stub *s);
 
 /* NULL: out of memory. */
 struct stub_table *stub_table_new(void);
@@ -93,6 +105,14 @@ unsigned stub_table_add(struct stub_table *t, int64_t nr, const uint64_t arg[6])
 uint64_t stub_table_bytes(struct stub_table *t, const void *bytes, size_t len);
 /* Our copy of what @addr points to, after the table is done. */
 const void *stub_table_at(const struct stub_table *t, uint64_t addr);
+
+/*
+ * A table of @n calls, of which the last never returns 0 (an exec), that a predecessor has given:
+ * it is given once more where it was not, and its results come to @done. Takes @t.
+ */
+void stub_table_resume(struct stub *s, struct stub_table *t, unsigned n,
+		       void (*done)(void *arg, struct stub *s, int err, struct stub_table *t),
+		       void *arg);
 
 /* Takes @t. Errors, then @t is freed and done is not called: -E2BIG, -ESRCH. */
 must_check int

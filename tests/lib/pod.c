@@ -319,7 +319,13 @@ static void on_peer_wanted(void *arg, struct rpc_conn *c, struct rpc_call *call,
 	give.len = kernel__peer_in__pack(&in, body);
 	give.fds[0] = pair[1];
 	reply.fds[0] = pair[0];
-	POD_CHECK(p, rpc_request(to->conn, &give, NULL, on_peer_taken, NULL, NULL) == 0);
+	/* Either may have died just now. */
+	if (rpc_request(to->conn, &give, NULL, on_peer_taken, NULL, NULL) != 0) {
+		(void)close(pair[0]);
+		(void)close(pair[1]);
+		POD_CHECK(p, rpc_reply(call, -EHOSTDOWN, NULL) == 0);
+		return;
+	}
 	POD_CHECK(p, rpc_reply(call, 0, &reply) == 0);
 }
 

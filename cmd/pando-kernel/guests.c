@@ -1,0 +1,498 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * guests.c - processes of other homes that execute here: their ends and stops are told to the home
+ * until it has answered.
+ *
+ * What a parent's stub may wait for is only looked at (WNOWAIT) until home knows it: the zombie is
+ * the record that a successor finds. Then the stub reaps it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "cmd/pando-kernel/site.h"
+#include "kernel/proc/peer.h"
+#include "kernel/proc/peer.pb-c.h"
+
+#define TOLD_AGAIN_NS (300 * NS_PER_MS)
+#define FLUSH_NS      (2 * NS_PER_MS)
+#define LOOKS         64 /* children looked at by one table */
+
+/* ---- records ---- */
+static void guest_key(const struct world *w, const struct kept_guest *k, const char *what,
+		      char key[INIT_KEY_MAX])
+{
+	(void)snprintf(key, INIT_KEY_MAX, "%s.%u", what, (unsigned)(k - w->kept->guests));
+}
+
+static void record_drop(struct world *w, struct kept_guest *k)
+{
+	char key[INIT_KEY_MAX];
+
+	kept_state_set(&k->state, KEPT_CHANGING);
+	guest_key(w, k, "guest", key);
+	(void)pid1_drop(w->pid1, key);
+	guest_key(w, k, "alarm", key);
+	(void)pid1_drop(w->pid1, key);
+	kept_state_set(&k->state, KEPT_FREE);
+}
+
+static struct guest *guest_of(struct world *w, struct kept_guest *k)
+{
+	struct guest *g = calloc(1, sizeof(*g));
+
+	if (!g)
+		return NULL;
+	g->w = w;
+	g->k = k;
+	g->pidfd = -1;
+	list_add_tail(&w->guests, &g->link);
+	return g;
+}
+
+struct guest *guest_new(struct world *w, gpid pid, node_id home, uint64_t id)
+{
+	struct kept_guest *k = NULL;
+	struct guest *g;
+
+	for (size_t i = 0; i < KEPT_GUESTS && !k; i++)
+		if (w->kept->guests[i].state == KEPT_FREE)
+			k = &w->kept->guests[i];
+	g = k ? guest_of(w, k) : NULL;
+	if (!g)
+		return NULL;
+	*k = (struct kept_guest){ .phase = GUEST_MAKING, .pid = pid, .home = home, .id = id };
+	kept_state_set(&k->state, KEPT_THERE);
+	return g;
+}
+
+void guest_free(struct guest *g)
+{
+	loop_timer_clear(g->w->loop, &g->again);
+	if (g->watched)
+		loop_child_del(g->w->loop, &g->watch);
+	record_drop(g->w, g->k);
+	list_del(&g->link);
+	if (g->pidfd >= 0)
+		(void)close(g->pidfd);
+	free(g);
+}
+
+int guest_keep(struct guest *g, int pidfd)
+{
+	char key[INIT_KEY_MAX];
+
+	guest_key(g->w, g->k, "guest", key);
+	g->pidfd = fcntl(pidfd, F_DUPFD_CLOEXEC, 0);
+	if (g->pidfd < 0)
+		return -errno;
+	(void)pid1_drop(g->w->pid1, key);
+	return MIN(pid1_put(g->w->pid1, key, g->pidfd), 0);
+}
+
+struct guest *guest_find(struct world *w, gpid pid)
+{
+	struct guest *g;
+
+	list_for_each (g, &w->guests, link)
+		if (g->k->pid == pid)
+			return g;
+	return NULL;
+}
+
+bool site_has_guest(struct world *w, gpid pid)
+{
+	return guest_find(w, pid) != NULL;
+}
+
+bool site_want(const struct world *w, node_id node)
+{
+	const struct guest *g;
+
+	list_for_each (g, &w->guests, link)
+		if (g->k->home == node)
+			return true;
+	return false;
+}
+
+/* ---- telling home ---- */
+static void tell_home(struct guest *g);
+static void reap(struct guest *g);
+
+static void on_again(struct loop_timer *t)
+{
+	tell_home(container_of(t, struct guest, again));
+}
+
+static void wait_again(struct guest *g, uint64_t ns)
+{
+	if (loop_timer_set(g->w->loop, &g->again, loop_now_ns(g->w->loop) + ns, on_again) != 0)
+		log_error("cannot wait: out of memory");
+}
+
+struct telling {
+	struct guest *g;
+	int status;
+};
+
+static void on_told(void *arg, int err, const struct rpc_msg *m)
+{
+	struct telling *t = arg;
+	struct guest *g = t->g;
+	bool same = t->status == g->status;
+
+	free(t);
+	FAULT("kernel.guest.told");
+	g->telling = false;
+	if (err != 0 && !peers_gone(g->w, g->k->home)) {
+		wait_again(g, TOLD_AGAIN_NS);
+	} else if (!same) {
+		tell_home(g);
+	} else {
+		g->has_news = false;
+		reap(g);
+	}
+}
+
+static void on_home(void *arg, int err, struct rpc_conn *c)
+{
+	struct telling *t = arg;
+	struct guest *g = t->g;
+	Peer__Changed q = PEER__CHANGED__INIT;
+	uint8_t body[160];
+	struct rpc_msg m = { .method = PEER_CHANGED, .body = body };
+	struct rpc_opts o = { .deadline_ns = loop_now_ns(g->w->loop) + 5 * NS_PER_S };
+
+	q.pid = g->k->pid;
+	q.status = t->status;
+	q.user_us =
+		(uint64_t)g->usage.ru_utime.tv_sec * 1000000 + (uint64_t)g->usage.ru_utime.tv_usec;
+	q.system_us =
+		(uint64_t)g->usage.ru_stime.tv_sec * 1000000 + (uint64_t)g->usage.ru_stime.tv_usec;
+	q.maxrss_kib = (uint64_t)g->usage.ru_maxrss;
+	q.minflt = (uint64_t)g->usage.ru_minflt;
+	q.majflt = (uint64_t)g->usage.ru_majflt;
+	q.inblock = (uint64_t)g->usage.ru_inblock;
+	q.oublock = (uint64_t)g->usage.ru_oublock;
+	q.nvcsw = (uint64_t)g->usage.ru_nvcsw;
+	q.nivcsw = (uint64_t)g->usage.ru_nivcsw;
+	m.len = peer__changed__pack(&q, body);
+	if (err == 0)
+		err = rpc_request(c, &m, &o, on_told, t, NULL);
+	if (err != 0)
+		on_told(t, err, NULL);
+}
+
+/* What it wrote comes first: its parent may look at that as soon as the wait is over. */
+static void tell_home(struct guest *g)
+{
+	struct telling *t;
+
+	if (g->telling || !g->has_news || g->k->phase != GUEST_RUNS)
+		return;
+	if (g->ended && !pipes_flushed(g->w, g->k->pid)) {
+		wait_again(g, FLUSH_NS);
+		return;
+	}
+	t = malloc(sizeof(*t));
+	if (!t) {
+		wait_again(g, TOLD_AGAIN_NS);
+		return;
+	}
+	*t = (struct telling){ g, g->status };
+	g->telling = true;
+	peers_with(g->w, g->k->home, on_home, t);
+}
+
+static void guest_changed(struct guest *g, int status, const struct rusage *usage)
+{
+	if (g->ended || (g->has_news && g->status == status))
+		return;
+	g->status = status;
+	g->has_news = true;
+	g->ended = WIFEXITED(status) || WIFSIGNALED(status);
+	if (usage)
+		g->usage = *usage;
+	tell_home(g);
+}
+
+/* ---- what parents' stubs see ---- */
+static int status_of(const siginfo_t *si)
+{
+	switch (si->si_code) {
+	case CLD_EXITED:
+		return (si->si_status & 0xff) << 8;
+	case CLD_KILLED:
+		return si->si_status & 0x7f;
+	case CLD_DUMPED:
+		return (si->si_status & 0x7f) | 0x80;
+	case CLD_CONTINUED:
+		return 0xffff;
+	default:
+		return (si->si_status & 0xff) << 8 | 0x7f;
+	}
+}
+
+/* Its parent's stub is not there (any more): pid 1 has it, or had. */
+static void orphan_ended(struct guest *g)
+{
+	log_debug("pid %d is nobody's child here any more", g->k->pid);
+	g->parent = 0;
+	if (g->dead)
+		guest_changed(g, 0, NULL);
+}
+
+static void on_looked(void *arg, struct stub *s, int err, struct stub_table *t)
+{
+	struct world *w = arg;
+
+	for (unsigned i = 0; err == 0 && i < t->n; i++) {
+		struct guest *g = guest_find(w, (gpid)t->calls[i].arg[1]);
+		struct rusage usage;
+		siginfo_t si;
+
+		if (!g)
+			continue;
+		if (t->calls[i].ret == -ECHILD) {
+			orphan_ended(g);
+			continue;
+		}
+		memcpy(&si, stub_table_at(t, t->calls[i].arg[2]), sizeof(si));
+		memcpy(&usage, stub_table_at(t, t->calls[i].arg[4]), sizeof(usage));
+		if (t->calls[i].ret == 0 && si.si_pid != 0)
+			guest_changed(g, status_of(&si), &usage);
+	}
+	/* It has died: whose parent it stood for is another's child now. */
+	for (unsigned i = 0; err != 0 && i < t->n; i++) {
+		struct guest *g = guest_find(w, (gpid)t->calls[i].arg[1]);
+
+		if (g)
+			orphan_ended(g);
+	}
+}
+
+static void add_look(struct stub_table *t, gpid pid, int options)
+{
+	const siginfo_t none = { 0 };
+	const struct rusage zero = { 0 };
+	uint64_t si = stub_table_bytes(t, &none, sizeof(none));
+
+	STUB_CALL(t, SYS_waitid, P_PID, (uint64_t)pid, si, (uint64_t)options | WNOHANG,
+		  stub_table_bytes(t, &zero, sizeof(zero)));
+}
+
+void site_reap(struct world *w, struct stub *s)
+{
+	struct stub_table *t = NULL;
+	struct guest *g;
+
+	list_for_each (g, &w->guests, link) {
+		if (g->parent != s->gpid || g->ended)
+			continue;
+		t = t ? t : stub_table_new();
+		if (!t)
+			return;
+		add_look(t, g->k->pid, WEXITED | WSTOPPED | WCONTINUED | WNOWAIT);
+		if (t->n < LOOKS)
+			continue;
+		if (stub_table_give(s, t, on_looked, w) != 0)
+			return;
+		t = NULL;
+	}
+	if (t && stub_table_give(s, t, on_looked, w) != 0)
+		log_warn("stub %d does not wait for its children", s->gpid);
+}
+
+static void on_reaped(void *arg, struct stub *s, int err, struct stub_table *t)
+{
+	struct world *w = arg;
+	struct guest *g = guest_find(w, (gpid)t->calls[0].arg[1]);
+
+	if (g && g->ended && !g->has_news) {
+		guest_free(g);
+		kin_tidy(w);
+	} else if (g && err == 0) {
+		site_reap(w, s); /* what came meanwhile */
+	}
+}
+
+/* Home knows: the zombie may go, or the stop be forgotten. */
+static void reap(struct guest *g)
+{
+	struct world *w = g->w;
+	struct stub *s = g->parent ? stubs_find(w->stubs, g->parent) : NULL;
+	struct stub_table *t = s ? stub_table_new() : NULL;
+
+	FAULT("kernel.guest.reap");
+	if (t) {
+		add_look(t, g->k->pid, g->ended ? WEXITED : WSTOPPED | WCONTINUED);
+		if (stub_table_give(s, t, on_reaped, w) == 0)
+			return;
+	}
+	if (g->ended) {
+		guest_free(g);
+		kin_tidy(w);
+	}
+}
+
+/* The end of a stub that stood for a relative: its parent's stub reaps it. */
+static void on_kin_reaped(void *arg, struct stub *s, int err, struct stub_table *t)
+{
+}
+
+static void reap_kin(struct world *w, const struct stub *dead)
+{
+	struct stub *s = dead->parent ? stubs_find(w->stubs, dead->parent) : NULL;
+	struct stub_table *t = s ? stub_table_new() : NULL;
+
+	if (!t)
+		return;
+	STUB_CALL(t, SYS_wait4, (uint64_t)dead->gpid, 0, WNOHANG, 0);
+	if (stub_table_give(s, t, on_kin_reaped, w) != 0)
+		log_debug("stub %d is on its way out", s->gpid);
+}
+
+void site_stub_died(struct world *w, struct stub *s)
+{
+	char key[INIT_KEY_MAX];
+	const struct guest *g;
+
+	if (s->gpid == w->zygote) {
+		w->zygote = 0;
+		(void)snprintf(key, sizeof(key), "zygote.%d", s->gpid);
+	} else {
+		(void)snprintf(key, sizeof(key), "kin.%d.%u", s->gpid, s->peer);
+	}
+	(void)pid1_drop(w->pid1, key);
+	arrival_stub_died(w, s);
+	/* A guest's end is told before it is reaped; what failed to become one is just gone. */
+	g = guest_find(w, s->gpid);
+	if (!g || g->k->phase == GUEST_MAKING)
+		reap_kin(w, s);
+}
+
+/* ---- lives ---- */
+static void on_guest_died(struct loop_child *c, const siginfo_t *si)
+{
+	struct guest *g = container_of(c, struct guest, watch);
+	struct stub *s = g->parent ? stubs_find(g->w->stubs, g->parent) : NULL;
+
+	g->watched = false;
+	g->dead = true;
+	if (s)
+		site_reap(g->w, s);
+	else
+		orphan_ended(g);
+}
+
+/* Who waits for it: its parent, if that is a stub. */
+static gpid parent_of(struct world *w, gpid pid)
+{
+	struct proc_list l;
+	const struct proc *p;
+	gpid parent = 0;
+
+	if (proc_scan(&l, &w->view) != 0)
+		return 0;
+	p = proc_list_find(&l, pid);
+	if (p && p->ppid > 1 && stubs_find(w->stubs, p->ppid))
+		parent = p->ppid;
+	proc_list_fini(&l);
+	return parent;
+}
+
+void guest_runs(struct guest *g)
+{
+	struct stub *s;
+
+	g->arrival = NULL;
+	g->k->phase = GUEST_RUNS;
+	FAULT("kernel.guest.runs");
+	s = g->parent ? stubs_find(g->w->stubs, g->parent) : NULL;
+	g->watched = loop_child_add(g->w->loop, &g->watch, g->pidfd, on_guest_died) == 0;
+	if (!g->watched)
+		log_error("the end of pid %d will not be seen", g->k->pid);
+	if (s)
+		site_reap(g->w, s);
+}
+
+static int raise_here(struct world *w, const Peer__Raise *q)
+{
+	struct guest *g = guest_find(w, q->pid);
+	struct task_info t;
+	siginfo_t si = { .si_signo = q->signo, .si_code = q->code };
+	int fd, r;
+
+	if (q->signo < 1 || q->signo > 64)
+		return -EINVAL;
+	if (g && g->pidfd < 0)
+		return -EAGAIN;
+	fd = g ? fcntl(g->pidfd, F_DUPFD_CLOEXEC, 0) : proc_open(&w->view, q->pid, &t);
+	if (fd < 0)
+		return fd == -ESRCH || g ? -ESRCH : fd;
+	si.si_pid = q->sender;
+	si.si_uid = q->uid;
+	si.si_value.sival_ptr = (void *)(uintptr_t)q->value;
+	/* Only what a program queues may carry its sender along. */
+	r = q->code < 0 && q->code != SI_TKILL
+		    ? (int)syscall(SYS_pidfd_send_signal, fd, q->signo, &si, 0)
+		    : (int)syscall(SYS_pidfd_send_signal, fd, q->signo, NULL, 0);
+	r = r == 0 ? 0 : -errno;
+	(void)close(fd);
+	return r;
+}
+
+static void on_raise(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
+{
+	Peer__Raise *q = peer__raise__unpack(NULL, m->len, m->body);
+
+	FAULT("kernel.guest.raise");
+	answers_reply(call, q ? raise_here(arg, q) : -EPROTO, NULL);
+	if (q)
+		peer__raise__free_unpacked(q, NULL);
+}
+
+/* ---- after a predecessor's death ---- */
+static int adopt(struct world *w, struct kept_guest *k)
+{
+	struct guest *g = guest_of(w, k);
+	char key[INIT_KEY_MAX];
+
+	if (!g)
+		return -ENOMEM;
+	guest_key(w, k, "guest", key);
+	g->pidfd = pid1_get(w->pid1, key);
+	g->parent = parent_of(w, k->pid);
+	if (k->phase != GUEST_RUNS)
+		return arrival_adopt(g);
+	if (g->pidfd < 0) {
+		guest_free(g);
+		return 0;
+	}
+	guest_runs(g);
+	return 0;
+}
+
+int guests_open(struct world *w)
+{
+	int r = 0;
+
+	rpc_serve(w->peer_rpc, PEER_RAISE, on_raise, w);
+	for (size_t i = 0; i < KEPT_GUESTS && r == 0; i++) {
+		struct kept_guest *k = &w->kept->guests[i];
+
+		if (k->state == KEPT_CHANGING)
+			record_drop(w, k);
+		else if (k->state == KEPT_THERE)
+			r = adopt(w, k);
+	}
+	return r;
+}
