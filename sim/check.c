@@ -13,6 +13,7 @@
  *	P1  at the end nothing is left over: no machine, note, message to tell, held copy
  */
 #include "sim/cluster.h"
+#include "sim/link.h"
 #include "sim/memory.h"
 
 uint32_t check_runners(struct sim *s, gpid pid, struct knode **where)
@@ -138,6 +139,7 @@ void check_recount(struct sim *s)
 	check_memory_recount(s);
 	check_fenced(s);
 	check_tables(s);
+	check_calls_recount(s);
 }
 
 static void end_of_node(struct sim *s, struct knode *n)
@@ -193,6 +195,7 @@ void check_end(struct sim *s)
 	for (node_id id = 1; id <= s->conf.nodes; id++)
 		end_of_node(s, &s->nodes[id]);
 	check_memory_end(s);
+	check_calls_end(s);
 	for (uint32_t i = 0; i < s->proc_count; i++) {
 		const struct proc *p = &s->procs[i];
 		struct knode *where = NULL;

@@ -6,6 +6,7 @@
  *	D6  a read sees the last write
  *	D7  bytes are not lost while somebody who has them lives; nobody is told so without a death
  */
+#include "sim/link.h"
 #include "sim/memory.h"
 
 void check_mapped(struct sim *s, uint32_t region, uint32_t page)
@@ -85,17 +86,25 @@ static bool newest(const struct sim *s, uint32_t region, uint32_t page, dsm_set 
 	return any;
 }
 
-/* To whom an order, a grant, a "settled" of @dead is still on its way. */
-static dsm_set ordered(const struct sim *s, node_id dead, uint32_t region, uint32_t page)
+static dsm_set said(const struct kmsg *k, node_id dead, uint32_t region, uint32_t page)
 {
+	bool is = k && k->from == dead && k->kind == KM_DSM && k->mem == MEM_TO_SHARER &&
+		  k->number == region && k->seq == page;
+
+	return is ? dsm_bit(k->d.sharer) : 0;
+}
+
+/* To whom an order, a grant, a "settled" of @dead is still on its way. */
+static dsm_set ordered(struct sim *s, node_id dead, uint32_t region, uint32_t page)
+{
+	const struct parcel *p;
 	dsm_set set = 0;
 
-	for (size_t i = 0; i < s->w.count; i++) {
-		const struct kmsg *k = pod_carried(&s->w.heap[i]);
-
-		if (k && k->from == dead && k->kind == KM_DSM && k->mem == MEM_TO_SHARER &&
-		    k->number == region && k->seq == page)
-			set |= dsm_bit(k->d.sharer);
+	for (size_t i = 0; i < s->w.count; i++)
+		set |= said(pod_carried(s->w.heap[i].fn, s->w.heap[i].payload), dead, region, page);
+	for (node_id to = 1; to <= s->conf.nodes; to++) {
+		for (uint32_t i = 0; to != dead && (p = link_on_wire(s, dead, to, i)); i++)
+			set |= said(pod_carried(p->fn, p->payload), dead, region, page);
 	}
 	return set;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "sim/link.h"
 #include "sim/memory.h"
 
 #define QUIET_NS (180 * NS_PER_S) /* longest fault, a lease, a boot, and every repetition */
@@ -47,6 +48,8 @@ struct sim *sim_new(const struct sim_conf *conf, struct sim_cov *cov)
 	}
 	s->memory = calloc((MEM_REGIONS + 1) * MEM_PAGES, sizeof(*s->memory));
 	CHECK(s->memory != NULL);
+	s->links = links_new(s);
+	s->calls = calls_new(s);
 	fault_plan(s);
 	return s;
 }
@@ -94,6 +97,8 @@ void sim_free(struct sim *s)
 			free(n->kept[b]);
 		}
 	}
+	links_free(s);
+	calls_free(s->calls);
 	world_fini(&s->w);
 	oracle_free(s->oracle);
 	disks_free(s->disks);

@@ -26,6 +26,7 @@
 #include "naming/member/core/lease.h"
 #include "naming/member/core/member.h"
 #include "naming/raft/replica.h"
+#include "rpc/core/core.h"
 #include "sim/host.h"
 #include "sim/world.h"
 
@@ -233,6 +234,7 @@ enum fault_kind {
 	FAULT_ISOLATE, /* a node hears nobody */
 	FAULT_LOSS,
 	FAULT_SLOW,
+	FAULT_LINK,     /* all connections of a guest kernel break */
 	FAULT_HANDOVER, /* a block's authority is moved to another node by an operator */
 	FAULT_DISK_FULL,
 	FAULT_DISK_FAILS, /* every other write is an error */
@@ -266,6 +268,7 @@ struct sim_stats {
 	uint64_t kernel_deaths, host_deaths, cuts, handovers, rebuilds, fences;
 	uint64_t announced, lapsed, recounts, faults;
 	uint64_t mem_reads, mem_writes, page_faults, grants, recoveries, told_lost, impossible;
+	uint64_t frames, connections, asked, answered, executed, streams;
 	uint64_t log_frames, log_torn, log_starts, log_snapshots;
 	uint64_t pod_deaths, stalls, disk_faults;
 	uint64_t leaders, commands, reads, raft_entries, frozen;
@@ -275,6 +278,21 @@ struct sim_stats {
 #define COV_EVENTS     (MIG_EV_COUNT + MIG_MSG_COUNT)
 #define COV_DSM_MSG    5 /* message kinds come after the other events */
 #define COV_DSM_EVENTS (COV_DSM_MSG + DSM_RECOVER + 1)
+/* How askings and streams came to an end. */
+enum cov_end {
+	COV_DONE = 0,
+	COV_FAILED,
+	COV_TIMED_OUT,
+	COV_CANCELED,
+	COV_RESET,
+	COV_BUSY,
+	COV_CLOSED_WHOLE,
+	COV_CLOSED_RESET,
+	COV_CLOSED_GAP,
+	COV_CLOSED_BROKEN,
+	COV_ENDS,
+};
+
 struct sim_cov {
 	uint64_t source[MIG_S_COUNT][COV_EVENTS];
 	uint64_t target[MIG_T_COUNT][COV_EVENTS];
@@ -284,12 +302,16 @@ struct sim_cov {
 	uint64_t page[6][COV_DSM_EVENTS]; /* hold * 2 + outstanding */
 	uint64_t dir[3][COV_DSM_EVENTS];
 	uint64_t mem_death[16];
+	uint64_t rpc[RPC_FR_KINDS][RPC_AT_COUNT];
+	uint64_t rpc_end[COV_ENDS];
 };
 
 struct disks;
 struct memory;
 struct mem_truth;
 struct oracle;
+struct links;
+struct calls;
 
 struct sim {
 	struct world w;
@@ -304,6 +326,8 @@ struct sim {
 	tenant_id tenant;
 	tenant_id reg; /* the row that is written and read */
 	uint64_t written;
+	struct links *links;
+	struct calls *calls;
 	struct proc procs[SIM_PROCS_MAX];
 	uint32_t proc_count;
 	int32_t *proc_of; /* pid -> index, -1 */
@@ -379,8 +403,8 @@ void pod_die(struct sim *s, struct knode *n);
 void pod_joined(struct sim *s, struct knode *n);
 void pod_admitted(struct sim *s, struct knode *n, epoch_t epoch);
 void pod_heard(struct sim *s, struct knode *n, const struct kmsg *k);
-/* The message that an event of the world delivers, or NULL. */
-const struct kmsg *pod_carried(const struct world_event *e);
+/* The message that @fn is to deliver, or NULL. */
+const struct kmsg *pod_carried(world_fn fn, const void *payload);
 void pod_on_view(struct sim *s, struct knode *n, const struct view *v);
 struct kmsg *pod_msg(const struct knode *n, enum kmsg_kind kind, size_t kin, size_t stands);
 void pod_post(struct sim *s, struct knode *n, node_id to, struct kmsg *k);

@@ -162,6 +162,40 @@ static void tally_pair(struct tally *t, uint64_t count, const char *core, const 
 		printf("  not reached: %s %s + %s\n", core, state, event);
 }
 
+static const struct cov_pair rpc_pairs[] = {
+	{ RPC_AT_NONE, RPC_FR_HELLO },   { RPC_AT_OPEN, RPC_FR_HELLO },
+	{ RPC_AT_NONE, RPC_FR_REQUEST }, { RPC_AT_RUNNING, RPC_FR_REQUEST },
+	{ RPC_AT_KEPT, RPC_FR_REQUEST }, { RPC_AT_SENT, RPC_FR_REPLY },
+	{ RPC_AT_NONE, RPC_FR_REPLY },   { RPC_AT_SENT, RPC_FR_REFUSED },
+	{ RPC_AT_NONE, RPC_FR_REFUSED }, { RPC_AT_RUNNING, RPC_FR_CANCEL },
+	{ RPC_AT_NONE, RPC_FR_CANCEL },  { RPC_AT_KEPT, RPC_FR_ACK },
+	{ RPC_AT_NONE, RPC_FR_ACK },     { RPC_AT_NONE, RPC_FR_ONEWAY },
+	{ RPC_AT_NONE, RPC_FR_OPEN },    { RPC_AT_OPEN, RPC_FR_OPEN },
+	{ RPC_AT_OPEN, RPC_FR_DATA },    { RPC_AT_NONE, RPC_FR_DATA },
+	{ RPC_AT_OPEN, RPC_FR_CREDIT },  { RPC_AT_NONE, RPC_FR_CREDIT },
+	{ RPC_AT_OPEN, RPC_FR_CLOSE },   { RPC_AT_NONE, RPC_FR_CLOSE },
+};
+
+static void tally_rpc(struct tally *t, const struct sim_cov *cov)
+{
+	static const char *const ats[] = {
+		"nothing", "waiting", "sent", "running", "kept", "open"
+	};
+	static const char *const frames[] = { "?",       "hello",  "request", "reply",
+					      "refused", "cancel", "ack",     "oneway",
+					      "open",    "data",   "credit",  "close" };
+	static const char *const ends[] = {
+		"done", "failed",       "timed out",    "cancelled",     "reset",
+		"busy", "closed whole", "closed reset", "closed: a gap", "closed: broken off"
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rpc_pairs); i++)
+		tally_pair(t, cov->rpc[rpc_pairs[i].event][rpc_pairs[i].state], "channel",
+			   ats[rpc_pairs[i].state], frames[rpc_pairs[i].event]);
+	for (uint32_t i = 0; i < COV_ENDS; i++)
+		tally_pair(t, cov->rpc_end[i], "channel", "asking or stream", ends[i]);
+}
+
 static void tally_memory(struct tally *t, struct tally *deaths, const struct sim_cov *cov)
 {
 	static const char *const pages[] = { "not held",    "not held, waits", "read",
@@ -203,6 +237,7 @@ void coverage_print(const struct sim_cov *cov)
 		tally_pair(&deaths, cov->target_death[i], "target", migrate_target_state_name(i),
 			   "death of the guest kernel");
 	tally_memory(&t, &grants, cov);
+	tally_rpc(&t, cov);
 	printf("  pairs   %u of %u (%u %%)\n", t.hit, t.all, t.hit * 100 / t.all);
 	printf("  deaths  %u of %u states of a move\n", deaths.hit, deaths.all);
 	printf("  deaths  %u of %u points of a grant\n", grants.hit, grants.all);

@@ -3,12 +3,12 @@
  * The fault plan: drawn whole before the run, from a generator of its own, so that a fault can be
  * taken out (--shrink, --faults) without moving the others.
  */
-#include "sim/cluster.h"
+#include "sim/link.h"
 
-static const char *const names[FAULT_KINDS] = { "none",     "kernel",   "host",     "pod",
-						"stall",    "cut",      "one-way",  "isolate",
-						"loss",     "slow",     "handover", "disk-full",
-						"disk-eio", "disk-slow" };
+static const char *const names[FAULT_KINDS] = { "none",      "kernel",   "host",     "pod",
+						"stall",     "cut",      "one-way",  "isolate",
+						"loss",      "slow",     "link",     "handover",
+						"disk-full", "disk-eio", "disk-slow" };
 
 const char *fault_name(enum fault_kind kind)
 {
@@ -30,11 +30,11 @@ static enum fault_kind fault_draw(struct rand *r)
 		uint64_t below; /* of a hundred */
 		enum fault_kind kind;
 	} shares[] = {
-		{ 38, FAULT_KERNEL },     { 43, FAULT_HOST },      { 49, FAULT_POD },
-		{ 52, FAULT_STALL },      { 61, FAULT_CUT },       { 68, FAULT_ONE_WAY },
-		{ 72, FAULT_ISOLATE },    { 76, FAULT_LOSS },      { 81, FAULT_SLOW },
-		{ 95, FAULT_HANDOVER },   { 97, FAULT_DISK_FULL }, { 98, FAULT_DISK_FAILS },
-		{ 100, FAULT_DISK_SLOW },
+		{ 35, FAULT_KERNEL },     { 38, FAULT_LINK },       { 43, FAULT_HOST },
+		{ 49, FAULT_POD },        { 52, FAULT_STALL },      { 61, FAULT_CUT },
+		{ 68, FAULT_ONE_WAY },    { 72, FAULT_ISOLATE },    { 76, FAULT_LOSS },
+		{ 81, FAULT_SLOW },       { 95, FAULT_HANDOVER },   { 97, FAULT_DISK_FULL },
+		{ 98, FAULT_DISK_FAILS }, { 100, FAULT_DISK_SLOW },
 	};
 	uint32_t i = 0;
 
@@ -154,6 +154,9 @@ static void fault_hit(struct world *w, node_id node, uint64_t a, uint64_t b, voi
 		if (n->up && n->kernel_up)
 			*(f->n % 4 == 0 ? &n->die_mem : &n->die_in) = f->n;
 		return;
+	case FAULT_LINK:
+		link_break_all(s, f->node);
+		return;
 	case FAULT_HOST:
 		if (n->up)
 			pod_crash(s, n, f->for_ns);
@@ -196,4 +199,5 @@ void fault_heal(struct sim *s)
 {
 	for (node_id id = 1; id <= s->conf.nodes; id++)
 		s->nodes[id].die_in = s->nodes[id].die_mem = 0;
+	links_quiet(s);
 }

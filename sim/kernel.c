@@ -8,6 +8,7 @@
  */
 #include "sim/kernel.h"
 
+#include "sim/link.h"
 #include "sim/memory.h"
 
 bool kernel_ready(const struct knode *n)
@@ -140,6 +141,7 @@ void kernel_die(struct sim *s, struct knode *n)
 	moves_forget(s, n);
 	records_forget(n);
 	memory_forget(n);
+	link_over(s, n, false);
 	for (uint32_t i = 0; i < n->host.count; i++)
 		n->host.tasks[i].locks &= ~(uint32_t)LOCK_TRACE;
 	for (uint32_t i = 0; i < n->host.count; i++)
@@ -166,6 +168,7 @@ void kernel_start(struct sim *s, struct knode *n)
 {
 	n->kernel_up = true;
 	n->life++;
+	link_begin(s, n);
 	if (n->lease_block == 0)
 		n->want_block = true;
 	records_adopt(s, n);

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sim/link.h"
 #include "sim/memory.h"
 
 void sim_later(struct sim *s, struct knode *n, uint64_t delay_ns, world_fn fn, const char *name,
@@ -126,12 +127,18 @@ static const char *msg_name(const struct kmsg *k)
 
 static void pod_on_lease(struct sim *s, struct knode *n, const struct kmsg *k);
 
+/* From one pandod to another; the rest is between guest kernels. */
+static bool of_pods(const struct kmsg *k)
+{
+	return k->kind == KM_BEAT || k->kind == KM_HELD;
+}
+
 static void pod_deliver(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
 {
 	struct sim *s = sim_of(w);
 	struct kmsg *k = payload;
 	struct knode *n = &s->nodes[node];
-	bool pods = k->kind == KM_BEAT || k->kind == KM_HELD;
+	bool pods = of_pods(k);
 
 	if (pods && pod_stalled(s, n, pod_deliver, msg_name(k), a, b, payload))
 		return;
@@ -143,9 +150,26 @@ static void pod_deliver(struct world *w, node_id node, uint64_t a, uint64_t b, v
 	world_put(payload);
 }
 
-const struct kmsg *pod_carried(const struct world_event *e)
+const struct kmsg *pod_carried(world_fn fn, const void *payload)
 {
-	return e->fn == pod_deliver ? e->payload : NULL;
+	return fn == pod_deliver ? payload : NULL;
+}
+
+/* What has ended is told by its pid; who is told answers while he is being told (exits.c). */
+static void pod_over_channel(struct sim *s, struct knode *n, node_id to, struct kmsg *k,
+			     size_t bytes)
+{
+	uint64_t pid = (uint64_t)k->m.pid;
+
+	if (k->kind == KM_EXITED)
+		link_tell(s, n->id, to, pid << 1 | k->reaped, bytes, pod_deliver, msg_name(k), pid,
+			  k);
+	else if (k->kind == KM_EXITED_ACK)
+		(void)link_answer(s, n->id, to, pod_deliver, msg_name(k), pid, k);
+	else if (k->kind == KM_IMAGE)
+		link_stream(s, n->id, to, bytes, pod_deliver, msg_name(k), pid, k);
+	else
+		link_send(s, n->id, to, bytes, pod_deliver, msg_name(k), pid, k);
 }
 
 void pod_post(struct sim *s, struct knode *n, node_id to, struct kmsg *k)
@@ -154,6 +178,10 @@ void pod_post(struct sim *s, struct knode *n, node_id to, struct kmsg *k)
 
 	if (k->kind == KM_IMAGE)
 		bytes += 100000;
+	if (n->id != to && !of_pods(k) && !link_raw(s)) {
+		pod_over_channel(s, n, to, k, bytes);
+		return;
+	}
 	world_send(&s->w, n->id, to, bytes, pod_deliver, msg_name(k), (uint64_t)k->m.pid, k);
 }
 
@@ -483,5 +511,6 @@ void pod_crash(struct sim *s, struct knode *n, uint64_t down_ns)
 	n->die_in = n->die_mem = 0;
 	memory_crash(s, n);
 	check_reach(s);
+	link_over(s, n, true);
 	world_in(&s->w, down_ns, pod_up, "host-up", n->id, 0, 0, NULL);
 }

@@ -2,6 +2,8 @@
 /* Runs, reports, shrinking: the front of the simulator. */
 #include "sim/run.h"
 
+#include "sim/link.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <setjmp.h>
@@ -159,6 +161,11 @@ static void print_report(const struct sim *s, uint64_t took_ns)
 	printf("  memory      %" PRIu64 " reads, %" PRIu64 " writes, %" PRIu64 " faults, %" PRIu64
 	       " grants, %" PRIu64 " homes begun, %" PRIu64 " told lost\n",
 	       t->mem_reads, t->mem_writes, t->page_faults, t->grants, t->recoveries, t->told_lost);
+	printf("  channels    %s: %" PRIu64 " connections, %" PRIu64 " frames, %" PRIu64
+	       " askings, %" PRIu64 " executed, %" PRIu64 " answered, %" PRIu64 " streams\n",
+	       link_raw(s) ? "frames lost and reordered"
+			   : "in order, and all kernels speak over them",
+	       t->connections, t->frames, t->asked, t->executed, t->answered, t->streams);
 	printf("  naming      %" PRIu64 " commands, %" PRIu64 " linearisable reads, %" PRIu64
 	       " leaders; %" PRIu64 " frames and %" PRIu64 " snapshots on disk, %" PRIu64
 	       " starts, %" PRIu64 " torn writes\n",
@@ -166,7 +173,8 @@ static void print_report(const struct sim *s, uint64_t took_ns)
 	       t->log_torn);
 	printf("  gossip      %" PRIu64 " suspected, %" PRIu64 " called failed\n", t->suspected,
 	       t->failed);
-	printf("  invariants  K1 K2 K3 K4 M0 M3 M4 A1 G1 R1 R2 L1 L2 N1-N7 S1-S6 D1 D6 D7 P1: "
+	printf("  invariants  K1 K2 K3 K4 M0 M3 M4 A1 C1-C4 G1 R1 R2 L1 L2 N1-N7 S1-S6 D1 D6 D7 "
+	       "P1: "
 	       "%" PRIu64 " checks, %" PRIu64 " full recounts\n",
 	       w->checks, t->recounts);
 	printf("  hash        %016" PRIx64 "\n", s->w.hash);

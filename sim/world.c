@@ -8,16 +8,22 @@
 #include "base/check.h"
 
 struct ref {
-	uint32_t count;
-	uint32_t pad[3];
+	uint64_t count;
+	void (*fini)(void *);
 };
 
 void *world_alloc(size_t bytes)
+{
+	return world_alloc_owner(bytes, NULL);
+}
+
+void *world_alloc_owner(size_t bytes, void (*fini)(void *))
 {
 	struct ref *r = calloc(1, sizeof(*r) + bytes);
 
 	CHECK(r != NULL);
 	r->count = 1;
+	r->fini = fini;
 	return r + 1;
 }
 
@@ -32,8 +38,11 @@ void world_put(void *p)
 {
 	struct ref *r = p ? (struct ref *)p - 1 : NULL;
 
-	if (r && --r->count == 0)
-		free(r);
+	if (!r || --r->count > 0)
+		return;
+	if (r->fini)
+		r->fini(p);
+	free(r);
 }
 
 void world_hash(struct world *w, uint64_t v)
@@ -150,11 +159,11 @@ bool world_step(struct world *w, uint64_t until_ns)
 }
 
 /* One-way delays of a small cluster in microseconds; the tail is drawn apart. */
-static uint64_t net_delay_ns(struct world *w, size_t bytes)
+uint64_t world_delay_ns(struct world *w, enum world_rng rng, size_t bytes)
 {
 	static const uint32_t us[16] = { 60,  70,  80,  90,  100, 110, 120,  140,
 					 160, 190, 230, 300, 400, 600, 1200, 4000 };
-	struct rand *r = &w->rng[RNG_NET];
+	struct rand *r = &w->rng[rng];
 	uint64_t d = us[rand_below(r, 16)] * NS_PER_US + rand_below(r, 40000);
 
 	d += bytes; /* a gigabyte per second */
@@ -185,9 +194,10 @@ void world_send(struct world *w, node_id from, node_id to, size_t bytes, world_f
 	}
 	if (rand_chance(r, w->repeat_ppm, 1000000)) {
 		w->stats.repeated++;
-		world_in(w, net_delay_ns(w, bytes), fn, name, to, a, from, world_get(payload));
+		world_in(w, world_delay_ns(w, RNG_NET, bytes), fn, name, to, a, from,
+			 world_get(payload));
 	}
-	world_in(w, net_delay_ns(w, bytes), fn, name, to, a, from, payload);
+	world_in(w, world_delay_ns(w, RNG_NET, bytes), fn, name, to, a, from, payload);
 }
 
 static uint64_t local_at(const struct world *w, node_id node, uint64_t at_ns)

@@ -34,6 +34,8 @@ enum world_rng {
 	RNG_CORE,
 	RNG_MEMORY,
 	RNG_NAME,
+	RNG_LINK,
+	RNG_CALLS,
 	RNG_COUNT,
 };
 
@@ -104,8 +106,12 @@ struct world {
 void world_init(struct world *w, uint64_t seed);
 void world_fini(struct world *w);
 
-/* Reference-counted memory for payloads, zeroed; the process ends if there is none. */
+/*
+ * Reference-counted memory for payloads, zeroed; the process ends if there is none. @fini, if any,
+ * is called with the last reference.
+ */
 void *world_alloc(size_t bytes);
+void *world_alloc_owner(size_t bytes, void (*fini)(void *));
 void *world_get(void *p);
 void world_put(void *p);
 
@@ -120,6 +126,9 @@ static inline void world_in(struct world *w, uint64_t delay_ns, world_fn fn, con
 
 /* Delivers one event; false: none left, or a violation was found, or it is after @until_ns. */
 bool world_step(struct world *w, uint64_t until_ns);
+
+/* What a message takes one way, drawn from @rng. */
+uint64_t world_delay_ns(struct world *w, enum world_rng rng, size_t bytes);
 
 /* A message: lost, repeated, delayed (and so reordered) as the network pleases. Takes @payload. */
 void world_send(struct world *w, node_id from, node_id to, size_t bytes, world_fn fn,

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/mutant.h"
 #include "rpc/core/core_priv.h"
 
 /* ---- storage ---- */
@@ -191,6 +192,16 @@ static void out_fill(struct rpc_core *c, struct rpc_out *o, struct rpc_frame *f)
 	out_move(c, o, OUT_SENT, &c->sent);
 }
 
+/*
+ * C1: what has a key goes out only when we know whose life it goes to: else we could not tell,
+ * after the connection has broken, whether the next life is the one that may have executed it.
+ */
+static bool out_may_go(const struct rpc_core *c, const struct rpc_out *o)
+{
+	return c->up && (c->hello || o->ask.key == 0 ||
+			 (MUTANT("rpc.sent-to-strangers") && o->first_sent_ns == 0));
+}
+
 int rpc_core_request(struct rpc_core *c, const struct rpc_ask *a, uint64_t now_ns, uint64_t *id)
 {
 	struct rpc_out *o = list_first(&c->out_free, struct rpc_out, link);
@@ -207,7 +218,7 @@ int rpc_core_request(struct rpc_core *c, const struct rpc_ask *a, uint64_t now_n
 	core_due(c, a->deadline_ns);
 	if (id)
 		*id = o->id;
-	if (c->up)
+	if (out_may_go(c, o))
 		out_fill(c, o, &core_push(c, RPC_FX_SEND)->frame);
 	else
 		out_move(c, o, OUT_WAITING, &c->waiting);
@@ -225,7 +236,11 @@ void rpc_core_cancel(struct rpc_core *c, uint64_t id)
 {
 	struct rpc_out *o = SLOT(id) < c->lim.calls_max ? &c->outs[SLOT(id)] : NULL;
 
-	if (o && o->handle == id && o->state != OUT_FREE && o->state != OUT_DONE)
+	if (!o || o->handle != id || o->state == OUT_FREE || o->state == OUT_DONE)
+		return;
+	if (MUTANT("rpc.cancel-silent"))
+		out_move(c, o, OUT_FREE, &c->out_free);
+	else
 		out_done(c, o, -ECANCELED, o->state == OUT_SENT);
 }
 
@@ -271,7 +286,7 @@ static void on_refused(struct rpc_core *c, const struct rpc_frame *f)
 
 /* ---- the connection ---- */
 
-/* What may go out now does. What may have been executed waits until we know the peer's life. */
+/* What may go out now does. */
 static void wake_waiting(struct rpc_core *c)
 {
 	struct rpc_out *o, *next;
@@ -281,7 +296,7 @@ static void wake_waiting(struct rpc_core *c)
 
 		if (o->first_sent_ns != 0 && c->now_ns >= give_up_ns)
 			out_done(c, o, -ECONNRESET, false);
-		else if (c->up && (c->hello || o->first_sent_ns == 0) && o->retry_ns <= c->now_ns)
+		else if (out_may_go(c, o) && o->retry_ns <= c->now_ns)
 			out_move(c, o, OUT_RESEND, &c->resend);
 		else if (o->first_sent_ns != 0)
 			core_due(c, give_up_ns);
@@ -324,7 +339,7 @@ void rpc_core_down(struct rpc_core *c, uint64_t now_ns)
 		o->retry_ns = 0;
 		if (o->ask.key != 0)
 			out_move(c, o, OUT_WAITING, &c->waiting);
-		else
+		else if (!MUTANT("rpc.down-forgets"))
 			out_done(c, o, -ECONNRESET, false);
 	}
 	wake_waiting(c);
@@ -354,7 +369,7 @@ static int on_hello(struct rpc_core *c, const struct rpc_frame *f)
 		memset(c->seen, 0, sizeof(c->seen));
 	}
 	/* C1: the life that may have executed them is over, and its kept replies with it. */
-	if (c->peer_life != 0 && c->peer_life != f->key) {
+	if (c->peer_life != 0 && c->peer_life != f->key && !MUTANT("rpc.life-ignored")) {
 		list_for_each_safe (o, next, &c->waiting, link) {
 			if (o->first_sent_ns != 0)
 				out_done(c, o, -ECONNRESET, false);
@@ -483,6 +498,28 @@ int rpc_core_frame(struct rpc_core *c, const struct rpc_frame *f, uint64_t now_n
 		return core_stream_frame(c, f);
 	default:
 		return -EPROTO;
+	}
+}
+
+enum rpc_at rpc_core_at(struct rpc_core *c, const struct rpc_frame *f)
+{
+	const struct rpc_out *o;
+
+	switch (f->kind) {
+	case RPC_FR_HELLO:
+		return c->hello ? RPC_AT_OPEN : RPC_AT_NONE;
+	case RPC_FR_REPLY:
+	case RPC_FR_REFUSED:
+		o = out_find(c, f->id);
+		return !o ? RPC_AT_NONE : o->state == OUT_SENT ? RPC_AT_SENT : RPC_AT_WAITING;
+	case RPC_FR_REQUEST:
+	case RPC_FR_CANCEL:
+	case RPC_FR_ACK:
+		return core_serve_at(c, f);
+	case RPC_FR_ONEWAY:
+		return RPC_AT_NONE;
+	default:
+		return core_stream_at(c, f);
 	}
 }
 

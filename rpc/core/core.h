@@ -15,7 +15,9 @@
  *   C1  a request with a key is delivered at most once per scope: RIFL's rule (Lee et al.,
  *       "Implementing Linearizability at Large Scale and Low Latency", SOSP 2015): the reply is
  *       kept until the caller acknowledges it. We forget an unacknowledged one after keep_ns, and
- *       a caller never sends a request again later than keep_ns / 2 after its first sending.
+ *       a caller never sends a request again later than keep_ns / 2 after its first sending. A
+ *       successor that asks again gives a deadline of keep_ns / 2 after its predecessor's first
+ *       asking: who keeps keys in a store keeps the time beside them.
  *       (An acknowledgement that is lost costs a place for keep_ns, no more. What the caller gave
  *       up is not acknowledged: asked again under its key, it is still executed once.)
  *   C2  each accepted request gets exactly one RPC_FX_DONE
@@ -190,6 +192,18 @@ void rpc_str_close(struct rpc_core *c, struct rpc_str *s, int err);
 
 /* Exponential backoff with jitter: uniform in [d/2, d], d = first << attempt, at most max. */
 uint64_t rpc_backoff_ns(unsigned attempt, uint64_t first_ns, uint64_t max_ns, struct rand *rnd);
+
+/* What an arriving frame meets, for coverage and reports. */
+enum rpc_at {
+	RPC_AT_NONE = 0, /* nothing of that name, or not any more */
+	RPC_AT_WAITING,  /* our request, not on the wire */
+	RPC_AT_SENT,
+	RPC_AT_RUNNING, /* the peer's request */
+	RPC_AT_KEPT,
+	RPC_AT_OPEN, /* a stream; hello: the peer's has been here */
+	RPC_AT_COUNT,
+};
+enum rpc_at rpc_core_at(struct rpc_core *c, const struct rpc_frame *f);
 
 struct rpc_core_stats {
 	uint64_t duplicates; /* frames that would have executed a request again */

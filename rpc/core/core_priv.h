@@ -139,5 +139,8 @@ void core_serve_request(struct rpc_core *c, const struct rpc_frame *f, uint64_t 
 void core_serve_cancel(struct rpc_core *c, uint64_t id);
 void core_serve_ack(struct rpc_core *c, uint64_t key);
 void core_serve_down(struct rpc_core *c);
+/* For rpc_core_at(). */
+enum rpc_at core_serve_at(struct rpc_core *c, const struct rpc_frame *f);
+enum rpc_at core_stream_at(struct rpc_core *c, const struct rpc_frame *f);
 
 #endif

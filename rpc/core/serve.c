@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/mutant.h"
 #include "rpc/core/core_priv.h"
 
 /* ---- the scope ---- */
@@ -163,11 +164,15 @@ static void serve_keyed(struct rpc_core *c, const struct rpc_frame *f)
 		ask_again(c, in, f);
 		return;
 	}
-	if (seen == 0) { /* C1: executed and acknowledged, or refused; this is a late copy */
-		c->stats.duplicates++;
-		return;
-	}
-	if (seen < 0) {
+	/*
+	 * C1: seen before, and either executed and acknowledged, or refused, or too old to know.
+	 * Who still waits has acknowledged nothing, so it was refused and has not been told: it
+	 * asks under a new id. Nobody else listens.
+	 */
+	if (seen != 1) {
+		c->stats.duplicates += seen == 0;
+		if (MUTANT("rpc.refused-once"))
+			return;
 		refuse(c, f->id, -EBUSY);
 		return;
 	}
@@ -258,8 +263,8 @@ struct rpc_core *rpc_in_reply(struct rpc_in *in, int err, void *body, uint32_t l
 		f->body = body;
 		f->len = len;
 	}
-	*kept = in->scope != NULL;
-	if (!in->scope) {
+	*kept = in->scope != NULL && !MUTANT("rpc.reply-unkept");
+	if (!*kept) {
 		(void)in_forget(in);
 		return asker;
 	}
@@ -288,4 +293,18 @@ bool rpc_in_has_key(const struct rpc_in *in)
 uint64_t rpc_in_deadline_ns(const struct rpc_in *in)
 {
 	return in->deadline_ns;
+}
+
+enum rpc_at core_serve_at(struct rpc_core *c, const struct rpc_frame *f)
+{
+	struct rpc_in *in = f->key != 0 && c->scope ? scope_find(c->scope, f->key) : NULL;
+
+	if (f->kind == RPC_FR_CANCEL) {
+		list_for_each (in, &c->serving, link) {
+			if (in->asker_id == f->id)
+				return RPC_AT_RUNNING;
+		}
+		return RPC_AT_NONE;
+	}
+	return !in ? RPC_AT_NONE : in->state == IN_RUNNING ? RPC_AT_RUNNING : RPC_AT_KEPT;
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "base/check.h"
+#include "base/mutant.h"
 #include "rpc/core/core_priv.h"
 
 static void str_free(struct rpc_str *s)
@@ -75,7 +76,9 @@ void rpc_str_set_cookie(struct rpc_str *s, void *cookie)
 
 uint64_t rpc_str_credit(const struct rpc_str *s)
 {
-	return s->state == STR_OPEN ? s->tx_max - s->tx_off : 0;
+	uint64_t more = MUTANT("rpc.credit-overdrawn") ? 1000 : 0;
+
+	return s->state == STR_OPEN ? s->tx_max + more - s->tx_off : 0;
 }
 
 void rpc_str_want(struct rpc_str *s)
@@ -107,6 +110,8 @@ void rpc_str_consumed(struct rpc_core *c, struct rpc_str *s, uint64_t len)
 	if (s->rx_used + c->lim.stream_window - s->rx_max < c->lim.stream_window / 4)
 		return;
 	s->rx_max = s->rx_used + c->lim.stream_window;
+	if (MUTANT("rpc.credit-doubled"))
+		s->rx_max += c->lim.stream_window;
 	str_send(c, RPC_FR_CREDIT, s)->key = s->rx_max;
 }
 
@@ -213,11 +218,12 @@ static int on_data(struct rpc_core *c, struct rpc_str *s, const struct rpc_frame
 
 	if (f->len == 0 || f->key + f->len < f->key || f->key + f->len > s->rx_max)
 		return -EPROTO;
-	if (f->key + f->len <= s->rx_off) {
+	if (f->key + f->len <= s->rx_off && !MUTANT("rpc.repeat-delivered")) {
 		c->stats.duplicates++;
 		return 0;
 	}
-	if (f->key != s->rx_off) {
+	if (f->key != s->rx_off && !(MUTANT("rpc.repeat-delivered") && f->key < s->rx_off) &&
+	    !MUTANT("rpc.gap-delivered")) {
 		str_broken(c, s);
 		return 0;
 	}
@@ -259,9 +265,19 @@ int core_stream_frame(struct rpc_core *c, const struct rpc_frame *f)
 		return on_data(c, s, f);
 	if (f->kind == RPC_FR_CREDIT)
 		on_credit(c, s, f);
-	else if (f->err == 0 && f->key != s->rx_off)
+	else if (f->err == 0 && f->key != s->rx_off && !MUTANT("rpc.end-unchecked"))
 		str_dead(c, s, -EIO); /* C4: its end was lost */
 	else
 		str_dead(c, s, f->err > 0 ? -EPROTO : f->err);
 	return 0;
+}
+
+enum rpc_at core_stream_at(struct rpc_core *c, const struct rpc_frame *f)
+{
+	const struct rpc_str *table = f->flags & RPC_FL_OPENER ? c->theirs : c->mine;
+	const struct rpc_str *s = SLOT(f->id) < c->lim.streams_max ? &table[SLOT(f->id)] : NULL;
+
+	return s && s->state == STR_OPEN && (s->id == f->id || f->kind == RPC_FR_OPEN)
+		       ? RPC_AT_OPEN
+		       : RPC_AT_NONE;
 }

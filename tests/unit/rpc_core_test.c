@@ -384,6 +384,55 @@ static void a_restarted_server_makes_what_was_under_way_unsure(void **state)
 	assert_int_equal(reply_of[2], 21);
 }
 
+/*
+ * `pando sim --seed 1`: sent before the peer's hello had come, executed by a life that nobody got
+ * to know, and again by the next one.
+ */
+static void what_has_a_key_waits_for_the_hello(void **state)
+{
+	for (int i = 0; i < 2; i++) {
+		rpc_core_up(ends[i].core, now);
+		take(i);
+	}
+	assert_int_equal(ask(1, 1, 0, NULL), 0);
+	assert_int_equal(ask(2, 0, 0, NULL), 0);
+	for (int i = 0; i < flying; i++)
+		assert_true(flight[i].f.kind != RPC_FR_REQUEST || flight[i].f.key == 0);
+	settle();
+	assert_int_equal(reply_of[1], 11);
+	assert_int_equal(reply_of[2], 21);
+}
+
+/* `pando sim --seed 23`: the refusal was lost with the connection, and the copy was taken for a
+ * late one. */
+static void a_refusal_that_is_lost_is_said_again(void **state)
+{
+	up();
+	settle();
+	ends[1].hold = true;
+	keys_max = 1;
+	ends[1].scope_mem = (free(ends[1].scope_mem), calloc(1, rpc_scope_size(1)));
+	ends[1].scope = rpc_scope_init(ends[1].scope_mem, 1, lim.keep_ns);
+	rpc_core_set_scope(ends[1].core, ends[1].scope);
+	assert_int_equal(ask(1, 1, 0, NULL), 0);
+	settle();
+	assert_int_equal(ask(2, 2, 0, NULL), 0);
+	deliver_at(0); /* the request; its refusal is under way */
+	down();
+	up();
+	settle();
+	reply(1, ends[1].held[0], 11);
+	ends[1].hold = false;
+	settle();
+	assert_int_equal(executed[2], 0);
+	for (int i = 0; i < 20 && done[2] == 0; i++) {
+		pass(NS_PER_MS);
+		settle();
+	}
+	assert_int_equal(reply_of[2], 21);
+	assert_int_equal(executed[2], 1);
+}
+
 static void busy_is_asked_again_later(void **state)
 {
 	ends[1].hold = true;
@@ -697,6 +746,8 @@ int main(void)
 		T(a_kept_reply_is_forgotten_when_the_caller_has_it),
 		T(a_loss_under_way_is_healed_by_the_next_connection),
 		T(a_restarted_server_makes_what_was_under_way_unsure),
+		T(what_has_a_key_waits_for_the_hello),
+		T(a_refusal_that_is_lost_is_said_again),
 		T(busy_is_asked_again_later),
 		T(kept_bodies_are_bounded_too),
 		T(nobody_asks_again_what_may_be_forgotten),
