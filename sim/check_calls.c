@@ -47,11 +47,12 @@ void check_answered(struct sim *s, const struct attempt *a, int err, const void 
 
 void check_credit(struct sim *s, const struct flow *f, uint32_t len)
 {
+	unsigned long long end = f->written + len;
+
 	s->w.stats.checks++;
-	if (f->written + len - f->consumed > LINK_WINDOW)
+	if (end - f->consumed > LINK_WINDOW)
 		world_violate(&s->w, "C3", "n%u writes up to %llu to n%u, which has read %llu",
-			      f->from, (unsigned long long)(f->written + len), f->to,
-			      (unsigned long long)f->consumed);
+			      f->from, end, f->to, (unsigned long long)f->consumed);
 }
 
 void check_bytes(struct sim *s, const struct flow *f, const struct rpc_frame *frame)
