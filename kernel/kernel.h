@@ -41,7 +41,7 @@ enum kernel_method {
 	KERNEL_QUOTA = KERNEL_METHOD(14),        /* one-way Quota */
 	KERNEL_STOP = KERNEL_METHOD(13),         /* Stop -> (empty), then the kernel exits with 0 */
 	/* SessionAttach + descriptor -> SessionInfo. Between kernels: a stream that it opens. */
-	KERNEL_SESSION_ATTACH = KERNEL_METHOD(14),
+	KERNEL_SESSION_ATTACH = KERNEL_METHOD(16),
 
 	/* the kernel asks, pandod answers */
 	KERNEL_READY = KERNEL_METHOD(32),        /* one-way Ready, first message of a connection */
