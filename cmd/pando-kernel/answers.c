@@ -8,6 +8,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "cmd/pando-kernel/streams.h"
 #include "cmd/pando-kernel/world.h"
 #include "kernel/kernel.h"
 #include "kernel/kernel.pb-c.h"
@@ -300,6 +301,7 @@ static void on_nodes(void *arg, struct rpc_conn *c, struct rpc_call *call, const
 	machine_look(w);
 	place_look(w);
 	peers_look(w);
+	streams_look(w);
 	answers_reply(call, q ? 0 : -EPROTO, NULL);
 	if (q)
 		kernel__nodes__free_unpacked(q, NULL);

@@ -15,6 +15,7 @@
 #include <termios.h>
 
 #include "cmd/pando-kernel/place.h"
+#include "cmd/pando-kernel/streams.h"
 #include "kernel/host/mem.h"
 
 #define WORDS_MAX 16384        /* arguments, and variables, that travel */
@@ -192,67 +193,103 @@ static bool add_alias(struct placing *p, int copy, unsigned number)
 	return false;
 }
 
-static void set_kind(struct placing *p, Peer__Fd *f, int copy, const char *path)
+/* A stream cannot seek: who was not told to go there may want to. */
+static int set_file(struct placing *p, Peer__Fd *f, int copy)
+{
+	int r = streams_give(p->w, p->pid, copy, f);
+
+	if (r != 0 || f->kind != PEER__FD_KIND__FD_STREAM || p->asked_for ||
+	    (f->flags & O_ACCMODE) == O_WRONLY)
+		return r;
+	p->why = "it shares an input that can seek";
+	return -EOPNOTSUPP;
+}
+
+static int set_kind(struct placing *p, Peer__Fd *f, int copy, const char *path)
 {
 	struct stat st;
 	unsigned acc = f->flags & O_ACCMODE;
 
 	if (fstat(copy, &st) != 0)
-		return;
+		return -errno;
+	if (S_ISREG(st.st_mode))
+		return set_file(p, f, copy);
 	if (S_ISFIFO(st.st_mode))
 		f->kind = acc == O_RDONLY   ? PEER__FD_KIND__FD_INPUT
 			  : acc == O_WRONLY ? PEER__FD_KIND__FD_OUTPUT
 					    : PEER__FD_KIND__FD_NONE;
 	else if (S_ISCHR(st.st_mode) && is_terminal(copy))
 		f->kind = f->numbers[0] == 0 ? PEER__FD_KIND__FD_INPUT : PEER__FD_KIND__FD_OUTPUT;
-	else if (S_ISREG(st.st_mode) && acc != O_RDONLY)
-		f->kind = acc == O_WRONLY ? PEER__FD_KIND__FD_OUTPUT : PEER__FD_KIND__FD_NONE;
-	else if ((S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) || S_ISCHR(st.st_mode)) &&
-		 path[0] == '/')
+	else if ((S_ISDIR(st.st_mode) || S_ISCHR(st.st_mode)) && path[0] == '/')
 		f->kind = PEER__FD_KIND__FD_PATH;
+	return 0;
+}
+
+static Peer__Fd *new_fd(struct placing *p, int number, const struct fd_info *info, const char *path)
+{
+	Peer__Fd *f = p->run.n_fds < PLACE_FDS_MAX ? calloc(1, sizeof(*f)) : NULL;
+
+	if (!f)
+		return NULL;
+	peer__fd__init(f);
+	p->sources[p->run.n_fds] = -1;
+	p->fds[p->run.n_fds++] = f;
+	f->numbers = malloc(sizeof(uint32_t));
+	f->path = strdup(path);
+	if (!f->numbers || !f->path)
+		return NULL;
+	f->numbers[f->n_numbers++] = (uint32_t)number;
+	f->flags = info->flags;
+	f->offset = info->offset;
+	f->relay = ++p->w->last_relay;
+	return f;
+}
+
+static int add_copy(struct placing *p, int copy, int number, const struct fd_info *info,
+		    const char *path)
+{
+	Peer__Fd *f;
+	int r;
+
+	if (!is_terminal(copy) && add_alias(p, copy, (unsigned)number)) {
+		(void)close(copy);
+		return 0;
+	}
+	f = new_fd(p, number, info, path);
+	if (!f) {
+		(void)close(copy);
+		return -EMFILE;
+	}
+	p->sources[p->run.n_fds - 1] = copy;
+	r = set_kind(p, f, copy, f->path);
+	if (r == 0 && f->kind == PEER__FD_KIND__FD_NONE) {
+		p->why = "a descriptor is neither a pipe, a terminal nor a plain file";
+		r = -EOPNOTSUPP;
+	}
+	return r;
 }
 
 static int add_fd(struct placing *p, int pidfd, int number)
 {
 	struct fd_info info = { 0 };
-	char name[32];
+	char name[32], path[4096];
 	int copy, r = read_fdinfo(p, number, &info);
+	ssize_t n;
 	Peer__Fd *f;
-	ProtobufCBinaryData path = { 0 };
 
 	if (r != 0 || (info.flags & O_CLOEXEC))
 		return r;
-	copy = (int)syscall(SYS_pidfd_getfd, pidfd, number, 0);
-	if (copy < 0)
+	(void)snprintf(name, sizeof(name), "%d/fd/%d", p->pid, number);
+	n = readlinkat(p->w->view.procfs, name, path, sizeof(path) - 1);
+	if (n < 0)
 		return -errno;
-	if (!is_terminal(copy) && add_alias(p, copy, (unsigned)number)) {
-		(void)close(copy);
-		return 0;
+	path[n] = 0;
+	if (streams_are_ours(path)) {
+		f = new_fd(p, number, &info, path);
+		return f ? set_file(p, f, -1) : -EMFILE;
 	}
-	f = p->run.n_fds < PLACE_FDS_MAX ? calloc(1, sizeof(*f)) : NULL;
-	if (!f) {
-		(void)close(copy);
-		return -EMFILE;
-	}
-	peer__fd__init(f);
-	p->sources[p->run.n_fds] = copy;
-	p->fds[p->run.n_fds++] = f;
-	f->numbers = malloc(sizeof(uint32_t));
-	(void)snprintf(name, sizeof(name), "fd/%d", number);
-	r = f->numbers ? add_link(p, name, &path) : -ENOMEM;
-	if (r != 0)
-		return r;
-	f->numbers[f->n_numbers++] = (uint32_t)number;
-	f->flags = info.flags;
-	f->offset = info.offset;
-	f->path = strdup((char *)p->bytes.data + (size_t)path.data);
-	if (!f->path)
-		return -ENOMEM;
-	set_kind(p, f, copy, f->path);
-	f->relay = ++p->w->last_relay;
-	if (f->kind == PEER__FD_KIND__FD_NONE)
-		p->why = "a descriptor is neither a pipe, a terminal nor a plain file";
-	return f->kind == PEER__FD_KIND__FD_NONE ? -EOPNOTSUPP : 0;
+	copy = (int)syscall(SYS_pidfd_getfd, pidfd, number, 0);
+	return copy < 0 ? -errno : add_copy(p, copy, number, &info, path);
 }
 
 static int add_fds(struct placing *p)
@@ -422,6 +459,7 @@ void gather_free(struct placing *p)
 	for (size_t i = 0; i < p->run.n_fds; i++) {
 		if (p->sources[i] >= 0)
 			(void)close(p->sources[i]);
+		streams_given(p->w, p->fds[i]);
 		free(p->fds[i]->numbers);
 		if (p->fds[i]->path != protobuf_c_empty_string)
 			free(p->fds[i]->path);

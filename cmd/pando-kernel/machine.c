@@ -24,6 +24,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "cmd/pando-kernel/streams.h"
 #include "cmd/pando-kernel/world.h"
 #include "kernel/host/mem.h"
 #include "kernel/kernel.h"
@@ -532,9 +533,12 @@ int machine_open(struct world *w)
 					       .pid_text = pid_text,
 					       .machine_text = machine_text,
 					       .move = move,
-					       .fresh = fresh };
+					       .fresh = fresh,
+					       .stream_find = stream_site_find,
+					       .stream = stream_site_begin };
 	int fuse = pid1_get(w->pid1, INIT_KEY_PROCFS);
 	struct procfs_slot *slots;
+	int r;
 
 	machine.w = w;
 	machine.load_ns = clock_mono_ns();
@@ -549,5 +553,7 @@ int machine_open(struct world *w)
 	slots = open_slots(w);
 	if (slots == NULL)
 		return -ENOMEM;
-	return procfs_new(&machine.procfs, w->loop, fuse, slots, &ops, w);
+	r = procfs_new(&machine.procfs, w->loop, fuse, slots, &ops, w);
+	w->procfs = machine.procfs;
+	return r;
 }

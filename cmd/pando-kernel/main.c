@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "cmd/pando-kernel/streams.h"
 #include "cmd/pando-kernel/world.h"
 #include "kernel/host/jail.h"
 #include "cmd/tenant/tenant.h"
@@ -139,6 +140,8 @@ static int start(struct world *w)
 		r = kept_open(w);
 	if (r == 0)
 		r = pipes_open(w);
+	if (r == 0)
+		r = streams_open(w);
 	if (r == 0)
 		r = stubs_new(&w->stubs, w->loop, &w->view, &stubs_ops, w);
 	if (r == 0)

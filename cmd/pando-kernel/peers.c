@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "cmd/pando-kernel/streams.h"
 #include "cmd/pando-kernel/world.h"
 #include "kernel/kernel.pb-c.h"
 #include "kernel/proc/peer.h"
@@ -87,6 +88,7 @@ static void on_conn(void *arg, struct rpc_conn *c, int err)
 		p->conn = c;
 		p->up = true;
 		pipes_connected(p->w, p->node);
+		streams_connected(p->w, p->node);
 		tell_waiting(p, 0);
 		return;
 	}

@@ -374,7 +374,7 @@ static int start_relays(struct placing *p)
 		const Peer__Fd *f = p->fds[i];
 		int r;
 
-		if (f->kind == PEER__FD_KIND__FD_PATH)
+		if (f->kind == PEER__FD_KIND__FD_PATH || f->kind == PEER__FD_KIND__FD_STREAM)
 			continue;
 		r = pipes_home(p->w, f->relay, p->site, p->gpid, p->sources[i],
 			       f->kind == PEER__FD_KIND__FD_OUTPUT);

@@ -25,6 +25,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "cmd/pando-kernel/site.h"
+#include "cmd/pando-kernel/streams.h"
 #include "kernel/host/mem.h"
 #include "kernel/proc/peer.h"
 #include "kernel/proc/peer.pb-c.h"
@@ -126,6 +127,7 @@ static void arrival_end(struct arrival *a, int err)
 		(void)close(a->alarm_write);
 	for (size_t i = 0; i < a->n_ends; i++)
 		(void)close(a->ends[i]);
+	streams_taken(a->w, a->guest->k->pid);
 	if (err != 0) {
 		a->guest->k->phase = GUEST_MAKING; /* a successor is to undo it too */
 		pipes_drop(a->w, a->guest->k->pid, false);
@@ -317,21 +319,64 @@ static uint64_t put_string(struct stub_table *t, const void *bytes, size_t len)
 }
 
 /* A path gets the lowest free number: which one that is follows from what was opened before. */
-static int open_path(struct stub_table *t, const Peer__Fd *f, bool used[NUMBER_MAX])
+static int open_path(struct stub_table *t, const Peer__Fd *f, const char *path,
+		     bool used[NUMBER_MAX])
 {
 	unsigned low = 0, want = f->numbers[0];
-	uint64_t at = put_string(t, f->path, strlen(f->path));
+	unsigned keep = f->kind == PEER__FD_KIND__FD_STREAM
+				? O_ACCMODE | O_APPEND | O_NONBLOCK | O_SYNC
+				: ~(unsigned)(O_CREAT | O_EXCL | O_TRUNC);
+	uint64_t at = put_string(t, path, strlen(path));
 
 	while (used[low])
 		low++;
-	STUB_CALL(t, SYS_openat, (uint64_t)AT_FDCWD, at,
-		  (f->flags & ~(unsigned)(O_CREAT | O_EXCL | O_TRUNC)) | O_NOCTTY, 0);
-	if (f->offset != 0)
+	STUB_CALL(t, SYS_openat, (uint64_t)AT_FDCWD, at, (f->flags & keep) | O_NOCTTY, 0);
+	if (f->offset != 0 && f->kind == PEER__FD_KIND__FD_PATH)
 		STUB_CALL(t, SYS_lseek, low, f->offset, SEEK_SET);
 	if (low != want) {
 		STUB_CALL(t, SYS_dup3, low, want, 0);
 		STUB_CALL(t, SYS_close, low);
 	}
+	return 0;
+}
+
+static bool is_opened(const Peer__Fd *f)
+{
+	return f->kind == PEER__FD_KIND__FD_PATH || f->kind == PEER__FD_KIND__FD_STREAM;
+}
+
+/* A descriptor of ours, which the stub gets before it begins. Takes @fd. */
+static int hand_in(struct arrival *a, struct stub_table *t, const Peer__Fd *f, int fd,
+		   bool used[NUMBER_MAX])
+{
+	if (fd < 0)
+		return fd;
+	a->ends[a->n_ends++] = fd;
+	if (t->nfds == ARRAY_LEN(t->fds))
+		return -EMFILE;
+	t->fds[t->nfds].fd = fd;
+	t->fds[t->nfds++].at = f->numbers[0];
+	used[f->numbers[0]] = true;
+	return 0;
+}
+
+static int add_opened(struct arrival *a, struct stub_table *t, const Peer__Fd *f,
+		      bool used[NUMBER_MAX])
+{
+	char stream[STREAM_PATH_MAX];
+	const char *path = f->path;
+	int fd = -1, r;
+
+	if (f->kind == PEER__FD_KIND__FD_STREAM) {
+		r = streams_take(a->w, f, a->run->pid, stream, &fd);
+		if (r != 0)
+			return r;
+		path = stream;
+	}
+	if (fd >= 0)
+		return hand_in(a, t, f, fd, used);
+	(void)open_path(t, f, path, used);
+	used[f->numbers[0]] = true;
 	return 0;
 }
 
@@ -341,23 +386,18 @@ static int add_descriptors(struct arrival *a, struct stub_table *t)
 
 	for (size_t i = 0; i < a->run->n_fds; i++) {
 		const Peer__Fd *f = a->run->fds[i];
-		int fd;
+		int fd, r;
 
 		for (size_t j = 0; j < f->n_numbers; j++)
 			if (f->numbers[j] >= NUMBER_MAX - 1)
 				return -EMFILE;
-		if (f->n_numbers == 0 || f->kind == PEER__FD_KIND__FD_PATH)
+		if (f->n_numbers == 0 || is_opened(f))
 			continue;
 		fd = pipes_site(a->w, f->relay, a->guest->k->home, a->run->pid,
 				f->kind == PEER__FD_KIND__FD_OUTPUT);
-		if (fd < 0)
-			return fd;
-		a->ends[a->n_ends++] = fd;
-		if (t->nfds == ARRAY_LEN(t->fds))
-			return -EMFILE;
-		t->fds[t->nfds].fd = fd;
-		t->fds[t->nfds++].at = f->numbers[0];
-		used[f->numbers[0]] = true;
+		r = hand_in(a, t, f, fd, used);
+		if (r != 0)
+			return r;
 	}
 	t->fds[t->nfds].fd = a->alarm_write;
 	t->fds[t->nfds].cloexec = true;
@@ -365,10 +405,10 @@ static int add_descriptors(struct arrival *a, struct stub_table *t)
 	for (size_t i = 0; i < a->run->n_fds; i++) {
 		const Peer__Fd *f = a->run->fds[i];
 
-		if (f->n_numbers > 0 && f->kind == PEER__FD_KIND__FD_PATH) {
-			(void)open_path(t, f, used);
-			used[f->numbers[0]] = true;
-		}
+		int r = f->n_numbers > 0 && is_opened(f) ? add_opened(a, t, f, used) : 0;
+
+		if (r != 0)
+			return r;
 	}
 	for (size_t i = 0; i < a->run->n_fds; i++)
 		for (size_t j = 1; j < a->run->fds[i]->n_numbers; j++)

@@ -54,6 +54,7 @@ struct world {
 	struct loop *loop;
 	struct pid1 *pid1;
 	struct notify *notify;
+	struct procfs *procfs; /* NULL: this tenant's /proc is the native one */
 	struct proc_view view;
 
 	struct rpc *pod_rpc;

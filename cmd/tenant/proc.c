@@ -59,8 +59,11 @@ static int no_move(void *arg, gpid pid, const char *node, uint32_t caller_pid, u
 
 static void serve(int fuse)
 {
-	static const struct procfs_ops ops = { no_process,      no_process, no_pid_text,
-					       no_machine_text, no_move,    NULL };
+	static const struct procfs_ops ops = { .next = no_process,
+					       .find = no_process,
+					       .pid_text = no_pid_text,
+					       .machine_text = no_machine_text,
+					       .move = no_move };
 	static struct procfs_slot slots[PROCFS_SLOTS];
 	struct procfs *served;
 	struct loop *l;

@@ -5,9 +5,11 @@
  * A node id says everything, so that a successor needs no table:
  *	1            the root
  *	2            .host, for ever
+ *	3            .stream
  *	16 + i       the i-th name of root_names
  *	pid << 8     the directory of pid
  *	pid << 8 | i the i-th name of pid_names in it (i > 0)
+ *	1 << 62 | id a stream
  * Nothing is opened in the sense of state: a read makes its text anew.
  */
 #include "kernel/procfs/procfs.h"
@@ -23,35 +25,14 @@
 #include "base/check.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "kernel/procfs/priv.h"
 
 #define ID_HOST      UINT64_C(2)
+#define ID_STREAMS   UINT64_C(3)
 #define ID_ROOT_NAME UINT64_C(16)
 #define PID_SHIFT    8
-#define WRITE_MAX    4096
 #define FOREVER_S    (UINT64_C(1) << 40)
 #define READ_MAX     (1u << 17)
-
-struct procfs {
-	struct loop *loop;
-	struct loop_fd watch;
-	int fd;
-	struct procfs_slot *slots;
-	const struct procfs_ops *ops;
-	void *arg;
-	struct buf text; /* of the request being answered */
-	struct procfs_stats stats;
-	bool dead;     /* unmounted */
-	bool going_on; /* listers that waited are served with what there is */
-};
-
-/* A request being answered: its slot, its parts. */
-struct request {
-	struct procfs *p;
-	struct procfs_slot *slot;
-	const struct fuse_in_header *in;
-	const uint8_t *body;
-	size_t len; /* of the body */
-};
 
 enum name_kind {
 	NAME_LINK = 1, /* to .host/NAME */
@@ -158,24 +139,26 @@ _Static_assert(ARRAY_LEN(pid_names) < 1 << PID_SHIFT, "a name's index fits besid
 
 /* ---- answers ---- */
 
-/* Whether anybody waited for it (he may have died) does not matter; the slot is free again. */
-static void answer(struct request *rq, int err, const void *bytes, size_t len)
+bool answer(struct request *rq, int err, const void *bytes, size_t len)
 {
 	struct fuse_out_header out = { .len = (uint32_t)(sizeof(out) + (err ? 0 : len)),
 				       .error = err,
 				       .unique = rq->in->unique };
 	struct iovec iov[2] = { { &out, sizeof(out) }, { (void *)bytes, err ? 0 : len } };
+	bool waited;
 
 	FAULT("procfs.answer");
-	if (writev(rq->p->fd, iov, 2) < 0 && errno != ENOENT && errno != EINTR)
+	waited = writev(rq->p->fd, iov, 2) >= 0;
+	if (!waited && errno != ENOENT && errno != EINTR)
 		log_warn("/proc: answer to request %u: %s", rq->in->opcode, strerror(errno));
 	FAULT("procfs.answered");
 	((struct fuse_in_header *)rq->slot->bytes)->unique = 0;
+	return waited;
 }
 
 static void answer_text(struct request *rq, const char *text)
 {
-	answer(rq, 0, text, strlen(text));
+	(void)answer(rq, 0, text, strlen(text));
 }
 
 /* ---- what a node id is ---- */
@@ -192,7 +175,7 @@ static int thing_find(struct procfs *p, uint64_t id, struct thing *t)
 	uint64_t pid = id >> PID_SHIFT, i = id & ((1 << PID_SHIFT) - 1);
 
 	*t = (struct thing){ .id = id };
-	if (id == FUSE_ROOT_ID || id == ID_HOST)
+	if (id == FUSE_ROOT_ID || id == ID_HOST || id == ID_STREAMS)
 		return 0;
 	if (pid == 0) {
 		if (i < ID_ROOT_NAME || i - ID_ROOT_NAME >= ARRAY_LEN(root_names))
@@ -253,7 +236,7 @@ static void do_init(struct request *rq)
 	const struct fuse_init_in *in = (const void *)rq->body;
 	struct fuse_init_out out = { .major = FUSE_KERNEL_VERSION,
 				     .minor = FUSE_KERNEL_MINOR_VERSION,
-				     .max_write = WRITE_MAX,
+				     .max_write = PROCFS_STREAM_MAX,
 				     .max_background = 16,
 				     .congestion_threshold = 12,
 				     .time_gran = 1 };
@@ -261,13 +244,13 @@ static void do_init(struct request *rq)
 	size_t len = sizeof(out);
 
 	if (rq->len < 16 || in->major != FUSE_KERNEL_VERSION || in->minor < 31) {
-		answer(rq, -EPROTO, NULL, 0);
+		(void)answer(rq, -EPROTO, NULL, 0);
 		return;
 	}
 	out.minor = MIN(in->minor, (uint32_t)FUSE_KERNEL_MINOR_VERSION);
 	out.max_readahead = in->max_readahead;
 	out.flags = in->flags & (FUSE_BIG_WRITES | FUSE_ATOMIC_O_TRUNC | FUSE_PARALLEL_DIROPS);
-	answer(rq, 0, &out, len);
+	(void)answer(rq, 0, &out, len);
 }
 
 static int lookup_in(struct procfs *p, uint64_t parent, const char *name, struct thing *t)
@@ -279,6 +262,8 @@ static int lookup_in(struct procfs *p, uint64_t parent, const char *name, struct
 	if (parent == FUSE_ROOT_ID) {
 		if (strcmp(name, ".host") == 0)
 			return thing_find(p, ID_HOST, t);
+		if (strcmp(name, ".stream") == 0)
+			return thing_find(p, ID_STREAMS, t);
 		for (size_t i = 0; i < ARRAY_LEN(root_names); i++)
 			if (strcmp(name, root_names[i].name) == 0)
 				return thing_find(p, ID_ROOT_NAME + i, t);
@@ -307,12 +292,16 @@ static void do_lookup(struct request *rq)
 	int r;
 
 	if (rq->len == 0 || rq->body[rq->len - 1] != '\0') {
-		answer(rq, -EPROTO, NULL, 0);
+		(void)answer(rq, -EPROTO, NULL, 0);
+		return;
+	}
+	if (rq->in->nodeid == ID_STREAMS) {
+		stream_lookup(rq);
 		return;
 	}
 	r = lookup_in(rq->p, rq->in->nodeid, (const char *)rq->body, &t);
 	if (r < 0) {
-		answer(rq, r, NULL, 0);
+		(void)answer(rq, r, NULL, 0);
 		return;
 	}
 	out.nodeid = t.id;
@@ -322,7 +311,7 @@ static void do_lookup(struct request *rq)
 		out.entry_valid = FOREVER_S;
 		out.attr_valid = FOREVER_S;
 	}
-	answer(rq, 0, &out, sizeof(out));
+	(void)answer(rq, 0, &out, sizeof(out));
 }
 
 static void do_getattr(struct request *rq)
@@ -335,7 +324,7 @@ static void do_getattr(struct request *rq)
 		thing_attr(&t, &out.attr);
 		out.attr_valid = t.pid.pid == 0 ? FOREVER_S : 0;
 	}
-	answer(rq, r, &out, sizeof(out));
+	(void)answer(rq, r, &out, sizeof(out));
 }
 
 static void do_readlink(struct request *rq)
@@ -347,7 +336,7 @@ static void do_readlink(struct request *rq)
 	if (r == 0 && (!t.name || thing_kind(&t) != NAME_LINK))
 		r = -EINVAL;
 	if (r < 0) {
-		answer(rq, r, NULL, 0);
+		(void)answer(rq, r, NULL, 0);
 		return;
 	}
 	if (t.pid.pid != 0)
@@ -368,7 +357,7 @@ static void do_open(struct request *rq)
 	    !p->going_on && !p->ops->fresh(p->arg))
 		return;
 
-	answer(rq, thing_find(rq->p, rq->in->nodeid, &t), &out, sizeof(out));
+	(void)answer(rq, thing_find(rq->p, rq->in->nodeid, &t), &out, sizeof(out));
 }
 
 static int thing_text(struct procfs *p, const struct thing *t, struct buf *b)
@@ -393,7 +382,7 @@ static void do_read(struct request *rq)
 	int r;
 
 	if (rq->len < sizeof(*in)) {
-		answer(rq, -EPROTO, NULL, 0);
+		(void)answer(rq, -EPROTO, NULL, 0);
 		return;
 	}
 	p->text.len = 0;
@@ -401,11 +390,11 @@ static void do_read(struct request *rq)
 	if (r == 0)
 		r = thing_text(p, &t, &p->text);
 	if (r < 0 || in->offset >= p->text.len) {
-		answer(rq, MIN(r, 0), NULL, 0);
+		(void)answer(rq, MIN(r, 0), NULL, 0);
 		return;
 	}
 	n = MIN(p->text.len - (size_t)in->offset, (size_t)in->size);
-	answer(rq, 0, p->text.data + in->offset, n);
+	(void)answer(rq, 0, p->text.data + in->offset, n);
 }
 
 /* Adds one name; false when the reader's buffer is full. */
@@ -485,7 +474,7 @@ static void do_readdir(struct request *rq)
 	int r;
 
 	if (rq->len < sizeof(*in)) {
-		answer(rq, -EPROTO, NULL, 0);
+		(void)answer(rq, -EPROTO, NULL, 0);
 		return;
 	}
 	p->text.len = 0;
@@ -496,7 +485,7 @@ static void do_readdir(struct request *rq)
 		list_root(p, in->offset, MIN(in->size, READ_MAX), &p->text);
 	else if (r == 0 && t.pid.pid != 0)
 		list_pid(p, &t, in->offset, MIN(in->size, READ_MAX), &p->text);
-	answer(rq, r, p->text.data, p->text.len);
+	(void)answer(rq, r, p->text.data, p->text.len);
 }
 
 /* A write to PID/node. Answered by procfs_move_done(); until then the slot stays taken. */
@@ -510,7 +499,7 @@ static void do_write(struct request *rq)
 	int r;
 
 	if (rq->len < sizeof(*in) || rq->len - sizeof(*in) < in->size) {
-		answer(rq, -EPROTO, NULL, 0);
+		(void)answer(rq, -EPROTO, NULL, 0);
 		return;
 	}
 	r = thing_find(rq->p, rq->in->nodeid, &t);
@@ -527,19 +516,19 @@ static void do_write(struct request *rq)
 		r = rq->p->ops->move(rq->p->arg, t.pid.pid, node, rq->in->pid, rq->in->unique);
 	}
 	if (r < 0)
-		answer(rq, r, NULL, 0);
+		(void)answer(rq, r, NULL, 0);
 }
 
 static void do_statfs(struct request *rq)
 {
 	struct fuse_statfs_out out = { .st = { .bsize = 4096, .frsize = 4096, .namelen = 255 } };
 
-	answer(rq, 0, &out, sizeof(out));
+	(void)answer(rq, 0, &out, sizeof(out));
 }
 
 static void do_nothing(struct request *rq)
 {
-	answer(rq, 0, NULL, 0);
+	(void)answer(rq, 0, NULL, 0);
 }
 
 /* The file has no length to set; `echo n2 > node` may ask all the same. */
@@ -549,7 +538,7 @@ static void do_setattr(struct request *rq)
 
 	if (rq->len < sizeof(*in) || (in->valid & ~(FATTR_SIZE | FATTR_FH | FATTR_LOCKOWNER |
 						    FATTR_MTIME | FATTR_MTIME_NOW | FATTR_CTIME)))
-		answer(rq, -EPERM, NULL, 0);
+		(void)answer(rq, -EPERM, NULL, 0);
 	else
 		do_getattr(rq);
 }
@@ -567,6 +556,11 @@ static void serve(struct procfs *p, struct procfs_slot *slot)
 	rq.body = slot->bytes + sizeof(*rq.in);
 	rq.len = rq.in->len - sizeof(*rq.in);
 	p->stats.requests++;
+	if ((rq.in->nodeid & ID_STREAM) && rq.in->opcode != FUSE_FORGET &&
+	    rq.in->opcode != FUSE_INTERRUPT) {
+		stream_serve(&rq);
+		return;
+	}
 	switch (rq.in->opcode) {
 	case FUSE_INIT:
 		do_init(&rq);
@@ -601,7 +595,6 @@ static void serve(struct procfs *p, struct procfs_slot *slot)
 		break;
 	case FUSE_RELEASE:
 	case FUSE_RELEASEDIR:
-	case FUSE_FLUSH:
 	case FUSE_DESTROY:
 		do_nothing(&rq);
 		break;
@@ -610,9 +603,10 @@ static void serve(struct procfs *p, struct procfs_slot *slot)
 	case FUSE_INTERRUPT:
 		do_silently(&rq);
 		break;
+	case FUSE_FLUSH: /* said once, and the host asks at no close any more */
 	default:
 		p->stats.refused++;
-		answer(&rq, -ENOSYS, NULL, 0);
+		(void)answer(&rq, -ENOSYS, NULL, 0);
 		break;
 	}
 }
@@ -669,6 +663,24 @@ static void on_request(struct loop_fd *w, short revents)
 	}
 }
 
+bool request_find(struct procfs *p, uint64_t key, struct request *rq)
+{
+	for (size_t i = 0; i < PROCFS_SLOTS; i++) {
+		*rq = (struct request){ .p = p,
+					.slot = &p->slots[i],
+					.in = (const void *)p->slots[i].bytes };
+		if (slot_open(rq->slot) && rq->in->unique == key)
+			return true;
+	}
+	return false;
+}
+
+void procfs_read_on(struct procfs *p)
+{
+	if (!p->dead)
+		(void)!loop_fd_mod(p->loop, &p->watch, POLLIN);
+}
+
 void procfs_go_on(struct procfs *p)
 {
 	p->going_on = true;
@@ -679,27 +691,21 @@ void procfs_go_on(struct procfs *p)
 			serve(p, &p->slots[i]);
 	}
 	p->going_on = false;
-	if (!p->dead)
-		(void)!loop_fd_mod(p->loop, &p->watch, POLLIN);
+	procfs_read_on(p);
 }
 
 void procfs_move_done(struct procfs *p, uint64_t key, int err)
 {
-	for (size_t i = 0; i < PROCFS_SLOTS; i++) {
-		struct request rq = { .p = p,
-				      .slot = &p->slots[i],
-				      .in = (const void *)p->slots[i].bytes };
-		const struct fuse_write_in *in = (const void *)(p->slots[i].bytes + sizeof(*rq.in));
-		struct fuse_write_out out;
+	const struct fuse_write_in *in;
+	struct fuse_write_out out;
+	struct request rq;
 
-		if (!slot_open(&p->slots[i]) || rq.in->unique != key || rq.in->opcode != FUSE_WRITE)
-			continue;
-		out = (struct fuse_write_out){ .size = in->size };
-		answer(&rq, err, &out, sizeof(out));
-		if (!p->dead)
-			(void)!loop_fd_mod(p->loop, &p->watch, POLLIN);
+	if (!request_find(p, key, &rq) || rq.in->opcode != FUSE_WRITE)
 		return;
-	}
+	in = (const void *)(rq.slot->bytes + sizeof(*rq.in));
+	out = (struct fuse_write_out){ .size = in->size };
+	(void)answer(&rq, err, &out, sizeof(out));
+	procfs_read_on(p);
 }
 
 int procfs_new(struct procfs **out, struct loop *l, int fd, struct procfs_slot *slots,

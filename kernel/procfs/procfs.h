@@ -7,6 +7,7 @@
  *	/proc/stat, meminfo, cpuinfo, loadavg, uptime     of the machine
  *	/proc/PID/node        where PID executes; writing a node's name moves it
  *	/proc/PID/...           here: links into .host/PID; elsewhere: what its node says
+ *	/proc/.stream/NAME    a file whose description is at another node; not listed
  *
  * What the host serves costs nothing and is exact (/dev/fd, process substitution,
  * memfds, gdb); only names and the machine's figures come through us.
@@ -18,7 +19,12 @@
  * A request is read into a slot of memory that outlives the guest kernel; one
  * that its predecessor left unanswered is answered by the successor. Every request
  * but a write to `node` only reads, so answering twice is harmless (the host says
- * ENOENT to the second answer); a move has the request's unique number as its key.
+ * ENOENT to the second answer); a move has the request's unique number as its key,
+ * and so has a request to a stream.
+ *
+ * A stream is one description for all who hold it, so it has no offset of its own here:
+ * it is opened DIRECT_IO, STREAM, NONSEEKABLE, and each read or write is one or more
+ * requests of up to PROCFS_STREAM_MAX bytes, answered when its owner has.
  *
  * Source: linux/fuse.h, Documentation/filesystems/fuse.rst, fuse(4). The protocol
  * is spoken from 7.31 on (Linux 5.x); unknown requests get ENOSYS.
@@ -32,8 +38,9 @@
 #include "base/loop.h"
 #include "base/types.h"
 
-#define PROCFS_SLOTS      16
-#define PROCFS_SLOT_BYTES 12288 /* a request: header, names, or a write of a page */
+#define PROCFS_SLOTS      64
+#define PROCFS_STREAM_MAX 131072                     /* bytes of one read or write */
+#define PROCFS_SLOT_BYTES (PROCFS_STREAM_MAX + 4096) /* a request: headers, names or a write */
 
 /* In memory that outlives the daemon (a memfd of the store). All zero is valid. */
 struct procfs_slot {
@@ -63,6 +70,35 @@ struct procfs_pid {
 	char node[NODE_NAME_MAX];
 };
 
+enum procfs_stream_kind {
+	PROCFS_STREAM_OPEN = 1,
+	PROCFS_STREAM_READ, /* at the description's offset */
+	PROCFS_STREAM_WRITE,
+	PROCFS_STREAM_ATTR,
+	PROCFS_STREAM_TRUNCATE,
+	PROCFS_STREAM_SYNC,
+	PROCFS_STREAM_CLOSE, /* what was opened with @handle; always succeeds */
+};
+
+/* A request to a stream. */
+struct procfs_stream {
+	uint64_t id; /* as stream_find() gave it */
+	enum procfs_stream_kind kind;
+	uint64_t key;      /* the same when a successor asks again; an OPEN's is its handle */
+	unsigned slot;     /* no two requests that wait have the same */
+	uint64_t handle;   /* CLOSE */
+	uint64_t len;      /* READ, WRITE, TRUNCATE */
+	const void *bytes; /* WRITE: there until procfs_stream_done() */
+};
+
+struct procfs_stream_attr {
+	uint64_t ino, size, blocks;
+	int64_t atime_ns, mtime_ns, ctime_ns;
+	uint32_t mode, uid, gid, nlink; /* ids inside the tenant */
+};
+
+#define PROCFS_STREAM_BITS 61 /* of an id */
+
 /* What the guest kernel knows. All answer at once, from what it has. */
 struct procfs_ops {
 	/* The smallest pid greater than @after that executes anywhere. 0, or -ESRCH: no more. */
@@ -80,6 +116,10 @@ struct procfs_ops {
 	 * asked for; procfs_go_on() follows, and the lister waits for it. May be NULL.
 	 */
 	bool (*fresh)(void *arg);
+	/* The stream of this name, for a look by thread @caller. 0 or -ENOENT. May be NULL. */
+	int (*stream_find)(void *arg, const char *name, gpid caller, uint64_t *id);
+	/* Begins what procfs_stream_done() ends, never at once. An error is the answer. */
+	int (*stream)(void *arg, const struct procfs_stream *rq);
 };
 
 struct procfs;
@@ -97,6 +137,13 @@ void procfs_go_on(struct procfs *p);
 
 /* The end of a move that `move` accepted. @err: 0 or -errno, which the writer's write(2) gives. */
 void procfs_move_done(struct procfs *p, uint64_t key, int err);
+
+/*
+ * The end of a request to a stream: @err, or @len bytes read (@bytes) or written, or its @attr
+ * (ATTR, TRUNCATE). False: nobody waits for it.
+ */
+bool procfs_stream_done(struct procfs *p, uint64_t key, int err, const void *bytes, size_t len,
+			const struct procfs_stream_attr *attr);
 
 struct procfs_stats {
 	uint64_t requests;

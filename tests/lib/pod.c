@@ -335,6 +335,7 @@ void pod_start(struct pod *p, struct loop *l, node_id node, gpid blocks)
 	char home[160], init_path[256], stub_path[256], why[TENANT_WHY_MAX];
 	struct tenant_volume volume = { .host = home, .path = "/home/alice", .idmapped = true };
 	struct tenant_cfg cfg = { .name = "alice",
+				  .procfs = true,
 				  .hostname = "pando",
 				  .id_base = TENANT_IDS * (64 + (uint32_t)getpid() % 16384),
 				  .run_dir = p->dir,

@@ -85,7 +85,78 @@ static int move(void *arg, gpid pid, const char *node, uint32_t caller, uint64_t
 	return 0;
 }
 
-static const struct procfs_ops ops = { next, find, pid_text, machine_text, move, NULL };
+/* ---- one stream: a file in memory that outlives the server, as an owner would keep it ---- */
+#define FILE_MAX (1 << 20)
+
+static struct owner {
+	size_t size, at;
+	uint64_t key; /* of the last read or write, and what came of it */
+	size_t moved;
+	uint64_t closed;
+	uint8_t answer[PROCFS_STREAM_MAX];
+	uint8_t bytes[FILE_MAX];
+} * owner;
+
+static struct procfs_stream asked[PROCFS_SLOTS];
+static unsigned asked_count;
+
+static int stream_find(void *arg, const char *name, gpid caller, uint64_t *id)
+{
+	*id = 4711;
+	return strcmp(name, "one") == 0 && caller > 0 ? 0 : -ENOENT;
+}
+
+static int stream(void *arg, const struct procfs_stream *rq)
+{
+	if (rq->id != 4711)
+		return -ENOENT;
+	if (rq->kind == PROCFS_STREAM_CLOSE) {
+		owner->closed = rq->handle;
+		return 0;
+	}
+	asked[asked_count++] = *rq;
+	return 0;
+}
+
+static void read_or_write(const struct procfs_stream *q)
+{
+	bool reads = q->kind == PROCFS_STREAM_READ;
+
+	if (owner->key == q->key)
+		return;
+	owner->moved = MIN((size_t)q->len, (reads ? owner->size : (size_t)FILE_MAX) - owner->at);
+	if (reads)
+		memcpy(owner->answer, owner->bytes + owner->at, owner->moved);
+	else
+		memcpy(owner->bytes + owner->at, q->bytes, owner->moved);
+	owner->at += owner->moved;
+	owner->size = MAX(owner->size, owner->at);
+	owner->key = q->key;
+}
+
+static void answer_streams(void)
+{
+	while (asked_count > 0) {
+		const struct procfs_stream *q = &asked[--asked_count];
+		struct procfs_stream_attr attr = {
+			.ino = 99, .size = owner->size, .mode = 0640, .uid = 1000, .nlink = 1
+		};
+
+		if (q->kind == PROCFS_STREAM_TRUNCATE)
+			attr.size = owner->size = (size_t)q->len;
+		if (q->kind == PROCFS_STREAM_READ || q->kind == PROCFS_STREAM_WRITE)
+			read_or_write(q);
+		(void)procfs_stream_done(served, q->key, 0, owner->answer, owner->moved, &attr);
+	}
+}
+
+static const struct procfs_ops ops = { .stream_find = stream_find,
+				       .stream = stream,
+				       .next = next,
+				       .find = find,
+				       .pid_text = pid_text,
+				       .machine_text = machine_text,
+				       .move = move };
 
 static void start_server(const char *point)
 {
@@ -99,11 +170,14 @@ static void start_server(const char *point)
 		_exit(1);
 	if (point && fault_arm(point, 3, FAULT_KILL) < 0)
 		_exit(2);
-	while (loop_turn(l, UINT64_MAX) == 0)
+	answer_streams();
+	while (loop_turn(l, UINT64_MAX) == 0) {
 		if (move_key != 0) {
 			procfs_move_done(served, move_key, 0);
 			move_key = 0;
 		}
+		answer_streams();
+	}
 	_exit(3);
 }
 
@@ -220,6 +294,116 @@ static void a_request_in_flight_survives_the_servers_death(void **state)
 	assert_true(deaths >= 3);
 }
 
+static int open_stream(int flags)
+{
+	char path[128];
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%s/.stream/one", dir);
+	fd = open(path, flags);
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static void a_stream_has_one_offset_for_all(void **state)
+{
+	int a = open_stream(O_RDWR), b = open_stream(O_RDWR);
+	char text[32];
+	struct stat st;
+
+	memset(owner, 0, sizeof(*owner));
+	assert_int_equal(write(a, "onetwo", 6), 6);
+	assert_int_equal(write(b, "three", 5), 5);
+	assert_memory_equal(owner->bytes, "onetwothree", 11);
+	owner->at = 0;
+	assert_int_equal(read(a, text, 3), 3);
+	assert_int_equal(read(b, text, 3), 3);
+	assert_memory_equal(text, "two", 3);
+	assert_int_equal(read(a, text, sizeof(text)), 5);
+	assert_int_equal(read(b, text, sizeof(text)), 0);
+	assert_int_equal(fstat(a, &st), 0);
+	assert_int_equal(st.st_size, 11);
+	assert_int_equal(st.st_mode, S_IFREG | 0640);
+	assert_int_equal(ftruncate(a, 4), 0);
+	assert_int_equal(owner->size, 4);
+	assert_int_equal(fsync(a), 0);
+	close(a);
+	close(b);
+	/* The host tells the last close after close(2) has returned. */
+	while (__atomic_load_n(&owner->closed, __ATOMIC_ACQUIRE) == 0)
+		sched_yield();
+}
+
+static void a_stream_cannot_seek(void **state)
+{
+	int fd = open_stream(O_RDWR);
+	char text[4];
+
+	assert_int_equal(lseek(fd, 0, SEEK_CUR), -1);
+	assert_int_equal(errno, ESPIPE);
+	assert_int_equal(pread(fd, text, 1, 0), -1);
+	assert_int_equal(errno, ESPIPE);
+	assert_int_equal(pwrite(fd, text, 1, 0), -1);
+	assert_int_equal(errno, ESPIPE);
+	assert_ptr_equal(mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0), MAP_FAILED);
+	assert_int_equal(errno, ENODEV);
+	close(fd);
+}
+
+static void streams_are_found_by_name_and_not_listed(void **state)
+{
+	char path[128];
+	struct dirent *e;
+	int names = 0;
+	DIR *d;
+
+	(void)snprintf(path, sizeof(path), "%s/.stream/two", dir);
+	assert_int_equal(open(path, O_RDONLY), -1);
+	assert_int_equal(errno, ENOENT);
+	(void)snprintf(path, sizeof(path), "%s/.stream", dir);
+	d = opendir(path);
+	assert_non_null(d);
+	while ((e = readdir(d)))
+		names++;
+	closedir(d);
+	assert_int_equal(names, 0);
+}
+
+/* A read of which the answer is lost with the server: its successor asks with the same key. */
+static void a_streams_read_survives_the_servers_death(void **state)
+{
+	static const char *const points[] = { "procfs.received", "procfs.answer",
+					      "procfs.answered" };
+	int fd = open_stream(O_RDWR);
+
+	for (size_t i = 0; i < ARRAY_LEN(points); i++) {
+		pid_t reader;
+		int status;
+
+		memset(owner, 0, sizeof(*owner));
+		memcpy(owner->bytes, "abcdefgh", 8);
+		owner->size = 8;
+		(void)kill(server, SIGKILL);
+		assert_int_equal(waitpid(server, NULL, 0), server);
+		start_server(points[i]);
+		reader = fork();
+		if (reader == 0) {
+			char text[9] = "";
+
+			for (int k = 0; k < 8; k++)
+				if (read(fd, text + k, 1) != 1)
+					_exit(1);
+			_exit(strcmp(text, "abcdefgh") == 0 ? 0 : 2);
+		}
+		assert_int_equal(waitpid(server, &status, 0), server);
+		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+		start_server(NULL);
+		assert_int_equal(waitpid(reader, &status, 0), reader);
+		assert_int_equal(status, 0);
+	}
+	close(fd);
+}
+
 static int world(void)
 {
 	char opts[96], host[96];
@@ -229,6 +413,10 @@ static int world(void)
 		cmocka_unit_test(remote_processes_are_listed_and_read),
 		cmocka_unit_test(writing_a_node_moves),
 		cmocka_unit_test(a_request_in_flight_survives_the_servers_death),
+		cmocka_unit_test(a_stream_has_one_offset_for_all),
+		cmocka_unit_test(a_stream_cannot_seek),
+		cmocka_unit_test(streams_are_found_by_name_and_not_listed),
+		cmocka_unit_test(a_streams_read_survives_the_servers_death),
 	};
 
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -260,7 +448,9 @@ int main(void)
 	}
 	slots = mmap(NULL, PROCFS_SLOTS * sizeof(*slots), PROT_READ | PROT_WRITE,
 		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (slots == MAP_FAILED)
+	owner = mmap(NULL, sizeof(*owner), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		     0);
+	if (slots == MAP_FAILED || owner == MAP_FAILED)
 		return 1;
 	/* Not ourselves: a sanitizer's leak check at the exit wants the pids that it started with.
 	 */

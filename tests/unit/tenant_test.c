@@ -702,8 +702,11 @@ static int no_move(void *arg, gpid pid, const char *node, uint32_t caller, uint6
 /* What a guest kernel does with the connection in the store. */
 static pid_t procfs_server(void)
 {
-	static const struct procfs_ops ops = { one_process,  find_process, no_text,
-					       machine_text, no_move,      NULL };
+	static const struct procfs_ops ops = { .next = one_process,
+					       .find = find_process,
+					       .pid_text = no_text,
+					       .machine_text = machine_text,
+					       .move = no_move };
 	static struct procfs_slot slots[PROCFS_SLOTS];
 	int fuse = get(t->control, INIT_KEY_PROCFS);
 	pid_t pid = fork();
