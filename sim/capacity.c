@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "sim/cow.h"
 #include "sim/world.h"
 
 #define REPORT_NS  NS_PER_S
@@ -46,7 +47,7 @@ struct capacity {
 	const struct capacity_conf *conf;
 	struct capacity_result *r;
 	struct cnode *nodes;
-	struct sched_node *seen; /* last reports: one copy for all */
+	struct cow_table seen; /* last reports */
 	struct prog *progs;
 	uint32_t prog_count, prog_cap, prog_free;
 	uint64_t live;
@@ -236,13 +237,14 @@ static unsigned cap_view(struct capacity *c, uint32_t i, struct sched_node *view
 				: 1 + (uint32_t)rand_below(&c->w.rng[RNG_NET],
 							   c->conf->nodes / CAPACITY_SAMPLE);
 
-	view[0] = c->seen[i];
+	view[0] = *cow_row(&c->seen, i, i);
 	view[0].load_milli = n->demand_milli;
 	view[0].placed_milli = 0;
 	view[0].mem_free_bytes =
 		n->mem_used < view[0].mem_bytes ? view[0].mem_bytes - n->mem_used : 0;
 	for (uint32_t k = 1; k <= others; k++)
-		view[k] = c->seen[(i + (uint64_t)k * step) % c->conf->nodes];
+		view[k] = *cow_row(&c->seen, i,
+				   (uint32_t)((i + (uint64_t)k * step) % c->conf->nodes));
 	return others + 1;
 }
 
@@ -267,7 +269,7 @@ static void cap_place(struct capacity *c, uint32_t home, const struct workload_c
 	c->r->placed_here += to == home;
 	c->r->placed_away += to != home;
 	if (to != home)
-		sched_placed(&c->seen[to], &rq);
+		sched_placed(cow_write(&c->seen, home, to), &rq);
 	c->progs[i] = (struct prog){ .born_ns = c->w.now_ns,
 				     .life_ns = life_ns,
 				     .mem_bytes = k->mem_bytes,
@@ -352,13 +354,14 @@ static void on_report(struct world *w, node_id node, uint64_t a, uint64_t b, voi
 	(void)payload;
 	for (uint32_t i = 0; i < c->conf->nodes; i++) {
 		const struct cnode *n = &c->nodes[i];
-		struct sched_node *s = &c->seen[i];
+		struct sched_node *s = &c->seen.base[i];
 
 		s->closed = n->dead;
 		s->load_milli = n->demand_milli;
 		s->placed_milli = 0;
 		s->mem_free_bytes = n->mem_used < s->mem_bytes ? s->mem_bytes - n->mem_used : 0;
 	}
+	cow_publish(&c->seen);
 	cap_sample(c);
 	if (a % 60 == 59 && c->r->minutes < CAPACITY_MINUTES) {
 		struct capacity_minute *m = &c->r->minute[c->r->minutes++];
@@ -473,8 +476,8 @@ static void cap_present(struct capacity *c, uint32_t i, const struct sched_node 
 {
 	uint32_t load = now->load_milli;
 
-	c->seen[i] = *now;
-	c->seen[i].id = i + 1;
+	c->seen.base[i] = *now;
+	c->seen.base[i].id = i + 1;
 	c->nodes[i].cpu_milli = MAX(now->cpu_milli, 1u);
 	c->nodes[i].dead = now->closed;
 	for (; load > 0 && !now->closed; load -= MIN(load, 1000u))
@@ -504,16 +507,15 @@ static int cap_init(struct capacity *c)
 	uint64_t deaths = (uint64_t)f->nodes * f->die_per_mille * f->run_ms / 3600000 / 1000;
 
 	c->nodes = calloc(f->nodes, sizeof(*c->nodes));
-	c->seen = calloc(f->nodes, sizeof(*c->seen));
-	if (!c->nodes || !c->seen)
+	if (!c->nodes || cow_init(&c->seen, f->nodes) < 0)
 		return -ENOMEM;
 	c->prog_free = UINT32_MAX;
 	c->r->raft_commands = (uint64_t)f->nodes * 2; /* each joined and leased a block */
 	for (uint32_t i = 0; i < f->nodes; i++) {
-		c->seen[i] = (struct sched_node){ .id = i + 1,
-						  .cpu_milli = f->load->cpu_milli,
-						  .mem_bytes = f->load->mem_bytes,
-						  .mem_free_bytes = f->load->mem_bytes };
+		c->seen.base[i] = (struct sched_node){ .id = i + 1,
+						       .cpu_milli = f->load->cpu_milli,
+						       .mem_bytes = f->load->mem_bytes,
+						       .mem_free_bytes = f->load->mem_bytes };
 		c->nodes[i].cpu_milli = f->load->cpu_milli;
 		if (f->start)
 			cap_present(c, i, &f->start[i]);
@@ -535,7 +537,7 @@ static void cap_fini(struct capacity *c)
 	for (uint32_t i = 0; c->nodes && i < c->conf->nodes; i++)
 		free(c->nodes[i].heap);
 	free(c->nodes);
-	free(c->seen);
+	cow_fini(&c->seen);
 	free(c->progs);
 	world_fini(&c->w);
 }
@@ -543,7 +545,7 @@ static void cap_fini(struct capacity *c)
 static void cap_sum_up(struct capacity *c)
 {
 	struct capacity_result *r = c->r;
-	uint64_t table = sizeof(struct sched_node) * (uint64_t)c->conf->nodes;
+	uint64_t nodes = c->conf->nodes;
 
 	for (uint32_t i = 0; c->conf->start && i < MIN(c->conf->nodes, CAPACITY_WHAT_NODES); i++)
 		r->node_load[i] = c->nodes[i].demand_milli;
@@ -553,9 +555,10 @@ static void cap_sum_up(struct capacity *c)
 	r->util = c->samples ? c->busy_sum / c->samples : 0;
 	r->wanting = c->samples ? c->want_sum / c->samples : 0;
 	r->spread = c->samples ? c->spread_sum / c->samples : 0;
-	r->bytes_node = sizeof(struct cnode) + table / c->conf->nodes +
-			c->prog_cap * sizeof(struct prog) / c->conf->nodes;
-	r->bytes_node_alone = r->bytes_node + table;
+	r->bytes_node = sizeof(struct cnode) + cow_bytes_max(&c->seen) / nodes +
+			c->prog_cap * sizeof(struct prog) / nodes;
+	r->bytes_node_alone = sizeof(struct cnode) + cow_bytes_alone(&c->seen) / nodes +
+			      c->prog_cap * sizeof(struct prog) / nodes;
 }
 
 int capacity_run(const struct capacity_conf *conf, struct capacity_result *r)

@@ -5,8 +5,9 @@
  * Protocols are not simulated here, only where programs run and how fast. What is
  * assumed: a node shares its CPUs equally among what wants them; a deciding node
  * sees itself as it is and a sample of CAPACITY_SAMPLE others as they were at the
- * last report, once a second; a move costs a freeze and its bytes. Tables that all
- * nodes hold are one shared copy, and what they would take without is printed.
+ * last report, once a second, and what it has placed there itself since; a move costs a
+ * freeze and its bytes. The membership tables share storage (cow.h), and what they would
+ * take without is printed.
  */
 #ifndef SIM_CAPACITY_H
 #define SIM_CAPACITY_H

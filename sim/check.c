@@ -8,6 +8,10 @@
  *	K3  a node has its tasks and, as stubs, what they need: no less at any time, no more at the
  *	    end
  *	K4  a parent's wait returns once per child, with its true status
+ *	A1  an epoch never gets smaller, and never changes hands without growing
+ *	A2  a claim is granted only from the record's present epoch
+ *	A3  a record is remembered before anybody is told
+ *	A4  nothing is answered while rebuilding or after a newer FENCE
  *	M3  an original is not released while its pages are missing elsewhere
  *	M4  a signal reaches whoever executes next
  *	P1  at the end nothing is left over: no machine, note, message to tell, held copy
@@ -140,6 +144,44 @@ void check_recount(struct sim *s)
 	check_fenced(s);
 	check_tables(s);
 	check_calls_recount(s);
+}
+
+void check_record(struct sim *s, struct knode *n, const struct mig_msg *m)
+{
+	uint32_t b = sim_block(m->pid);
+	const struct block *live = n->auth[b], *kept = n->kept[b];
+	uint32_t i = (uint32_t)(m->pid - live->auth.first);
+	struct proc *p = sim_proc(s, m->pid);
+
+	s->w.stats.checks++;
+	if (live->auth.state != MIG_A_SERVING || m->aterm < n->fences[b])
+		world_violate(&s->w, "A4", "n%u answers for %d, and does not serve", n->id, m->pid);
+	if (!kept || kept->recs[i].epoch != live->recs[i].epoch ||
+	    kept->recs[i].site != live->recs[i].site)
+		world_violate(&s->w, "A3", "n%u tells of %d what it does not remember", n->id,
+			      m->pid);
+	if (!p || m->aterm < p->told_aterm)
+		return; /* of one that is not fenced yet: nobody who is believes it */
+	if (p->told != 0 &&
+	    (m->epoch < p->told || (m->epoch == p->told && m->site != p->told_site)))
+		world_violate(&s->w, "A1", "n%u: %d goes from epoch %llx at n%u to %llx at n%u",
+			      n->id, m->pid, (unsigned long long)p->told, p->told_site,
+			      (unsigned long long)m->epoch, m->site);
+	p->told = m->epoch;
+	p->told_site = m->site;
+	p->told_aterm = m->aterm;
+}
+
+void check_claim(struct sim *s, const struct knode *n, const struct mig_msg *m,
+		 const struct mig_rec *was)
+{
+	const struct mig_rec *is = migrate_auth_find(&n->auth[sim_block(m->pid)]->auth, m->pid);
+
+	s->w.stats.checks++;
+	if (is->epoch != was->epoch && m->epoch != was->epoch)
+		world_violate(&s->w, "A2", "n%u: %d is granted from epoch %llx, its epoch is %llx",
+			      n->id, m->pid, (unsigned long long)m->epoch,
+			      (unsigned long long)was->epoch);
 }
 
 static void end_of_node(struct sim *s, struct knode *n)

@@ -57,6 +57,9 @@ struct proc {
 	uint64_t version; /* steps it has executed */
 	uint64_t sigs;    /* raised in it and not yet taken */
 	uint64_t sigs_ns; /* since when there are any */
+	epoch_t told;     /* of its record, as any authority told it last */
+	node_id told_site;
+	uint64_t told_aterm;
 	/* the access to shared memory that a thread of it is at */
 	bool touching, touch_write;
 	uint32_t touch_region, touch_page;
@@ -481,6 +484,10 @@ void check_dead(struct sim *s, gpid pid, const char *who);       /* K1, before a
 void check_signals(struct sim *s, const struct proc *p);         /* M4, at every step */
 void check_recount(struct sim *s);
 void check_end(struct sim *s);
+/* A3, A4, A1: the authority is about to answer; A2: it has carried out a claim. */
+void check_record(struct sim *s, struct knode *n, const struct mig_msg *m);
+void check_claim(struct sim *s, const struct knode *n, const struct mig_msg *m,
+		 const struct mig_rec *was);
 uint32_t check_runners(struct sim *s, gpid pid, struct knode **where);
 
 /* ---- check_lease.c ---- */

@@ -35,6 +35,8 @@ static bool auth_effects(struct sim *s, struct knode *n, uint32_t b, const struc
 			return false;
 		switch (fx->kind) {
 		case MIG_AUTH_FX_SEND:
+			if (fx->msg.kind == MIG_RECORD)
+				check_record(s, n, &fx->msg);
 			kernel_send(s, n, fx->to, &fx->msg);
 			break;
 		case MIG_AUTH_FX_REMEMBER:
@@ -187,13 +189,19 @@ void records_msg(struct sim *s, struct knode *n, const struct mig_msg *m)
 {
 	uint32_t b = sim_block(m->pid);
 	struct mig_auth_out out;
+	const struct mig_rec *rec;
+	struct mig_rec was = { 0 };
 	uint32_t state;
 
 	if (m->pid <= 0 || b >= SIM_BLOCKS_MAX || !n->auth[b])
 		return;
 	state = n->auth[b]->auth.state;
+	rec = migrate_auth_find(&n->auth[b]->auth, m->pid);
+	was = rec ? *rec : was;
 	if (migrate_auth_step(&n->auth[b]->auth, m, &out) == 0 && s->cov)
 		s->cov->auth[state][m->kind]++;
+	if (m->kind == MIG_CLAIM && rec)
+		check_claim(s, n, m, &was);
 	auth_effects(s, n, b, &out);
 }
 

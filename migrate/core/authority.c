@@ -22,7 +22,7 @@ const struct mig_rec *migrate_auth_find(const struct mig_auth *a, gpid pid)
 /* The epoch after @old, and above whatever an older authority wrote (A1). */
 static epoch_t auth_next_epoch(const struct mig_auth *a, epoch_t old)
 {
-	epoch_t base = (epoch_t)a->aterm << 32;
+	epoch_t base = MUTANT("migrate.epoch.forgets_term") ? 0 : (epoch_t)a->aterm << 32;
 
 	return MAX(old, base) + 1;
 }
@@ -88,6 +88,8 @@ epoch_t migrate_auth_born(struct mig_auth *a, gpid pid, struct mig_auth_out *out
 	out->count = 0;
 	CHECK(a->state == MIG_A_SERVING && rec && rec->site == NODE_NONE);
 	auth_write(a, pid, a->self, 0, out);
+	if (MUTANT("migrate.birth.unremembered"))
+		out->count = 0;
 	return rec->epoch;
 }
 
@@ -99,6 +101,9 @@ static void auth_on_claim(struct mig_auth *a, const struct mig_msg *m, struct mi
 
 	if (MUTANT("migrate.commit.no_epoch"))
 		granted = rec->site != NODE_NONE && rec->move != m->move;
+	if (MUTANT("migrate.claim.late"))
+		granted = rec->site != NODE_NONE && rec->epoch <= m->epoch + 1 &&
+			  rec->move != m->move;
 	if (granted && MUTANT("migrate.record.unremembered")) {
 		struct mig_auth_out dropped = { 0 };
 
@@ -169,7 +174,8 @@ static void auth_rebuilt(struct mig_auth *a, struct mig_auth_out *out)
 		struct mig_rec *rec = &a->recs[i];
 
 		rec->site = auth_decide(a, rec);
-		rec->epoch = auth_next_epoch(a, rec->epoch);
+		if (!MUTANT("migrate.rebuild.same_epoch"))
+			rec->epoch = auth_next_epoch(a, rec->epoch);
 		rec->stance = MIG_FREE;
 		rec->peer = NODE_NONE;
 	}
@@ -199,6 +205,8 @@ static int auth_on_fence(struct mig_auth *a, const struct mig_msg *m, struct mig
 {
 	if (m->pid != a->first || m->aterm <= a->aterm)
 		return -EAGAIN;
+	if (MUTANT("migrate.fenced.answers"))
+		return 0;
 	a->state = MIG_A_RETIRED;
 	a->wake_ns = 0;
 	auth_fx(out, MIG_AUTH_FX_REMEMBER_ALL);

@@ -90,7 +90,8 @@ static void target_won(struct mig_target *t, struct mig_out *out)
 	t->wake_ns = 0;
 	target_note(t, out, MIG_PHASE_RUNNING);
 	out_add(out, MIG_FX_RESUME);
-	target_send(t, out, MIG_RESUMED, t->source, 0);
+	target_send(t, out, MUTANT("migrate.drained.early") ? MIG_DRAINED : MIG_RESUMED, t->source,
+		    0);
 }
 
 static void target_drained(struct mig_target *t, uint64_t now_ns, struct mig_out *out)
@@ -132,7 +133,7 @@ static int target_on_source(struct mig_target *t, const struct mig_msg *m, struc
 	case MIG_RELEASED:
 		if (t->state != MIG_T_DRAINED)
 			return -ESTALE;
-		if (m->sigs != 0 && !t->ended)
+		if (m->sigs != 0 && !t->ended && !MUTANT("migrate.signal.unraised"))
 			out_add(out, MIG_FX_RAISE)->sigs = m->sigs;
 		out_add(out, MIG_FX_UNNOTE);
 		target_send(t, out, MIG_FORGET, t->source, 0);
@@ -186,7 +187,8 @@ static int target_on_loaded(struct mig_target *t, uint64_t now_ns, struct mig_ou
 		return -ESTALE;
 	sm_move(target_rows, &t->state, MIG_T_CLAIMING);
 	t->again_ns = t->conf->again_ns;
-	target_note(t, out, MIG_PHASE_LOADED);
+	if (!MUTANT("migrate.load.unnoted"))
+		target_note(t, out, MIG_PHASE_LOADED);
 	if (MUTANT("migrate.resume.unasked"))
 		out_add(out, MIG_FX_RESUME);
 	target_claim(t, now_ns, out);
@@ -247,6 +249,8 @@ static int target_on_elsewhere(struct mig_target *t, struct mig_out *out)
 {
 	if (t->state == MIG_T_PULLING || t->state == MIG_T_DRAINED)
 		return -ESTALE; /* this is the site */
+	if (MUTANT("migrate.end.elsewhere_ignored"))
+		return 0;
 	target_drop(t, out, -ESRCH);
 	return 0;
 }

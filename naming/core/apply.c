@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/mutant.h"
 #include "naming/core/tables.h"
 
 struct apply {
@@ -227,6 +228,15 @@ static int node_epoch(struct apply *a)
 		return -EINVAL;
 	n->down = dead;
 	a->r->epoch = ++n->epoch;
+	/* What it gave pids from is free to be leased: their processes may have moved away. */
+	for (uint32_t i = a->k->table[NAMING_BLOCK].count;
+	     MUTANT("naming.block.freed_by_death") && i-- > 0;) {
+		struct naming_block *b = table_at(&a->k->table[NAMING_BLOCK], i);
+
+		naming_core_tenant(a->k, b->tenant)->next_block = NAMING_BLOCK_FIRST;
+		if (b->authority == n->id)
+			naming_table_del(&a->k->table[NAMING_BLOCK], b);
+	}
 	a->r->id = n->id;
 	a->k->machine.epoch++;
 	/* It starts empty: nothing that it was lent is in use. */
@@ -459,6 +469,15 @@ static int block_lease(struct apply *a)
 		return r;
 	if (a->cmd->epoch != 0 && a->cmd->epoch != naming_core_node(a->k, a->cmd->node)->epoch)
 		return -ESTALE;
+	if (MUTANT("naming.block.leased_again") && a->k->table[NAMING_BLOCK].count > 6) {
+		b = table_at(&a->k->table[NAMING_BLOCK], 1);
+		b->authority = a->cmd->node;
+		b->life = naming_core_node(a->k, b->authority)->epoch;
+		a->r->epoch = ++b->epoch;
+		a->r->value = b->number;
+		changed(a, NAMING_BLOCK, 0);
+		return 0;
+	}
 	number = block_free_number(a->k, t->id, t->next_block);
 	if (number == 0)
 		return -ENOSPC;
@@ -759,11 +778,11 @@ void naming_core_apply(struct naming_core *k, uint64_t now_ms, const struct nami
 	if (slot == NULL)
 		return;
 	r->err = 0;
-	if (slot->seq == st->seq) {
+	if (slot->seq == st->seq && !MUTANT("naming.command.twice")) {
 		*r = slot->result;
 		return;
 	}
-	CHECK_INV(N7, slot->seq < st->seq);
+	CHECK_INV(N7, slot->seq < st->seq || MUTANT("naming.command.twice"));
 	execute(&a);
 	slot->seq = st->seq;
 	slot->result = *r;

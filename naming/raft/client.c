@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/mutant.h"
 #include "naming/raft/priv.h"
 
 /* ---- this node's commands ---- */
@@ -19,6 +20,10 @@ int naming_replica_propose(struct naming_replica *r, const struct naming_cmd *cm
 {
 	struct proposal *p;
 
+	if (MUTANT("naming.barrier.local") && cmd->kind == NAMING_CMD_NOOP) {
+		r->ops->answer(r->arg, token, 0, &(struct naming_result){ 0 });
+		return 0;
+	}
 	if (r->proposal_count >= PROPOSALS_MAX)
 		return -EBUSY;
 	p = calloc(1, sizeof(*p));
@@ -373,6 +378,10 @@ void replica_queue_flush(struct naming_replica *r)
 		rv = replica_submit(r, RAFT_COMMAND, b.data, b.len);
 		for (size_t i = done; rv == 0 && i < done + n; i++)
 			replica_waiter_add(r, r->queue_from[i].from, replica_last(r));
+		for (size_t i = done;
+		     rv == 0 && MUTANT("naming.answer.uncommitted") && i < done + n; i++)
+			replica_client_applied(r, &r->queue_from[i].stamp,
+					       &(struct naming_result){ 0 });
 		if (rv != 0) {
 			int err = rv == RAFT_NOSPACE ? -ENOSPC : -EAGAIN;
 

@@ -11,6 +11,7 @@
 
 #include "base/check.h"
 #include "naming/core/bytes.h"
+#include "base/mutant.h"
 #include "naming/raft/priv.h"
 
 #define CONF_FORMAT 1u
@@ -69,7 +70,7 @@ void replica_send_flush(struct naming_replica *r)
 	struct outgoing *tmp;
 
 	list_for_each_safe (o, tmp, &r->outgoing, link) {
-		if (o->after > r->frame_done)
+		if (o->after > r->frame_done && !MUTANT("naming.vote.undurable"))
 			continue;
 		list_del(&o->link);
 		r->ops->send(r->arg, o->to, o->bytes.data, o->bytes.len);

@@ -15,6 +15,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/mutant.h"
 #include "naming/raft/priv.h"
 
 bool replica_leading(const struct naming_replica *r)
@@ -447,7 +448,7 @@ void naming_replica_log_done(struct naming_replica *r, int err)
 
 	CHECK(f != NULL);
 	r->disk_err = err;
-	if (err != 0) {
+	if (err != 0 && !MUTANT("naming.write.failed_is_done")) {
 		/* The same bytes to the same place, later: nothing of it was promised. */
 		r->retry_ms = r->now_ms + DISK_RETRY_MS;
 	} else {
