@@ -296,6 +296,28 @@ enum cov_end {
 	COV_ENDS,
 };
 
+enum cov_name {
+	COV_NAME_WAKE = 0,
+	COV_NAME_PROPOSED,
+	COV_NAME_LOG_DONE,
+	COV_NAME_LOG_FAILED,
+	COV_NAME_SNAPSHOT_DONE,
+	COV_NAME_SNAPSHOT_FAILED,
+	COV_NAME_PROPOSE, /* messages from here on */
+	COV_NAME_REFUSE,
+	COV_NAME_FEED_ASK,
+	COV_NAME_FEED,
+	COV_NAME_RAFT, /* + raft's type of message, 1 .. 6 */
+	COV_NAME_EVENTS = COV_NAME_RAFT + 7,
+};
+enum cov_lease {
+	COV_LEASE_ANSWERED = 0,
+	COV_LEASE_LOOKED,
+	COV_LEASE_POD_DIED,
+	COV_LEASE_EVENTS,
+};
+#define COV_ROLES (NAMING_REPLICA_LEADER + 1)
+
 struct sim_cov {
 	uint64_t source[MIG_S_COUNT][COV_EVENTS];
 	uint64_t target[MIG_T_COUNT][COV_EVENTS];
@@ -307,6 +329,11 @@ struct sim_cov {
 	uint64_t mem_death[16];
 	uint64_t rpc[RPC_FR_KINDS][RPC_AT_COUNT];
 	uint64_t rpc_end[COV_ENDS];
+	uint64_t name[COV_ROLES][COV_NAME_EVENTS];
+	uint64_t pod_death[COV_ROLES];
+	uint64_t lease[LEASE_OVER + 1][COV_LEASE_EVENTS];
+	uint64_t book[2][2];                                   /* leads x asked, looked at */
+	uint64_t member[MEMBER_FAILED + 1][MEMBER_FAILED + 1]; /* from, to */
 };
 
 struct disks;
@@ -334,6 +361,7 @@ struct sim {
 	struct proc procs[SIM_PROCS_MAX];
 	uint32_t proc_count;
 	int32_t *proc_of; /* pid -> index, -1 */
+	gpid moved[4];    /* the last ones */
 	bool quiet;       /* no more births, moves or faults: wait for the end of all work */
 	struct fault faults[SIM_FAULTS_MAX];
 	uint32_t fault_count;
@@ -434,6 +462,9 @@ struct naming_replica_info name_info(const struct knode *n);
 uint64_t name_entry(const struct knode *n, uint64_t index, const uint8_t **bytes, size_t *len);
 void name_log_done(struct sim *s, struct knode *n, int err);
 void name_snapshot_done(struct sim *s, struct knode *n, int err);
+
+/* Role of this node's replica, for coverage. */
+uint32_t name_role(const struct knode *n);
 
 /* ---- registry.c ---- */
 void registry_start(struct sim *s); /* makes the machine */

@@ -6,15 +6,11 @@
 #include <stdio.h>
 
 #include "sim/memory.h"
+#include "sim/coverage.h"
 #include "sim/run.h"
 
 #define MSG(m)  (MIG_EV_COUNT + (m))
 #define DMSG(m) (COV_DSM_MSG + (m))
-
-struct cov_pair {
-	uint8_t state;
-	uint8_t event;
-};
 
 static const struct cov_pair source_pairs[] = {
 	{ MIG_S_IDLE, MIG_EV_START },           { MIG_S_ASKING, MSG(MIG_RECORD) },
@@ -149,12 +145,8 @@ static const char *event_name(uint32_t e)
 	return e < MIG_EV_COUNT ? migrate_ev_name(e) : migrate_msg_name(e - MIG_EV_COUNT);
 }
 
-struct tally {
-	unsigned hit, all;
-};
-
-static void tally_pair(struct tally *t, uint64_t count, const char *core, const char *state,
-		       const char *event)
+void cov_tally(struct cov_tally *t, uint64_t count, const char *core, const char *state,
+	       const char *event)
 {
 	t->all++;
 	t->hit += count > 0;
@@ -176,7 +168,7 @@ static const struct cov_pair rpc_pairs[] = {
 	{ RPC_AT_OPEN, RPC_FR_CLOSE },   { RPC_AT_NONE, RPC_FR_CLOSE },
 };
 
-static void tally_rpc(struct tally *t, const struct sim_cov *cov)
+static void tally_rpc(struct cov_tally *t, const struct sim_cov *cov)
 {
 	static const char *const ats[] = {
 		"nothing", "waiting", "sent", "running", "kept", "open"
@@ -190,55 +182,57 @@ static void tally_rpc(struct tally *t, const struct sim_cov *cov)
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rpc_pairs); i++)
-		tally_pair(t, cov->rpc[rpc_pairs[i].event][rpc_pairs[i].state], "channel",
-			   ats[rpc_pairs[i].state], frames[rpc_pairs[i].event]);
+		cov_tally(t, cov->rpc[rpc_pairs[i].event][rpc_pairs[i].state], "channel",
+			  ats[rpc_pairs[i].state], frames[rpc_pairs[i].event]);
 	for (uint32_t i = 0; i < COV_ENDS; i++)
-		tally_pair(t, cov->rpc_end[i], "channel", "asking or stream", ends[i]);
+		cov_tally(t, cov->rpc_end[i], "channel", "asking or stream", ends[i]);
 }
 
-static void tally_memory(struct tally *t, struct tally *deaths, const struct sim_cov *cov)
+static void tally_memory(struct cov_tally *t, struct cov_tally *deaths, const struct sim_cov *cov)
 {
 	static const char *const pages[] = { "not held",    "not held, waits", "read",
 					     "read, waits", "written",         "?" };
 	static const char *const dirs[] = { "idle", "collecting", "recovering" };
 
 	for (size_t i = 0; i < ARRAY_LEN(page_pairs); i++)
-		tally_pair(t, cov->page[page_pairs[i].state][page_pairs[i].event], "page",
-			   pages[page_pairs[i].state], dsm_event(true, page_pairs[i].event));
+		cov_tally(t, cov->page[page_pairs[i].state][page_pairs[i].event], "page",
+			  pages[page_pairs[i].state], dsm_event(true, page_pairs[i].event));
 	for (size_t i = 0; i < ARRAY_LEN(dir_pairs); i++)
-		tally_pair(t, cov->dir[dir_pairs[i].state][dir_pairs[i].event], "directory",
-			   dirs[dir_pairs[i].state], dsm_event(false, dir_pairs[i].event));
+		cov_tally(t, cov->dir[dir_pairs[i].state][dir_pairs[i].event], "directory",
+			  dirs[dir_pairs[i].state], dsm_event(false, dir_pairs[i].event));
 	for (uint32_t i = 0; i < MEM_POINTS; i++)
-		tally_pair(deaths, cov->mem_death[i], "memory", memory_point_name(i),
-			   "death of the guest kernel");
+		cov_tally(deaths, cov->mem_death[i], "memory", memory_point_name(i),
+			  "death of the guest kernel");
 }
 
 void coverage_print(const struct sim_cov *cov)
 {
-	struct tally t = { 0, 0 }, deaths = { 0, 0 }, grants = { 0, 0 };
+	struct cov_tally t = { 0, 0 }, deaths = { 0, 0 }, grants = { 0, 0 }, pods = { 0, 0 };
 
 	printf("coverage of (state, event) pairs:\n");
 	for (size_t i = 0; i < ARRAY_LEN(source_pairs); i++)
-		tally_pair(&t, cov->source[source_pairs[i].state][source_pairs[i].event], "source",
-			   migrate_source_state_name(source_pairs[i].state),
-			   event_name(source_pairs[i].event));
+		cov_tally(&t, cov->source[source_pairs[i].state][source_pairs[i].event], "source",
+			  migrate_source_state_name(source_pairs[i].state),
+			  event_name(source_pairs[i].event));
 	for (size_t i = 0; i < ARRAY_LEN(target_pairs); i++)
-		tally_pair(&t, cov->target[target_pairs[i].state][target_pairs[i].event], "target",
-			   migrate_target_state_name(target_pairs[i].state),
-			   event_name(target_pairs[i].event));
+		cov_tally(&t, cov->target[target_pairs[i].state][target_pairs[i].event], "target",
+			  migrate_target_state_name(target_pairs[i].state),
+			  event_name(target_pairs[i].event));
 	for (size_t i = 0; i < ARRAY_LEN(auth_pairs); i++)
-		tally_pair(&t, cov->auth[auth_pairs[i].state][auth_pairs[i].event], "authority",
-			   auth_pairs[i].state == MIG_A_SERVING ? "serving" : "rebuilding",
-			   migrate_msg_name(auth_pairs[i].event));
+		cov_tally(&t, cov->auth[auth_pairs[i].state][auth_pairs[i].event], "authority",
+			  auth_pairs[i].state == MIG_A_SERVING ? "serving" : "rebuilding",
+			  migrate_msg_name(auth_pairs[i].event));
 	for (uint32_t i = MIG_S_ASKING; i < MIG_S_DONE; i++)
-		tally_pair(&deaths, cov->source_death[i], "source", migrate_source_state_name(i),
-			   "death of the guest kernel");
+		cov_tally(&deaths, cov->source_death[i], "source", migrate_source_state_name(i),
+			  "death of the guest kernel");
 	for (uint32_t i = MIG_T_BUILDING; i < MIG_T_DONE; i++)
-		tally_pair(&deaths, cov->target_death[i], "target", migrate_target_state_name(i),
-			   "death of the guest kernel");
+		cov_tally(&deaths, cov->target_death[i], "target", migrate_target_state_name(i),
+			  "death of the guest kernel");
 	tally_memory(&t, &grants, cov);
 	tally_rpc(&t, cov);
+	coverage_name(cov, &t, &pods);
 	printf("  pairs   %u of %u (%u %%)\n", t.hit, t.all, t.hit * 100 / t.all);
 	printf("  deaths  %u of %u states of a move\n", deaths.hit, deaths.all);
 	printf("  deaths  %u of %u points of a grant\n", grants.hit, grants.all);
+	printf("  deaths  %u of %u roles in naming\n", pods.hit, pods.all);
 }

@@ -114,6 +114,8 @@ static void check_member(struct sim *s, struct knode *n, const struct member_ev 
 	s->stats.failed += is->state == MEMBER_FAILED && was->state != MEMBER_FAILED;
 	if (is->state == MEMBER_SUSPECT && was->state != MEMBER_SUSPECT)
 		seen->suspected_ns = ev->now_ns;
+	if (s->cov && was->state != is->state)
+		s->cov->member[was->state][is->state]++;
 	seen->news = *is;
 }
 

@@ -215,6 +215,20 @@ static void load_signal(struct world *w, node_id node, uint64_t a, uint64_t b, v
 	s->stats.signals++;
 }
 
+/* Half of the moves are of who was moved a moment ago, or of its parent, which follows or crosses
+ * it. */
+static struct proc *moved(struct sim *s)
+{
+	struct rand *r = &s->w.rng[RNG_LOAD];
+	struct proc *p = sim_proc(s, s->moved[rand_below(r, ARRAY_LEN(s->moved))]);
+	struct proc *any = &s->procs[rand_below(r, s->proc_count)], *parent;
+
+	if (!p || !p->alive || rand_chance(r, 1, 2))
+		return any;
+	parent = sim_proc(s, p->ppid);
+	return parent && parent->alive && rand_chance(r, 1, 2) ? parent : p;
+}
+
 static void load_move(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
 {
 	struct sim *s = sim_of(w);
@@ -230,11 +244,12 @@ static void load_move(struct world *w, node_id node, uint64_t a, uint64_t b, voi
 	world_in(w, (60 + rand_below(r, 200)) * NS_PER_MS, load_move, "mover", node, 0, 0, NULL);
 	if (s->proc_count == 0)
 		return;
-	p = &s->procs[rand_below(r, s->proc_count)];
+	p = moved(s);
 	to = random_node(s);
 	if (!p->alive || check_runners(s, p->pid, &n) != 1 || to == n || !kernel_ready(n))
 		return;
-	(void)kernel_move(s, n, p->pid, to->id);
+	if (kernel_move(s, n, p->pid, to->id))
+		s->moved[s->stats.moves_asked % ARRAY_LEN(s->moved)] = p->pid;
 }
 
 static void load_login(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)

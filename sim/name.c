@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "naming/wire.h"
 
 #define WALL_MS UINT64_C(1700000000000)
 
@@ -56,6 +57,37 @@ struct name_msg {
 static uint64_t local_ms(const struct sim *s, const struct knode *n)
 {
 	return world_local(&s->w, n->id) / NS_PER_MS;
+}
+
+uint32_t name_role(const struct knode *n)
+{
+	struct naming_replica_info i;
+
+	naming_replica_info(n->name->r, &i);
+	return i.role;
+}
+
+static void cover(struct sim *s, const struct knode *n, uint32_t event)
+{
+	if (s->cov)
+		s->cov->name[name_role(n)][event]++;
+}
+
+static void cover_message(struct sim *s, const struct knode *n, const uint8_t *bytes, size_t len)
+{
+	static const uint32_t events[] = { [WIRE_PROPOSE] = COV_NAME_PROPOSE,
+					   [WIRE_REFUSE] = COV_NAME_REFUSE,
+					   [WIRE_FEED_ASK] = COV_NAME_FEED_ASK,
+					   [WIRE_FEED] = COV_NAME_FEED };
+	struct wire_msg m;
+
+	if (!s->cov || wire_msg_unpack(bytes, len, &m) != 0)
+		return;
+	if (m.type == WIRE_RAFT && m.raft.type <= 6)
+		cover(s, n, COV_NAME_RAFT + m.raft.type);
+	else if (m.type < ARRAY_LEN(events))
+		cover(s, n, events[m.type]);
+	wire_msg_fini(&m);
 }
 
 static void turn_begin(struct sim *s, struct knode *n)
@@ -116,6 +148,7 @@ static void on_wake(struct world *w, node_id node, uint64_t a, uint64_t b, void 
 	if (n->name->wake_ms != a)
 		return; /* an earlier one came first */
 	n->name->wake_ms = 0;
+	cover(s, n, COV_NAME_WAKE);
 	turn_begin(s, n);
 	turn_end(s, n);
 }
@@ -133,6 +166,7 @@ static void on_message(struct world *w, node_id node, uint64_t a, uint64_t b, vo
 	world_hash(w, m->len);
 	world_hash_bytes(w, m->bytes, m->len);
 	if (n->up && n->name) {
+		cover_message(s, n, m->bytes, m->len);
 		turn_begin(s, n);
 		naming_replica_receive(n->name->r, (node_id)b, m->bytes, m->len);
 		turn_end(s, n);
@@ -241,6 +275,7 @@ static const struct naming_replica_ops ops = {
 
 void name_log_done(struct sim *s, struct knode *n, int err)
 {
+	cover(s, n, err ? COV_NAME_LOG_FAILED : COV_NAME_LOG_DONE);
 	turn_begin(s, n);
 	naming_replica_log_done(n->name->r, err);
 	turn_end(s, n);
@@ -248,6 +283,7 @@ void name_log_done(struct sim *s, struct knode *n, int err)
 
 void name_snapshot_done(struct sim *s, struct knode *n, int err)
 {
+	cover(s, n, err ? COV_NAME_SNAPSHOT_FAILED : COV_NAME_SNAPSHOT_DONE);
 	turn_begin(s, n);
 	naming_replica_snapshot_done(n->name->r, err);
 	turn_end(s, n);
@@ -322,6 +358,7 @@ bool name_propose(struct sim *s, struct knode *n, const struct naming_cmd *cmd,
 	if (i == NAME_ASKS)
 		return false;
 	n->name->asks[i] = (struct ask){ true, fn, a, b };
+	cover(s, n, COV_NAME_PROPOSED);
 	turn_begin(s, n);
 	r = naming_replica_propose(n->name->r, cmd, local_ms(s, n) + patience_ms, i);
 	if (r != 0)

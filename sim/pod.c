@@ -221,6 +221,8 @@ static void on_beat(struct sim *s, struct knode *n, const struct kmsg *k)
 	const struct naming_node *row = naming_node_find(name_tables(n), k->origin);
 	node_id leader = name_info(n).leader;
 
+	if (s->cov)
+		s->cov->book[n->book.leads][0]++;
 	if (row && lease_book_ask(&n->book, k->origin, k->origin_epoch, row->epoch, row->down,
 				  world_local(&s->w, n->id)))
 		pod_post(s, n, k->from, lease_msg(n, KM_HELD, k));
@@ -251,6 +253,8 @@ static void on_held(struct sim *s, struct knode *n, const struct kmsg *k)
 	if (n->epoch == 0 || k->origin_epoch != n->epoch)
 		return;
 	n->answered_ns = s->w.now_ns;
+	if (s->cov)
+		s->cov->lease[lease_look(&n->lease, now_ns)][COV_LEASE_ANSWERED]++;
 	lease_answered(&n->lease, k->sent_ns, now_ns);
 	if (lease_look(&n->lease, now_ns) != LEASE_HELD)
 		return;
@@ -313,6 +317,8 @@ static void pod_lease(struct world *w, node_id node, uint64_t a, uint64_t b, voi
 		return;
 	sim_later(s, n, 250 * NS_PER_MS, pod_lease, "lease-due", 0, 0);
 	state = lease_look(&n->lease, world_local(w, node));
+	if (s->cov)
+		s->cov->lease[state][COV_LEASE_LOOKED]++;
 	check_lease(s, n, state);
 	if (state == LEASE_OVER) {
 		s->stats.lapsed++;
@@ -404,6 +410,11 @@ static void pod_again(struct world *w, node_id node, uint64_t a, uint64_t b, voi
 
 static void pod_stop(struct sim *s, struct knode *n)
 {
+	if (s->cov && n->name) {
+		s->cov->pod_death[name_role(n)]++;
+		s->cov->lease[lease_look(&n->lease, world_local(&s->w, n->id))]
+			     [COV_LEASE_POD_DIED]++;
+	}
 	disks_crash(s, n->id);
 	disks_check_lost(s, n->id);
 	name_stop(n);

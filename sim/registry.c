@@ -289,6 +289,8 @@ static void lead(struct sim *s, struct knode *n)
 	uint64_t now_ns = world_local(&s->w, n->id);
 	const struct naming_node *row;
 
+	if (s->cov)
+		s->cov->book[n->book.leads][1]++;
 	/* One round after the other: what is under way would be asked for again. */
 	if (!n->book.leads || n->duties > 0)
 		return;

@@ -101,9 +101,10 @@ static void auth_on_claim(struct mig_auth *a, const struct mig_msg *m, struct mi
 
 	if (MUTANT("migrate.commit.no_epoch"))
 		granted = rec->site != NODE_NONE && rec->move != m->move;
-	if (MUTANT("migrate.claim.late"))
-		granted = rec->site != NODE_NONE && rec->epoch <= m->epoch + 1 &&
-			  rec->move != m->move;
+	if (MUTANT("migrate.claim.same_move"))
+		granted =
+			rec->site != NODE_NONE &&
+			(rec->epoch == m->epoch || (rec->move == m->move && rec->site != m->from));
 	if (granted && MUTANT("migrate.record.unremembered")) {
 		struct mig_auth_out dropped = { 0 };
 

@@ -249,8 +249,6 @@ static int target_on_elsewhere(struct mig_target *t, struct mig_out *out)
 {
 	if (t->state == MIG_T_PULLING || t->state == MIG_T_DRAINED)
 		return -ESTALE; /* this is the site */
-	if (MUTANT("migrate.end.elsewhere_ignored"))
-		return 0;
 	target_drop(t, out, -ESRCH);
 	return 0;
 }
