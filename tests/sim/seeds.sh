@@ -10,6 +10,7 @@ t0=$(date +%s)
 percent=$(sed -n 's/.*pairs .*(\([0-9]*\) %).*/\1/p' "$out")
 [ "$percent" -ge 95 ] || { echo "coverage of pairs is $percent %"; exit 1; }
 grep -q 'deaths  13 of 13' "$out" || { echo "the guest kernel did not die in every state of a move"; exit 1; }
+grep -q 'deaths  4 of 4 roles' "$out" || { echo "pandod did not die in every role"; exit 1; }
 grep -q 'deaths  11 of 11' "$out" || { echo "the guest kernel did not die at every point of a grant"; exit 1; }
 "$BIN"/pando sim --seed 7 --json --trace "$PANDO_TEST_DIR/trace.json" >"$out"
 python3 - "$PANDO_TEST_DIR/trace.json" "$out" <<'PY'
