@@ -34,6 +34,7 @@ struct client {
 	uint64_t name;
 	struct ctl_client *api;
 	struct session_io *io; /* three pipes */
+	bool alone;            /* nobody reads what we write */
 	int signals;
 	/* a terminal */
 	int stream;         /* the line; -1: lost */
@@ -42,6 +43,7 @@ struct client {
 	struct buf kept;    /* input that is not in yet */
 	uint64_t kept_from; /* number of its first byte */
 	bool input_ended;
+	bool greeted; /* the other end has said what it has: input may be read */
 	struct termios saved;
 	bool raw;
 };
@@ -136,16 +138,22 @@ static int watch_signals(struct client *s)
 }
 
 /* ---- three pipes: the status comes in the daemon's answer, which goes on until then ---- */
-static void wait_api(struct client *s)
+/* False: nobody is there for whom to wait. */
+static bool wait_api(struct client *s)
 {
-	struct pollfd fds[2] = { { ctl_client_fd(s->api), POLLIN, 0 }, { s->signals, POLLIN, 0 } };
+	struct pollfd fds[3] = { { ctl_client_fd(s->api), POLLIN, 0 },
+				 { s->signals, POLLIN, 0 },
+				 { s->l->ends_with_output ? 1 : -1, 0, 0 } };
 
 	while (fds[0].revents == 0) {
-		if (poll(fds, 2, -1) < 0 && errno != EINTR)
-			return;
+		if (poll(fds, 3, -1) < 0 && errno != EINTR)
+			return true;
 		if (fds[1].revents != 0)
 			hand_on_signal(s, read_signal(s));
+		if (fds[2].revents != 0)
+			return false;
 	}
+	return true;
 }
 
 /* Asks the daemon that came after ours for the session's end. */
@@ -169,10 +177,13 @@ static int wait_status(struct client *s)
 		json_t *line = NULL, *status;
 		int r = ctl_client_line_in(s->api, &line), code = ON;
 
-		if (r == -EAGAIN) {
-			wait_api(s);
-			r = ctl_client_line(s->api, &line);
+		/* Our end closes the connection, and the daemon hangs the session up. */
+		if (r == -EAGAIN && !wait_api(s)) {
+			s->alone = true;
+			return 128 + SIGHUP;
 		}
+		if (r == -EAGAIN)
+			r = ctl_client_line(s->api, &line);
 		status = r == 1 ? json_object_get(line, "status") : NULL;
 		if (status != NULL)
 			code = code_of_status(json_integer_value(status));
@@ -210,7 +221,8 @@ static int run_pipes(struct client *s, struct ctl_answer *a)
 	if (r < 0)
 		return failed(s, strerror(-r));
 	code = wait_status(s);
-	session_io_end(s->io);
+	if (!s->alone)
+		session_io_end(s->io);
 	return code;
 }
 
@@ -300,6 +312,7 @@ static int hello(struct client *s, const struct line_frame *f)
 	r = input_is_in(s, line_get(f->body + 8, 8));
 	if (r == 0)
 		r = add_input(s, s->kept.data, s->kept.len);
+	s->greeted = true;
 	return r;
 }
 
@@ -407,11 +420,12 @@ static int carry(struct client *s, int *err)
 	int code = ON;
 
 	while (code == ON && *err == 0 && s->stream >= 0) {
-		bool full = s->kept.len >= INPUT_KEPT || s->out.len >= INPUT_KEPT;
+		bool reads = s->greeted && !s->input_ended && s->kept.len < INPUT_KEPT &&
+			     s->out.len < INPUT_KEPT;
 		struct pollfd p[3] = {
 			{ s->stream, (short)(POLLIN | (s->out.len > 0 ? POLLOUT : 0)), 0 },
 			{ s->signals, POLLIN, 0 },
-			{ full || s->input_ended ? -1 : 0, POLLIN, 0 },
+			{ reads ? 0 : -1, POLLIN, 0 },
 		};
 
 		if (poll(p, 3, -1) < 0) {
@@ -458,6 +472,7 @@ static int use_line(struct client *s, struct ctl_answer *a)
 		return failed(s, "the daemon gave no line");
 	s->stream = a->fds[0];
 	s->in.len = s->out.len = 0;
+	s->greeted = false;
 	return ON;
 }
 

@@ -100,10 +100,12 @@ struct line_ops {
 struct line {
 	const struct line_ops *ops;
 	void *arg;
-	const char *base;    /* path of the sessions: "/v1/tenants/alice/sessions" */
-	bool tty;            /* we have a terminal at 0 and 1, and the session gets one */
-	unsigned patience_s; /* how long a daemon may be away */
-	const char *agent;   /* path of an ssh agent that the session may use, or NULL */
+	const char *base;      /* path of the sessions: "/v1/tenants/alice/sessions" */
+	bool tty;              /* we have a terminal at 0 and 1, and the session gets one */
+	unsigned patience_s;   /* how long a daemon may be away */
+	bool ends_with_output; /* without a terminal: hang up when nobody reads our output any more
+				*/
+	const char *agent;     /* path of an ssh agent that the session may use, or NULL */
 };
 
 /*

@@ -60,7 +60,7 @@ static void show_detached(const json_t *row)
 	struct tm tm;
 
 	(void)strftime(from, sizeof(from), "%H:%M", localtime_r(&t, &tm));
-	printf("session %lld from %s, detached; `attach %lld`\r\n", number, from, number);
+	printf("session %lld from %s, detached; `attach %lld`\n", number, from, number);
 }
 
 static void begun(void *arg, const json_t *first)
@@ -75,7 +75,7 @@ static void begun(void *arg, const json_t *first)
 			show_detached(row);
 	}
 	if (n > SHOWN_MAX)
-		printf("%zu more sessions are detached; `attach -l`\r\n", n - SHOWN_MAX);
+		printf("%zu more sessions are detached; `attach -l`\n", n - SHOWN_MAX);
 	(void)fflush(stdout);
 }
 
@@ -120,6 +120,7 @@ int main(void)
 			  .base = "/v1/tenants/-/sessions",
 			  .tty = isatty(0) == 1 && isatty(1) == 1,
 			  .patience_s = PATIENCE_S,
+			  .ends_with_output = true, /* sshd is gone */
 			  .agent = getenv("SSH_AUTH_SOCK") };
 	json_t *body = request_body(command);
 	int code;

@@ -81,6 +81,18 @@ static int write_new(const char *name, const char *text)
 }
 
 /* Users are two: the namespace's root, who runs pando-init, and the tenant. */
+/* The host's profile sets PATH anew, and knows nothing of the machine's commands. */
+static int add_to_profile(void)
+{
+	static const char line[] = "\nPATH=/opt/pando/bin:$PATH\n";
+	cleanup_close int fd =
+		open("etc/profile", O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0644);
+
+	if (fd < 0) /* a link of this host's: what it leads to is not ours to change */
+		return errno == ELOOP ? 0 : -errno;
+	return write(fd, line, strlen(line)) == (ssize_t)strlen(line) ? 0 : -EIO;
+}
+
 static int write_users(const struct tenant_cfg *cfg)
 {
 	char text[1024], home[256];
@@ -127,7 +139,9 @@ int etc_build(const struct tenant_cfg *cfg, char why[TENANT_WHY_MAX])
 		if (r < 0)
 			return root_fail(why, r, "cannot copy /etc/%s", files[i]);
 	}
-	r = write_users(cfg);
+	r = add_to_profile();
+	if (r == 0)
+		r = write_users(cfg);
 	if (r == 0)
 		r = write_names(cfg);
 	if (r == 0)

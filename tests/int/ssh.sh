@@ -56,7 +56,10 @@ git clone -q alice@127.0.0.1:repo.git "$PANDO_TEST_DIR/clone" || fail "git clone
 [ "$(git -C "$PANDO_TEST_DIR/clone" log --format=%s)" = one ] || fail "git cloned something else"
 
 # The agent: reachable from inside, and gone with the connection.
-eval "$(ssh-agent -a "$PANDO_TEST_DIR/agent")" >/dev/null
+export SSH_AUTH_SOCK=$PANDO_TEST_DIR/agent
+timeout 250 ssh-agent -D -a "$SSH_AUTH_SOCK" >/dev/null &
+agent=$!
+wait_for 10 test -S "$SSH_AUTH_SOCK" || fail "the agent does not start"
 ssh_key other
 ssh-add -q "$SSH_DIR/other" || fail "ssh-add"
 [ "$(with alice n1 -A 'ssh-add -l' | cut -d' ' -f2)" = "$(ssh-keygen -lf "$SSH_DIR/other.pub" | cut -d' ' -f2)" ] || fail "the agent's keys are not seen inside"
@@ -64,7 +67,9 @@ with alice n1 -A 'for i in 1 2 3 4 5 6 7 8; do ssh-add -l & done; wait' | sort -
 with alice n1 'ssh-add -l' 2>&1 | grep -qi "authentication agent" || fail "an agent without -A"
 with alice n1 -A 'ls /run/pando; stat -c %a $SSH_AUTH_SOCK' | grep -qx 600 || fail "others may use the agent"
 with alice n1 'ls /run/pando' | grep agent && fail "an agent's socket stays behind"
-ssh-agent -k >/dev/null
+kill $agent
+wait $agent 2>/dev/null
+unset SSH_AUTH_SOCK
 
 # Forwarding is off: nothing reaches the host's network by way of the gate.
 python3 -c '
