@@ -50,7 +50,7 @@ layers() {
 fences='
 raft\.h naming/raft
 rdma/ rpc/fabric
-linux/seccomp\.h (kernel|cmd/tenant)
+linux/seccomp\.h (kernel|cmd/tenant|cmd/gate)
 linux/userfaultfd\.h (dsm/uffd|migrate/image|cmd/pando-init)
 linux/fuse\.h kernel/procfs
 libaudit\.h nowhere

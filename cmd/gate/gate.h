@@ -3,7 +3,7 @@
  * gate.h - what a login over ssh needs and no daemon runs for: key lines, and the files of our own
  * instance of the stock sshd.
  *
- * Pure text in, text out. Errors: -errno. No threads, no state.
+ * Pure text in, text out, but for gate_jail(). Errors: -errno. No threads, no state.
  */
 #ifndef CMD_GATE_GATE_H
 #define CMD_GATE_GATE_H
@@ -53,5 +53,11 @@ must_check int gate_passwd_add(struct buf *out, const char *name, uint32_t uid);
 must_check int gate_group(struct buf *out);
 /* sshd_config(5): keys only, tenants only, no way into the host's network. @addr: "IP:PORT". */
 must_check int gate_sshd_config(struct buf *out, const char *addr);
+
+/*
+ * From here on this process has its descriptors, memory, threads and unix sockets, and nothing else
+ * of the host: no file, no network, no other program. For good. -errno.
+ */
+must_check int gate_jail(void);
 
 #endif

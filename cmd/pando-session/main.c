@@ -123,9 +123,13 @@ int main(void)
 			  .ends_with_output = true, /* sshd is gone */
 			  .agent = getenv("SSH_AUTH_SOCK") };
 	json_t *body = request_body(command);
-	int code;
+	int code, r;
 
-	if (body == NULL)
+	tzset(); /* reads a file */
+	r = gate_jail();
+	if (r < 0)
+		code = failed(NULL, strerror(-r));
+	else if (body == NULL)
 		code = failed(NULL, "the command is no UTF-8");
 	else
 		code = line_start(&l, body);

@@ -128,6 +128,8 @@ static void check_programs(struct report *r)
 	static const char *const ours[] = { "pandod", "pando-init", "pando-kernel", "pando-stub" };
 	char path[PATH_MAX];
 
+	add(r, "program sshd", in_path("sshd") && in_path("ssh-keygen") ? OK : WARN,
+	    "tenants log in by pando login only", "apt-get install openssh-server");
 	add(r, "program ip", in_path("ip") ? OK : FAIL, "a local cluster has no network",
 	    "apt-get install iproute2");
 	for (size_t i = 0; i < ARRAY_LEN(ours); i++)

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
 
 #include "cmd/gate/gate.h"
 #include "tests/lib/sshkeys.h"
@@ -87,6 +91,39 @@ static void a_fingerprint_has_one_text(void **state)
 		-EINVAL);
 }
 
+/* The child's exit status: 0, or which of what must not work did, or does not. */
+static int in_jail(void)
+{
+	char *const argv[] = { (char *)"true", NULL };
+	char byte = 'x';
+	int p[2];
+
+	if (pipe(p) < 0 || gate_jail() < 0)
+		return 1;
+	if (socket(AF_INET, SOCK_STREAM, 0) >= 0 || socket(AF_VSOCK, SOCK_STREAM, 0) >= 0)
+		return 2;
+	if (open("/etc/passwd", O_RDONLY) >= 0 || openat(AT_FDCWD, "/", O_PATH) >= 0)
+		return 3;
+	(void)execv("/bin/true", argv);
+	if (kill(getppid(), 0) == 0 || unlink("/tmp/nothing") == 0 || errno != ENOSYS)
+		return 4;
+	if (socket(AF_UNIX, SOCK_STREAM, 0) < 0 || write(p[1], &byte, 1) != 1 ||
+	    read(p[0], &byte, 1) != 1)
+		return 5;
+	return 0;
+}
+
+static void the_session_program_has_its_descriptors_and_nothing_else(void **state)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(in_jail());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -94,6 +131,7 @@ int main(void)
 		cmocka_unit_test(blanks_and_line_ends_of_others_are_taken),
 		cmocka_unit_test(what_is_no_key_is_refused_with_its_reason),
 		cmocka_unit_test(a_fingerprint_has_one_text),
+		cmocka_unit_test(the_session_program_has_its_descriptors_and_nothing_else),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
