@@ -42,6 +42,7 @@ struct sim *sim_new(const struct sim_conf *conf, struct sim_cov *cov)
 	memset(s->proc_of, 0xff, pids * sizeof(*s->proc_of));
 	for (node_id id = 1; id <= conf->nodes; id++) {
 		s->nodes[id].id = id;
+		s->nodes[id].fault = -1;
 		s->nodes[id].tombs = calloc(SIM_PROCS_MAX, sizeof(struct tomb));
 		s->nodes[id].mem = calloc(1, sizeof(struct memory));
 		CHECK(s->nodes[id].tombs != NULL && s->nodes[id].mem != NULL);

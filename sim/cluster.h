@@ -142,6 +142,7 @@ struct knode {
 	/* pandod */
 	uint32_t pod_life;
 	uint64_t stalled_ns; /* starved until then */
+	int32_t fault;       /* of which it dies in the middle of its next write; -1: none */
 	struct name *name;   /* NULL: pandod is down */
 	struct gossip *gossip;
 	uint64_t name_checked; /* entries compared up to here */
@@ -210,14 +211,15 @@ struct kmsg {
 	epoch_t from_epoch;
 	epoch_t to_epoch; /* DSM */
 	struct mig_msg m;
-	struct dsm_msg d; /* DSM */
-	uint32_t mem;     /* DSM: enum mem_kind */
-	uint64_t version; /* IMAGE; DSM: the bytes */
-	uint32_t boot;    /* IMAGE, while it is loaded */
-	uint32_t seq;     /* the same; PAGE: which pull; DSM: page */
-	uint32_t number;  /* DSM: region */
-	uint64_t sent_ns; /* BEAT, HELD: when it was asked, by the clock of who asked */
-	node_id origin;   /* BEAT, HELD: who asked */
+	struct dsm_msg d;  /* DSM */
+	uint32_t mem;      /* DSM: enum mem_kind */
+	uint64_t version;  /* IMAGE; DSM: the bytes */
+	uint32_t boot;     /* IMAGE, while it is loaded */
+	uint32_t seq;      /* the same; PAGE: which pull; DSM: page */
+	uint32_t number;   /* DSM: region */
+	uint64_t sent_ns;  /* BEAT, HELD: when it was asked, by the clock of who asked */
+	node_id origin;    /* BEAT, HELD: who asked */
+	uint64_t heard_ns; /* HELD, for the checker: the world's time when the leader heard it */
 	epoch_t origin_epoch;
 	bool reaped;
 	uint32_t kin_count;
@@ -487,6 +489,8 @@ void load_start(struct sim *s);
 void fault_plan(struct sim *s);
 void fault_start(struct sim *s);
 void fault_heal(struct sim *s);
+/* Its disk is writing: it may die of it. */
+void fault_writing(struct sim *s, struct knode *n, uint64_t delay_ns);
 const char *fault_name(enum fault_kind kind);
 
 /* ---- disk.c ---- */
@@ -525,6 +529,8 @@ uint32_t check_runners(struct sim *s, gpid pid, struct knode **where);
 void check_reach(struct sim *s); /* who can reach a majority has changed */
 void check_lease(struct sim *s, struct knode *n, enum lease_state state);
 void check_fenced(struct sim *s);
+/* A question that was heard at @heard_ns has moved the lease. */
+void check_counted(struct sim *s, const struct knode *n, uint64_t heard_ns);
 void check_announced(struct sim *s, node_id node, epoch_t epoch);
 
 /* ---- check_name.c ---- */

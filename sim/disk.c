@@ -141,13 +141,16 @@ void disks_write_log(struct sim *s, struct knode *n, uint64_t segment, uint64_t 
 		     const uint8_t *bytes, size_t len)
 {
 	struct disk *d = &s->disks->d[n->id];
+	uint64_t delay_ns;
 
 	CHECK(!d->log && offset + len <= SIM_SEGMENT_BYTES);
 	d->log = bytes;
 	d->log_len = len;
 	d->log_segment = segment;
 	d->log_offset = offset;
-	pod_later(s, n, disk_delay_ns(s, d), log_done, "disk", segment, offset);
+	delay_ns = disk_delay_ns(s, d);
+	pod_later(s, n, delay_ns, log_done, "disk", segment, offset);
+	fault_writing(s, n, delay_ns);
 }
 
 static void snapshot_done(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)

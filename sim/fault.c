@@ -138,6 +138,34 @@ static void fault_handover(struct world *w, node_id node, uint64_t a, uint64_t b
 	registry_handover(sim_of(w), (uint32_t)a);
 }
 
+static void die(struct sim *s, const struct fault *f)
+{
+	struct knode *n = &s->nodes[f->node];
+
+	n->fault = -1;
+	if (f->kind == FAULT_POD)
+		pod_die(s, n);
+	else if (n->up)
+		pod_crash(s, n, f->for_ns);
+}
+
+static void fault_die(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
+{
+	struct sim *s = sim_of(w);
+
+	(void)b;
+	(void)payload;
+	if (s->nodes[node].fault == (int32_t)a)
+		die(s, &s->faults[a]);
+}
+
+void fault_writing(struct sim *s, struct knode *n, uint64_t delay_ns)
+{
+	if (n->fault >= 0)
+		world_in(&s->w, rand_below(&s->w.rng[RNG_DISK], delay_ns), fault_die, "dies", n->id,
+			 (uint64_t)n->fault, 0, NULL);
+}
+
 static void fault_hit(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
 {
 	struct sim *s = sim_of(w);
@@ -158,11 +186,14 @@ static void fault_hit(struct world *w, node_id node, uint64_t a, uint64_t b, voi
 		link_break_all(s, f->node);
 		return;
 	case FAULT_HOST:
-		if (n->up)
-			pod_crash(s, n, f->for_ns);
-		return;
 	case FAULT_POD:
-		pod_die(s, n);
+		/* Half of them in the middle of a write, if there is one soon. */
+		if (f->n & 1) {
+			n->fault = (int32_t)a;
+			world_in(w, 3 * NS_PER_S, fault_die, "dies", f->node, a, 0, NULL);
+		} else {
+			die(s, f);
+		}
 		return;
 	case FAULT_STALL:
 		n->stalled_ns = w->now_ns + f->for_ns % (6 * NS_PER_S);
@@ -197,7 +228,9 @@ void fault_start(struct sim *s)
 /* What is still to end ends by itself; nobody dies any more. */
 void fault_heal(struct sim *s)
 {
-	for (node_id id = 1; id <= s->conf.nodes; id++)
+	for (node_id id = 1; id <= s->conf.nodes; id++) {
 		s->nodes[id].die_in = s->nodes[id].die_mem = 0;
+		s->nodes[id].fault = -1;
+	}
 	links_quiet(s);
 }

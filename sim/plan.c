@@ -275,17 +275,20 @@ static bool policies(const struct run_opts *o, enum sched_policy *policy, unsign
 	for (char *t = strtok_r(text, ",", &save); t; t = strtok_r(NULL, ",", &save)) {
 		int p = capacity_policy(t);
 
-		if (p < 0 || *n == 2) {
-			fprintf(stderr,
-				"pando: cannot compare '%s': not one of two policies; try: pando "
-				"sim "
-				"--compare here-first,two-choices\n",
-				t);
+		if (p < 0 || *n == 2)
 			return false;
-		}
 		policy[(*n)++] = (enum sched_policy)p;
 	}
-	return *n > 0;
+	return *n == (o->compare ? 2u : 1u);
+}
+
+static int refuse_policies(const struct run_opts *o)
+{
+	fprintf(stderr, "pando: cannot compare '%s': want two of", o->compare);
+	for (int p = 0; p < SCHED_POLICIES; p++)
+		fprintf(stderr, " %s", capacity_policy_name((enum sched_policy)p));
+	fprintf(stderr, "; try: pando sim --compare here-first,two-choices\n");
+	return 2;
 }
 
 int plan_all(struct run_opts *o)
@@ -302,9 +305,13 @@ int plan_all(struct run_opts *o)
 			"pando: cannot read workload %s: %s; try: pando sim --workload "
 			"timeshare\n",
 			o->workload, strerror(-err));
-	if (err < 0 || !r || !policies(o, policy, &n)) {
+	if (err < 0 || !r) {
 		free(r);
 		return err < 0 && err != -EINVAL ? 3 : 2;
+	}
+	if (!policies(o, policy, &n)) {
+		free(r);
+		return refuse_policies(o);
 	}
 	for (unsigned i = 0; i < n && err == 0; i++) {
 		struct capacity_conf conf = { .seed = o->first,

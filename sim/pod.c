@@ -213,6 +213,7 @@ static struct kmsg *lease_msg(const struct knode *n, enum kmsg_kind kind, const 
 	k->origin = of->origin;
 	k->origin_epoch = of->origin_epoch;
 	k->sent_ns = of->sent_ns;
+	k->heard_ns = of->heard_ns;
 	return k;
 }
 
@@ -224,9 +225,14 @@ static void on_beat(struct sim *s, struct knode *n, const struct kmsg *k)
 	if (s->cov)
 		s->cov->book[n->book.leads][0]++;
 	if (row && lease_book_ask(&n->book, k->origin, k->origin_epoch, row->epoch, row->down,
-				  world_local(&s->w, n->id)))
-		pod_post(s, n, k->from, lease_msg(n, KM_HELD, k));
-	else if (k->from == k->origin && leader != n->id && leader != k->from)
+				  world_local(&s->w, n->id))) {
+		struct kmsg *held = lease_msg(n, KM_HELD, k);
+
+		held->heard_ns = s->w.now_ns;
+		pod_post(s, n, k->from, held);
+		return;
+	}
+	if (k->from == k->origin && leader != n->id && leader != k->from)
 		pod_post(s, n, leader, lease_msg(n, KM_BEAT, k));
 }
 
@@ -243,7 +249,7 @@ static void pod_locks(struct sim *s, struct knode *n, bool on)
 
 static void on_held(struct sim *s, struct knode *n, const struct kmsg *k)
 {
-	uint64_t now_ns = world_local(&s->w, n->id);
+	uint64_t now_ns = world_local(&s->w, n->id), was_ns;
 
 	if (k->origin != n->id) { /* it asked through us */
 		if (k->origin <= s->conf.nodes)
@@ -255,7 +261,10 @@ static void on_held(struct sim *s, struct knode *n, const struct kmsg *k)
 	n->answered_ns = s->w.now_ns;
 	if (s->cov)
 		s->cov->lease[lease_look(&n->lease, now_ns)][COV_LEASE_ANSWERED]++;
+	was_ns = n->lease.from_ns;
 	lease_answered(&n->lease, k->sent_ns, now_ns);
+	if (n->lease.from_ns != was_ns)
+		check_counted(s, n, k->heard_ns);
 	if (lease_look(&n->lease, now_ns) != LEASE_HELD)
 		return;
 	if (n->lease_frozen)

@@ -27,11 +27,23 @@ G1 lease.from_answer lease.never_killed lease.old_book lease.new_book_hasty leas
 S2-S6 member.old-news-believed member.no-refutation member.no-suspicion member.late-timers-blame
 P1 migrate.forget.dropped migrate.drop.forgotten kin.drop.never
 '
+# The first seed that caught these when this was written, where it takes many: tried first, to save time.
+hints='migrate.fence.ignored 64
+naming.vote.undurable 83
+dsm.old-epoch-obeyed 136
+rpc.refused-once 43
+rpc.sent-to-strangers 27'
+
 # Of channels, shared memory and loans all variants that there are, at least so many of each.
 many='rpc 11 dsm 18'
 
 try() {
 	local name=$1 out seed
+	seed=$(echo "$hints" | awk -v name="$name" '$1 == name { print $2 }')
+	if [ -n "$seed" ] && ! out=$("$sim" sim --seeds "$seed-$seed" --break "$name" 2>/dev/null); then
+		echo "$name: $(echo "$out" | head -1)"
+		return
+	fi
 	out=$("$sim" sim --seeds 1-200 --break "$name" 2>/dev/null) && { echo "$name: not caught"; return 1; }
 	seed=$(echo "$out" | sed -n 's/^seed \([0-9]*\): VIOLATED.*/\1/p' | head -1)
 	[ -n "$seed" ] || { echo "$name: no seed: $out"; return 1; }
