@@ -13,9 +13,10 @@
 #include "kernel/kernel.h"
 #include "kernel/kernel.pb-c.h"
 
-#define ARGS_MAX  512  /* bytes of a command line in a list of processes */
-#define LIST_MAX  4096 /* processes in one answer: RPC_BODY_MAX holds them at ARGS_MAX */
-#define NAMES_MAX 256  /* fault points in one answer */
+#define ARGS_MAX    512  /* bytes of a command line in a list of processes */
+#define LIST_MAX    4096 /* processes in one answer: RPC_BODY_MAX holds them at ARGS_MAX */
+#define REASONS_MAX 64
+#define NAMES_MAX   256 /* fault points in one answer */
 
 /* Packs @msg by its own functions into a reply and sends it. */
 #define REPLY(call, type, msg)                                                                     \
@@ -68,7 +69,7 @@ static void fill_row(struct row *row, const struct world *w, const struct proc *
 	row->args[0] = 0;
 	(void)task_args(w->view.procfs, p->t.pid, row->args, sizeof(row->args));
 	q->pid = p->t.gpid;
-	q->ppid = p->ppid;
+	q->ppid = p->ppid == w->zygote ? 1 : p->ppid; /* as at home */
 	q->pgid = p->t.pgid;
 	q->sid = p->t.sid;
 	q->uid = p->t.uid;
@@ -94,7 +95,8 @@ static void reply_list(struct world *w, struct rpc_call *call, const struct proc
 
 	for (size_t i = 0; rows && ptr && i < l->n && list.n_processes < LIST_MAX; i++) {
 		/* A stub executes nothing; who stands for it is listed where that is. */
-		if ((only != 0 && l->v[i].t.gpid != only) || stubs_find(w->stubs, l->v[i].t.gpid))
+		if ((only != 0 && l->v[i].t.gpid != only) || stubs_find(w->stubs, l->v[i].t.gpid) ||
+		    leave_is_lost(w, l->v[i].t.gpid))
 			continue;
 		fill_row(&rows[i], w, &l->v[i], now_ns);
 		ptr[list.n_processes++] = &rows[i].p;
@@ -200,81 +202,92 @@ static void on_fault_arm(void *arg, struct rpc_conn *c, struct rpc_call *call,
 }
 
 /* ---- moves ---- */
-static void reply_outcome(struct rpc_call *call, int err, const char *why, const char *try_next)
+static void on_moved(void *arg, const struct moved *m)
 {
 	Kernel__Outcome o = KERNEL__OUTCOME__INIT;
 
-	o.err = err;
-	o.why = (char *)(uintptr_t)why;
-	o.try_next = (char *)(uintptr_t)try_next;
-	REPLY(call, outcome, &o);
-}
-
-static const struct world_node *find_node(const struct world *w, node_id id)
-{
-	for (size_t i = 0; i < w->node_count; i++)
-		if (w->nodes[i].id == id)
-			return &w->nodes[i];
-	return NULL;
+	o.err = m->err;
+	o.why = (char *)(uintptr_t)(m->err && m->why ? m->why : "");
+	o.try_next = (char *)(uintptr_t)(m->err && m->try_next ? m->try_next : "");
+	o.freeze_ns = m->freeze_ns;
+	o.bytes = m->bytes;
+	REPLY(arg, outcome, &o);
 }
 
 static void on_migrate(void *arg, struct rpc_conn *c, struct rpc_call *call,
 		       const struct rpc_msg *m)
 {
-	struct world *w = arg;
 	Kernel__Migrate *q = kernel__migrate__unpack(NULL, m->len, m->body);
-	struct task_info t;
-	int fd = q ? proc_open(&w->view, q->pid, &t) : -EPROTO;
 
 	close_fds(m);
-	if (fd >= 0)
-		(void)close(fd);
-	if (!q)
+	if (!q || !call)
 		answers_reply(call, -EPROTO, NULL);
-	else if (fd < 0)
-		reply_outcome(call, fd, "there is no such process on this node", "pando ps");
-	else if (q->node == w->node)
-		reply_outcome(call, 0, "", "");
-	else if (!find_node(w, q->node) || !find_node(w, q->node)->alive)
-		reply_outcome(call, -EHOSTDOWN, "the node is not there", "pando nodes");
 	else
-		reply_outcome(call, -EOPNOTSUPP, "this guest kernel moves no running process",
-			      "on NODE COMMAND");
+		move_start(arg, q->pid, q->node, on_moved, call);
 	if (q)
 		kernel__migrate__free_unpacked(q, NULL);
 }
 
+struct why {
+	struct world *w;
+	struct rpc_call *call;
+};
+
+/* One line each. */
+static void on_reasons(void *arg, int err, const char *reasons, uint64_t bytes, uint64_t freeze_ns)
+{
+	struct why *q = arg;
+	Kernel__WhyAnswer a = KERNEL__WHY_ANSWER__INIT;
+	cleanup_free char *text = strdup(reasons);
+	char *lines[REASONS_MAX], *at, *save = NULL;
+
+	for (at = text ? strtok_r(text, "\n", &save) : NULL; at && a.n_reasons < REASONS_MAX;
+	     at = strtok_r(NULL, "\n", &save))
+		lines[a.n_reasons++] = at;
+	a.reasons = lines;
+	a.node = q->w->node;
+	a.bytes = bytes;
+	a.freeze_ns = freeze_ns;
+	if (err == 0 && text)
+		REPLY(q->call, why_answer, &a);
+	else
+		answers_reply(q->call, err ? err : -ENOMEM, NULL);
+	free(q);
+}
+
 static void on_why(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
 {
-	struct world *w = arg;
 	Kernel__Why *q = kernel__why__unpack(NULL, m->len, m->body);
-	Kernel__WhyAnswer a = KERNEL__WHY_ANSWER__INIT;
-	char *reasons[8];
-	struct task_info t;
-	int fd = q ? proc_open(&w->view, q->pid, &t) : -EPROTO;
+	struct why *to = q && call ? malloc(sizeof(*to)) : NULL;
 
 	close_fds(m);
-	if (fd < 0) {
-		answers_reply(call, fd, NULL);
+	if (to) {
+		*to = (struct why){ arg, call };
+		move_why(arg, q->pid, on_reasons, to);
 	} else {
-		(void)close(fd);
-		if (t.no_new_privs)
-			reasons[a.n_reasons++] = "it has given up new privileges (no_new_privs)";
-		if (t.filters > 1)
-			reasons[a.n_reasons++] = "it has a system call filter of its own";
-		if (t.traced)
-			reasons[a.n_reasons++] = "it is being traced";
-		reasons[a.n_reasons++] = "this guest kernel moves no running process";
-		a.reasons = reasons;
-		a.node = w->node;
-		a.bytes = t.rss_bytes;
-		REPLY(call, why_answer, &a);
+		answers_reply(call, q ? -ENOMEM : -EPROTO, NULL);
 	}
 	if (q)
 		kernel__why__free_unpacked(q, NULL);
 }
 
 /* ---- the machine ---- */
+static void take_blocks(struct world *w, const Kernel__Nodes *q)
+{
+	struct world_block *v = calloc(q->n_blocks + 1, sizeof(*v));
+
+	if (!v)
+		return; /* the old ones are better than none */
+	for (size_t i = 0; i < q->n_blocks; i++)
+		v[i] = (struct world_block){ .first = q->blocks[i]->first,
+					     .count = q->blocks[i]->count,
+					     .authority = q->blocks[i]->node,
+					     .aterm = q->blocks[i]->aterm };
+	free(w->blocks);
+	w->blocks = v;
+	w->block_count = q->n_blocks;
+}
+
 static void on_nodes(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
 {
 	struct world *w = arg;
@@ -299,6 +312,8 @@ static void on_nodes(void *arg, struct rpc_conn *c, struct rpc_call *call, const
 			memcpy(to->key, n->key.data, sizeof(to->key));
 	}
 	machine_look(w);
+	if (q)
+		take_blocks(w, q);
 	place_look(w);
 	peers_look(w);
 	streams_look(w);
@@ -324,6 +339,7 @@ void answers_serve(struct world *w)
 	rpc_serve(w->pod_rpc, KERNEL_STATUS, on_status, w);
 	rpc_serve(w->pod_rpc, KERNEL_FAULT_ARM, on_fault_arm, w);
 	rpc_serve(w->pod_rpc, KERNEL_MIGRATE, on_migrate, w);
+	rpc_serve(w->peer_rpc, KERNEL_MIGRATE, on_migrate, w);
 	rpc_serve(w->pod_rpc, KERNEL_WHY, on_why, w);
 	rpc_serve(w->pod_rpc, KERNEL_NODES, on_nodes, w);
 	quota_serve(w);

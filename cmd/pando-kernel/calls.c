@@ -111,8 +111,12 @@ static handler by_number[DIRECT];
 
 static enum notify_verdict decide(void *arg, struct init_slot *s, bool again)
 {
+	struct world *w = arg;
 	int nr = notify_call(s)->nr;
 
+	/* What is done for us in a gate is the host's, whatever the table says of guests. */
+	if (nr != STUB_MAGIC && gate_slot_find(&w->gates, (pid_t)notify_call(s)->pid))
+		return run(w, s);
 	if (nr >= 0 && nr < DIRECT && by_number[nr])
 		return by_number[nr](arg, s);
 	if (nr == KERNEL_SYS_ON || nr == STUB_MAGIC)
@@ -156,7 +160,9 @@ static void postponed(void *arg, struct init_slot *s)
 		place_on(w, s);
 		break;
 	case STUB_MAGIC:
-		if (!place_magic(w, s))
+		if (gate_slot_find(&w->gates, (pid_t)notify_call(s)->pid))
+			gates_hold(w, s);
+		else if (!place_magic(w, s))
 			stubs_magic(w->stubs, s);
 		break;
 	default:

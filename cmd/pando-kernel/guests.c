@@ -24,6 +24,7 @@
 
 #define TOLD_AGAIN_NS (300 * NS_PER_MS)
 #define FLUSH_NS      (2 * NS_PER_MS)
+#define HOLD_NS       (5 * NS_PER_S)
 #define LOOKS         64 /* children looked at by one table */
 
 /* ---- records ---- */
@@ -98,6 +99,16 @@ int guest_keep(struct guest *g, int pidfd)
 	return MIN(pid1_put(g->w->pid1, key, g->pidfd), 0);
 }
 
+static struct guest *guest_for(struct world *w, gpid pid, node_id home)
+{
+	struct guest *g;
+
+	list_for_each (g, &w->guests, link)
+		if (g->k->pid == pid && g->k->home == home)
+			return g;
+	return NULL;
+}
+
 struct guest *guest_find(struct world *w, gpid pid)
 {
 	struct guest *g;
@@ -123,9 +134,25 @@ bool site_want(const struct world *w, node_id node)
 	return false;
 }
 
+static gpid task_parent(struct world *w, gpid pid)
+{
+	struct proc_list l;
+	const struct proc *p;
+	gpid parent = 0;
+
+	if (proc_scan(&l, &w->view) != 0)
+		return 0;
+	p = proc_list_find(&l, pid);
+	if (p)
+		parent = p->ppid;
+	proc_list_fini(&l);
+	return parent;
+}
+
 /* ---- telling home ---- */
 static void tell_home(struct guest *g);
 static void reap(struct guest *g);
+static bool all_told(const struct guest *told);
 
 static void on_again(struct loop_timer *t)
 {
@@ -143,6 +170,17 @@ struct telling {
 	int status;
 };
 
+/* Several nodes may have to hear of one process: who tells the last goes on. */
+static bool all_told(const struct guest *told)
+{
+	const struct guest *g;
+
+	list_for_each (g, &told->w->guests, link)
+		if (g->k->pid == told->k->pid && (g->has_news || g->ended != told->ended))
+			return false;
+	return true;
+}
+
 static void on_told(void *arg, int err, const struct rpc_msg *m)
 {
 	struct telling *t = arg;
@@ -158,7 +196,8 @@ static void on_told(void *arg, int err, const struct rpc_msg *m)
 		tell_home(g);
 	} else {
 		g->has_news = false;
-		reap(g);
+		if (all_told(g))
+			reap(g);
 	}
 }
 
@@ -246,8 +285,24 @@ static void orphan_ended(struct guest *g)
 {
 	log_debug("pid %d is nobody's child here any more", g->k->pid);
 	g->parent = 0;
-	if (g->dead)
+	/* Its parent may be about to be a stub: then that one says how. */
+	if (g->dead && !move_is_busy(g->w, task_parent(g->w, g->k->pid)))
 		guest_changed(g, 0, NULL);
+}
+
+/* What was learnt of @pid, or that nothing will be. */
+static void all_changed(struct world *w, gpid pid, const siginfo_t *si, const struct rusage *usage)
+{
+	struct guest *g;
+
+	list_for_each (g, &w->guests, link) {
+		if (g->k->pid != pid)
+			continue;
+		if (si)
+			guest_changed(g, status_of(si), usage);
+		else
+			orphan_ended(g);
+	}
 }
 
 static void on_looked(void *arg, struct stub *s, int err, struct stub_table *t)
@@ -255,28 +310,22 @@ static void on_looked(void *arg, struct stub *s, int err, struct stub_table *t)
 	struct world *w = arg;
 
 	for (unsigned i = 0; err == 0 && i < t->n; i++) {
-		struct guest *g = guest_find(w, (gpid)t->calls[i].arg[1]);
+		gpid pid = (gpid)t->calls[i].arg[1];
 		struct rusage usage;
 		siginfo_t si;
 
-		if (!g)
-			continue;
 		if (t->calls[i].ret == -ECHILD) {
-			orphan_ended(g);
+			all_changed(w, pid, NULL, NULL);
 			continue;
 		}
 		memcpy(&si, stub_table_at(t, t->calls[i].arg[2]), sizeof(si));
 		memcpy(&usage, stub_table_at(t, t->calls[i].arg[4]), sizeof(usage));
 		if (t->calls[i].ret == 0 && si.si_pid != 0)
-			guest_changed(g, status_of(&si), &usage);
+			all_changed(w, pid, &si, &usage);
 	}
 	/* It has died: whose parent it stood for is another's child now. */
-	for (unsigned i = 0; err != 0 && i < t->n; i++) {
-		struct guest *g = guest_find(w, (gpid)t->calls[i].arg[1]);
-
-		if (g)
-			orphan_ended(g);
-	}
+	for (unsigned i = 0; err != 0 && i < t->n; i++)
+		all_changed(w, (gpid)t->calls[i].arg[1], NULL, NULL);
 }
 
 static void add_look(struct stub_table *t, gpid pid, int options)
@@ -311,17 +360,25 @@ void site_reap(struct world *w, struct stub *s)
 		log_warn("stub %d does not wait for its children", s->gpid);
 }
 
+static void all_free(struct world *w, gpid pid)
+{
+	struct guest *g, *tmp;
+
+	list_for_each_safe (g, tmp, &w->guests, link)
+		if (g->k->pid == pid)
+			guest_free(g);
+	kin_tidy(w);
+}
+
 static void on_reaped(void *arg, struct stub *s, int err, struct stub_table *t)
 {
 	struct world *w = arg;
 	struct guest *g = guest_find(w, (gpid)t->calls[0].arg[1]);
 
-	if (g && g->ended && !g->has_news) {
-		guest_free(g);
-		kin_tidy(w);
-	} else if (g && err == 0) {
+	if (g && g->ended && !g->has_news)
+		all_free(w, g->k->pid);
+	else if (g && err == 0)
 		site_reap(w, s); /* what came meanwhile */
-	}
 }
 
 /* Home knows: the zombie may go, or the stop be forgotten. */
@@ -329,7 +386,8 @@ static void reap(struct guest *g)
 {
 	struct world *w = g->w;
 	struct stub *s = g->parent ? stubs_find(w->stubs, g->parent) : NULL;
-	struct stub_table *t = s ? stub_table_new() : NULL;
+	/* An arriving parent waits for it itself. */
+	struct stub_table *t = s && !s->arriving ? stub_table_new() : NULL;
 
 	FAULT("kernel.guest.reap");
 	if (t) {
@@ -337,10 +395,8 @@ static void reap(struct guest *g)
 		if (stub_table_give(s, t, on_reaped, w) == 0)
 			return;
 	}
-	if (g->ended) {
-		guest_free(g);
-		kin_tidy(w);
-	}
+	if (g->ended)
+		all_free(w, g->k->pid);
 }
 
 /* The end of a stub that stood for a relative: its parent's stub reaps it. */
@@ -351,7 +407,7 @@ static void on_kin_reaped(void *arg, struct stub *s, int err, struct stub_table 
 static void reap_kin(struct world *w, const struct stub *dead)
 {
 	struct stub *s = dead->parent ? stubs_find(w->stubs, dead->parent) : NULL;
-	struct stub_table *t = s ? stub_table_new() : NULL;
+	struct stub_table *t = s && !s->arriving ? stub_table_new() : NULL;
 
 	if (!t)
 		return;
@@ -396,17 +452,9 @@ static void on_guest_died(struct loop_child *c, const siginfo_t *si)
 /* Who waits for it: its parent, if that is a stub. */
 static gpid parent_of(struct world *w, gpid pid)
 {
-	struct proc_list l;
-	const struct proc *p;
-	gpid parent = 0;
+	gpid parent = task_parent(w, pid);
 
-	if (proc_scan(&l, &w->view) != 0)
-		return 0;
-	p = proc_list_find(&l, pid);
-	if (p && p->ppid > 1 && stubs_find(w->stubs, p->ppid))
-		parent = p->ppid;
-	proc_list_fini(&l);
-	return parent;
+	return parent > 1 && stubs_find(w->stubs, parent) ? parent : 0;
 }
 
 void guest_runs(struct guest *g)
@@ -427,12 +475,16 @@ void guest_runs(struct guest *g)
 static int raise_here(struct world *w, const Peer__Raise *q)
 {
 	struct guest *g = guest_find(w, q->pid);
+	struct stub *stub = stubs_find(w->stubs, q->pid);
 	struct task_info t;
 	siginfo_t si = { .si_signo = q->signo, .si_code = q->code };
 	int fd, r;
 
 	if (q->signo < 1 || q->signo > 64)
 		return -EINVAL;
+	/* Where its place is it is known where it is. */
+	if (stub && !stub->arriving)
+		return stub->home ? remote_pass(w, stub, q) : -EAGAIN;
 	if (g && g->pidfd < 0)
 		return -EAGAIN;
 	fd = g ? fcntl(g->pidfd, F_DUPFD_CLOEXEC, 0) : proc_open(&w->view, q->pid, &t);
@@ -458,6 +510,139 @@ static void on_raise(void *arg, struct rpc_conn *c, struct rpc_call *call, const
 	answers_reply(call, q ? raise_here(arg, q) : -EPROTO, NULL);
 	if (q)
 		peer__raise__free_unpacked(q, NULL);
+}
+
+/* ---- nodes that have stubs of a process ---- */
+int site_guest_add(struct world *w, gpid pid, node_id node)
+{
+	struct task_info t;
+	struct guest *g;
+	int fd, r;
+
+	if (node == w->node || guest_for(w, pid, node))
+		return 0;
+	fd = proc_open(&w->view, pid, &t);
+	if (fd < 0)
+		return fd;
+	g = t.state == 'Z' ? NULL : guest_new(w, pid, node, 0);
+	r = g ? guest_keep(g, fd) : t.state == 'Z' ? -ESRCH : -ENOSPC;
+	(void)close(fd);
+	if (r != 0) {
+		if (g)
+			guest_free(g);
+		return r;
+	}
+	g->parent = parent_of(w, pid);
+	guest_runs(g);
+	return 0;
+}
+
+void site_guest_drop(struct world *w, gpid pid, node_id node)
+{
+	struct guest *g = guest_for(w, pid, node);
+
+	if (g && !g->telling)
+		guest_free(g);
+}
+
+void site_look_again(struct world *w)
+{
+	struct guest *g;
+
+	list_for_each (g, &w->guests, link) {
+		struct stub *s;
+
+		if (g->ended || g->k->phase != GUEST_RUNS || g->arrival)
+			continue;
+		g->parent = parent_of(w, g->k->pid);
+		s = g->parent ? stubs_find(w->stubs, g->parent) : NULL;
+		if (s)
+			site_reap(w, s);
+		else
+			orphan_ended(g);
+	}
+}
+
+void site_reap_rest(struct world *w, struct stub *s)
+{
+	struct stub_table *t = stub_table_new();
+	struct proc_list l;
+
+	if (!t || proc_scan(&l, &w->view) != 0) {
+		free(t);
+		return;
+	}
+	for (size_t i = 0; i < l.n && t->n < LOOKS; i++) {
+		struct stub *child = stubs_find(w->stubs, l.v[i].t.gpid);
+
+		if (l.v[i].ppid != s->gpid)
+			continue;
+		if (child)
+			child->parent = s->gpid;
+		if (l.v[i].t.state == 'Z' && !guest_find(w, l.v[i].t.gpid))
+			STUB_CALL(t, SYS_wait4, (uint64_t)l.v[i].t.gpid, 0, WNOHANG, 0);
+	}
+	proc_list_fini(&l);
+	if (t->n == 0)
+		free(t);
+	else if (stub_table_give(s, t, on_kin_reaped, w) != 0)
+		log_debug("stub %d is on its way out", s->gpid);
+}
+
+static void on_hold(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
+{
+	Peer__Hold *q = peer__hold__unpack(NULL, m->len, m->body);
+
+	answers_reply(call, q ? site_guest_add(arg, q->pid, rpc_conn_peer(c)->node) : -EPROTO,
+		      NULL);
+	if (q)
+		peer__hold__free_unpacked(q, NULL);
+}
+
+struct hold {
+	struct world *w;
+	gpid pid;
+	held_fn done;
+	void *arg;
+};
+
+static void on_held(void *arg, int err, const struct rpc_msg *m)
+{
+	struct hold *h = arg;
+
+	h->done(h->arg, err);
+	free(h);
+}
+
+static void on_hold_peer(void *arg, int err, struct rpc_conn *c)
+{
+	struct hold *h = arg;
+	Peer__Hold q = PEER__HOLD__INIT;
+	struct rpc_opts o = { .deadline_ns = loop_now_ns(h->w->loop) + HOLD_NS };
+	uint8_t body[16];
+	struct rpc_msg m = { .method = PEER_HOLD, .body = body };
+
+	q.pid = h->pid;
+	m.len = peer__hold__pack(&q, body);
+	if (err == 0)
+		err = rpc_request(c, &m, &o, on_held, h, NULL);
+	if (err != 0)
+		on_held(h, err == -ESRCH ? -EAGAIN : err, NULL);
+}
+
+void site_hold(struct world *w, gpid pid, held_fn done, void *arg)
+{
+	node_id home = authority_of(w, pid, NULL);
+	struct hold *h = home == w->node || home == NODE_NONE ? NULL : malloc(sizeof(*h));
+
+	if (home == w->node || home == NODE_NONE) {
+		done(arg, 0);
+	} else if (!h) {
+		done(arg, -ENOMEM);
+	} else {
+		*h = (struct hold){ w, pid, done, arg };
+		peers_with(w, home, on_hold_peer, h);
+	}
 }
 
 /* ---- after a predecessor's death ---- */
@@ -486,6 +671,7 @@ int guests_open(struct world *w)
 	int r = 0;
 
 	rpc_serve(w->peer_rpc, PEER_RAISE, on_raise, w);
+	rpc_serve(w->peer_rpc, PEER_HOLD, on_hold, w);
 	for (size_t i = 0; i < KEPT_GUESTS && r == 0; i++) {
 		struct kept_guest *k = &w->kept->guests[i];
 

@@ -12,11 +12,13 @@
 
 #include "base/types.h"
 #include "kernel/ipc/relay.h"
+#include "migrate/core/move.h"
 
 #define KEPT_KEY    "kept"
 #define KEPT_PIPES  1024
 #define KEPT_PLACES 1024
 #define KEPT_GUESTS 1024
+#define KEPT_NOTES  512
 
 enum kept_state {
 	KEPT_FREE = 0,
@@ -33,7 +35,9 @@ struct kept_pipe {
 	bool is_out; /* the writers are here */
 	bool going;  /* its process executes: bytes may flow */
 	bool pumped; /* between the relay and a terminal or a file of the guests is a pump */
+	bool came;   /* its process has moved: here (our end is a copy), or home (so we are over) */
 	uint64_t id;
+	uint64_t came_at; /* home: what the process has taken elsewhere */
 	struct relay_record rec;
 };
 
@@ -74,10 +78,18 @@ struct kept_guest {
 	bool reused; /* the stub was there before, as somebody's relative */
 };
 
+/* A machine of a move (move.c): the copy that is not valid is written, then made valid. */
+struct kept_note {
+	_Atomic uint32_t valid; /* 0: none; else copy[valid - 1] */
+	uint32_t side;          /* enum move_side */
+	struct mig_note copy[2];
+};
+
 struct kept {
 	struct kept_pipe pipes[KEPT_PIPES];
 	struct kept_place places[KEPT_PLACES];
 	struct kept_guest guests[KEPT_GUESTS];
+	struct kept_note notes[KEPT_NOTES];
 };
 
 /* What was stored before is seen before, by whoever comes after us. */

@@ -84,8 +84,7 @@ static int take_born(struct kin_making *k, gpid pid, const struct stub *by)
 	if (r != 0)
 		return r;
 	born->peer = k->from;
-	/* The zygote's siblings are pid 1's. */
-	born->parent = by->gpid != k->w->zygote || pid == k->pid ? by->gpid : 0;
+	born->parent = by->gpid;
 	if (pid == k->pid)
 		k->stub = born;
 	return 0;
@@ -115,17 +114,13 @@ static void on_step(void *arg, struct stub *s, int err, struct stub_table *t)
 	step_next(k);
 }
 
-static void add_birth(const struct kin_making *k, struct stub_table *t, const struct kin_step *step)
+static void add_birth(struct stub_table *t, const struct kin_step *step)
 {
-	struct clone_args args = { 0 };
+	/* Pid 1's children are the zygote's: any may be the process one day, and its wait tells how
+	 * that ends. */
+	struct clone_args args = { .exit_signal = SIGCHLD };
 	int32_t tid = step->pid;
 
-	/* pid 1's children are siblings of the zygote; only the process itself is its child, for
-	 * its wait. */
-	if (step->by <= 1 && step->pid != k->pid)
-		args.flags = CLONE_PARENT;
-	else
-		args.exit_signal = SIGCHLD;
 	args.set_tid = stub_table_bytes(t, &tid, sizeof(tid));
 	args.set_tid_size = 1;
 	STUB_CALL(t, SYS_clone3, stub_table_bytes(t, &args, sizeof(args)), sizeof(args));
@@ -174,7 +169,7 @@ static void step_next(struct kin_making *k)
 			finish(k, r);
 			return;
 		}
-		add_birth(k, t, step);
+		add_birth(t, step);
 		break;
 	case KIN_SETSID:
 		STUB_CALL(t, SYS_setsid, 0);
@@ -397,6 +392,100 @@ void kin_adopted(struct world *w)
 			s->parent = l.v[i].ppid;
 	}
 	proc_list_fini(&l);
+}
+
+/* ---- telling of somebody's relatives ---- */
+/* Field 52 of its stat: the status as wait(2) gives it. */
+static int status_of_zombie(const struct world *w, pid_t pid)
+{
+	char text[1024];
+	ssize_t n = task_file(w->view.procfs, pid, "stat", text, sizeof(text));
+	const char *last = n > 0 ? strrchr(text, ' ') : NULL;
+
+	return last ? atoi(last + 1) : 0;
+}
+
+static Peer__Task *task_new(const struct world *w, const struct kin_task *t, const struct proc *p,
+			    gpid parent)
+{
+	const struct stub *s = stubs_find(w->stubs, t->pid);
+	Peer__Task *q = malloc(sizeof(*q));
+
+	if (!q)
+		return NULL;
+	peer__task__init(q);
+	q->pid = t->pid;
+	q->ppid = t->ppid;
+	q->pgid = t->pgid;
+	q->sid = t->sid;
+	/* Only its parent has to wait for it. */
+	q->ended = t->ppid == parent && (p->t.state == 'Z' || (s && s->ended));
+	if (q->ended)
+		q->status = s && s->ended ? s->ended - 1 : status_of_zombie(w, p->t.pid);
+	return q;
+}
+
+void kin_free(Peer__Task **v, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		free(v[i]);
+	free(v);
+}
+
+static int describe(struct world *w, gpid pid, const struct proc_list *l, Peer__Task **v, size_t *n)
+{
+	struct kin_task *t = calloc(l->n + 1, sizeof(*t));
+	uint32_t count = 0;
+	int r = t ? 0 : -ENOMEM;
+
+	for (size_t i = 0; r == 0 && i < l->n; i++) {
+		const struct proc *p = &l->v[i];
+
+		if (p->t.gpid == w->zygote)
+			continue;
+		t[count++] = (struct kin_task){ .pid = p->t.gpid,
+						.ppid = p->ppid == w->zygote ? 1 : p->ppid,
+						.pgid = p->t.pgid,
+						.sid = p->t.sid,
+						.kind = p->t.gpid == pid ? KIN_HERE : KIN_STUB };
+	}
+	if (r == 0) {
+		kin_sort(t, count);
+		kin_mark_needed(t, count);
+	}
+	for (uint32_t i = 0; r == 0 && i < count; i++) {
+		const struct proc *p = t[i].mark ? proc_list_find(l, t[i].pid) : NULL;
+
+		if (!p || (p->t.state == 'Z' && t[i].ppid != pid))
+			continue;
+		v[*n] = task_new(w, &t[i], p, pid);
+		if (v[*n])
+			(*n)++;
+		else
+			r = -ENOMEM;
+	}
+	free(t);
+	return r;
+}
+
+int kin_describe(struct world *w, gpid pid, Peer__Task ***out, size_t *n)
+{
+	struct proc_list l;
+	Peer__Task **v;
+	int r = proc_scan(&l, &w->view);
+
+	*out = NULL;
+	*n = 0;
+	if (r != 0)
+		return r;
+	v = calloc(l.n + 1, sizeof(*v));
+	r = v ? describe(w, pid, &l, v, n) : -ENOMEM;
+	proc_list_fini(&l);
+	if (r == 0)
+		*out = v;
+	else if (v)
+		kin_free(v, *n);
+	return r;
 }
 
 /* ---- stubs that nothing needs any more ---- */

@@ -33,6 +33,7 @@
 
 #define KEY_SLOTS "procfs.slots"
 #define FAR_NS    (100 * NS_PER_MS) /* how long other nodes' answers are good */
+#define MOVE_NS   (120 * NS_PER_S)
 #define ANSWER_NS (200 * NS_PER_MS) /* how long a lister waits for them */
 
 /* What one other node told last. */
@@ -79,14 +80,24 @@ static const Kernel__Process *far_find(gpid pid)
 	return NULL;
 }
 
+/* Whose place is here is known better than by the others' lists. */
+static node_id far_node(const struct world *w, gpid pid)
+{
+	const Kernel__Process *q = far_find(pid);
+	const struct stub *s = stubs_find(w->stubs, pid);
+
+	return s && (s->home || !q) ? s->peer : q ? q->node : NODE_NONE;
+}
+
 static int find_far(gpid pid, struct procfs_pid *out)
 {
 	const Kernel__Process *q = far_find(pid);
+	node_id node = far_node(machine.w, pid);
 
-	if (!q)
+	if (node == NODE_NONE || pid == machine.w->zygote)
 		return -ESRCH;
-	*out = (struct procfs_pid){ .pid = pid, .uid = q->uid };
-	(void)snprintf(out->node, sizeof(out->node), "%s", node_name(machine.w, q->node));
+	*out = (struct procfs_pid){ .pid = pid, .uid = q ? q->uid : TENANT_UID };
+	(void)snprintf(out->node, sizeof(out->node), "%s", node_name(machine.w, node));
 	return 0;
 }
 
@@ -268,18 +279,74 @@ static int pid_text(void *arg, gpid pid, enum procfs_pid_file file, struct buf *
 	return procfs_process_text(&p, file, out);
 }
 
+struct moving {
+	uint64_t key;
+	gpid pid;
+	node_id to;
+};
+
+static void moving_end(struct moving *q, int err, const char *why)
+{
+	if (err != 0)
+		log_info("pid %d does not move: %s", q->pid, why && *why ? why : strerror(-err));
+	procfs_move_done(machine.procfs, q->key, err);
+	free(q);
+}
+
+static void on_moved(void *arg, const struct moved *m)
+{
+	moving_end(arg, m->err, m->why);
+}
+
+static void on_far_moved(void *arg, int err, const struct rpc_msg *m)
+{
+	Kernel__Outcome *o = err == 0 ? kernel__outcome__unpack(NULL, m->len, m->body) : NULL;
+
+	moving_end(arg, o ? o->err : err ? err : -EPROTO, o ? o->why : NULL);
+	if (o)
+		kernel__outcome__free_unpacked(o, NULL);
+}
+
+/* It executes there: that kernel moves it. */
+static void on_its_kernel(void *arg, int err, struct rpc_conn *c)
+{
+	struct moving *q = arg;
+	Kernel__Migrate mv = KERNEL__MIGRATE__INIT;
+	struct rpc_opts o = { .deadline_ns = clock_mono_ns() + MOVE_NS };
+	uint8_t body[32];
+	struct rpc_msg m = { .method = KERNEL_MIGRATE, .body = body };
+
+	mv.pid = q->pid;
+	mv.node = q->to;
+	m.len = kernel__migrate__pack(&mv, body);
+	if (err == 0)
+		err = rpc_request(c, &m, &o, on_far_moved, q, NULL);
+	if (err != 0)
+		on_far_moved(q, err, NULL);
+}
+
+static int move_to(struct world *w, gpid pid, const struct world_node *to, uint64_t key)
+{
+	struct moving *q = malloc(sizeof(*q));
+	struct procfs_pid p;
+
+	if (!q)
+		return -ENOMEM;
+	*q = (struct moving){ key, pid, to->id };
+	if (find(w, pid, &p) == 0 && !p.here)
+		peers_with(w, far_node(w, pid), on_its_kernel, q);
+	else
+		move_start(w, pid, to->id, on_moved, q);
+	return 0;
+}
+
 static int move(void *arg, gpid pid, const char *node, uint32_t caller_pid, uint64_t key)
 {
 	struct world *w = arg;
 
-	if (strcmp(node, w->node_name) == 0) {
-		procfs_move_done(machine.procfs, key, 0);
-		return 0;
-	}
-	for (size_t i = 0; i < w->node_count; i++) {
+	for (size_t i = 0; i < w->node_count; i++)
 		if (strcmp(w->nodes[i].name, node) == 0)
-			return w->nodes[i].alive ? -EOPNOTSUPP : -EHOSTDOWN;
-	}
+			return move_to(w, pid, &w->nodes[i], key);
 	return -ENOENT;
 }
 

@@ -145,6 +145,10 @@ static int start(struct world *w)
 	if (r == 0)
 		r = stubs_new(&w->stubs, w->loop, &w->view, &stubs_ops, w);
 	if (r == 0)
+		r = gates_open(w);
+	if (r == 0)
+		r = authority_open(w);
+	if (r == 0)
 		r = place_open(w);
 	if (r == 0)
 		r = site_open(w);
@@ -153,6 +157,8 @@ static int start(struct world *w)
 		r = calls_open(w);
 	if (r == 0)
 		r = machine_open(w);
+	if (r == 0)
+		r = move_open(w);
 	if (r == 0)
 		r = session_adopt(w);
 	if (r == 0)

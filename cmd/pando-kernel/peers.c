@@ -98,6 +98,7 @@ static void on_conn(void *arg, struct rpc_conn *c, int err)
 	p->conn = NULL;
 	p->up = false;
 	pipes_disconnected(p->w, p->node);
+	move_disconnected(p->w, p->node);
 	tell_waiting(p, err);
 	p->w->peers_look_ns = LOOK_FIRST_NS;
 	peers_look(p->w);

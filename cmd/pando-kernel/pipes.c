@@ -28,6 +28,7 @@
 
 #define PUMP_BYTES    4096
 #define SEND_AGAIN_NS (20 * NS_PER_MS)
+#define TELL_AGAIN_NS (200 * NS_PER_MS)
 
 /* A relay's descriptors, and the letters of their keys. */
 enum { END, SPARE, OBJECT, PUMP, FDS };
@@ -48,6 +49,7 @@ struct pipe_relay {
 	struct loop_fd pump_watch;
 	bool pumping;
 	bool blocked; /* the pump waits for room */
+	bool asked;   /* home has been told that our end is here, and has not answered */
 	bool ended;   /* the relay is done; the pump has bytes left */
 };
 
@@ -534,11 +536,23 @@ int pipes_home(struct world *w, uint64_t id, node_id site, gpid pid, int fd, boo
 	return r;
 }
 
-int pipes_site(struct world *w, uint64_t id, node_id home, gpid pid, bool process_writes)
+/* What the old end still held; all of it fits into a new pipe. */
+static int fill(int fd, const struct pipes_end *e)
 {
-	const struct kept_pipe want = {
-		.peer = home, .pid = pid, .home = false, .is_out = process_writes, .id = id
-	};
+	ssize_t n = e->len > 0 ? write(fd, e->bytes, e->len) : 0;
+
+	return n == (ssize_t)e->len ? 0 : n < 0 ? -errno : -ENOSPC;
+}
+
+int pipes_end_make(struct world *w, const struct pipes_end *e)
+{
+	const struct kept_pipe want = { .peer = e->home,
+					.pid = e->pid,
+					.home = false,
+					.is_out = e->process_writes,
+					.id = e->id,
+					.rec.offset = e->start };
+	bool process_writes = e->process_writes;
 	struct pipe_relay *p = relay_new(w, &want);
 	int fds[2], ours, its, r;
 
@@ -554,6 +568,10 @@ int pipes_site(struct world *w, uint64_t id, node_id home, gpid pid, bool proces
 	r = fd_keep(p, END, ours);
 	if (r == 0 && fcntl(ours, F_SETFL, O_NONBLOCK) != 0)
 		r = -errno;
+	if (r == 0 && e->len > RELAY_CHUNK_MAX)
+		r = -E2BIG;
+	if (r == 0)
+		r = fill(its, e);
 	if (r == 0)
 		r = relay_start(p);
 	if (r == 0)
@@ -561,6 +579,15 @@ int pipes_site(struct world *w, uint64_t id, node_id home, gpid pid, bool proces
 	(void)close(its);
 	relay_discard(p);
 	return r;
+}
+
+int pipes_site(struct world *w, uint64_t id, node_id home, gpid pid, bool process_writes)
+{
+	const struct pipes_end e = {
+		.id = id, .home = home, .pid = pid, .process_writes = process_writes
+	};
+
+	return pipes_end_make(w, &e);
 }
 
 /* ---- lives ---- */
@@ -611,9 +638,229 @@ void pipes_sweep(struct world *w)
 	struct pipe_relay *p, *tmp;
 
 	list_for_each_safe (p, tmp, &w->pipes, link)
-		if (!p->k->going &&
+		if (!p->k->going && !p->k->came && !move_is_busy(w, p->k->pid) &&
 		    !(p->k->home ? place_has(w, p->k->pid) : site_has_guest(w, p->k->pid)))
 			relay_free(p);
+}
+
+/* ---- moves ---- */
+static bool same_pipe(int a, int b)
+{
+	struct stat x, y;
+
+	return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev &&
+	       x.st_ino == y.st_ino;
+}
+
+bool pipes_find_end(struct world *w, int fd, struct pipes_end *out)
+{
+	struct pipe_relay *p;
+
+	list_for_each (p, &w->pipes, link) {
+		const uint8_t *bytes = NULL;
+		ssize_t n = 0;
+
+		if (p->k->home || p->ended || !same_pipe(p->fd[END], fd))
+			continue;
+		*out = (struct pipes_end){ .id = p->k->id,
+					   .home = p->k->peer,
+					   .pid = p->k->pid,
+					   .process_writes = p->k->is_out };
+		if (p->k->is_out)
+			n = relay_out_look(&p->out, &bytes);
+		out->start = p->k->is_out ? p->k->rec.offset : relay_in_taken(&p->in);
+		out->bytes = bytes;
+		out->len = n > 0 ? (size_t)n : 0;
+		return true;
+	}
+	return false;
+}
+
+bool pipes_are_out(struct world *w, gpid pid, node_id home)
+{
+	struct pipe_relay *p;
+	int left;
+
+	list_for_each (p, &w->pipes, link)
+		if (p->k->pid == pid && p->k->peer == home && !p->k->home && p->k->is_out &&
+		    ioctl(p->fd[END], FIONREAD, &left) == 0 && left > 0)
+			return false;
+	return true;
+}
+
+static struct pipe_relay *find_home(struct world *w, uint64_t id)
+{
+	struct pipe_relay *p;
+
+	list_for_each (p, &w->pipes, link)
+		if (p->k->id == id && p->k->home && !p->ended)
+			return p;
+	return NULL;
+}
+
+/* The other end of it is gone. */
+static int broken_pipe(bool process_writes)
+{
+	int fds[2];
+
+	if (pipe2(fds, O_CLOEXEC) != 0)
+		return -errno;
+	(void)close(fds[process_writes ? 0 : 1]);
+	return fds[process_writes ? 1 : 0];
+}
+
+int pipes_object(struct world *w, const struct pipes_end *e)
+{
+	struct pipe_relay *p = find_home(w, e->id);
+	int object, fd;
+
+	if (!p)
+		return broken_pipe(e->process_writes);
+	p->k->came_at = e->start;
+	object = p->k->pumped ? p->fd[OBJECT] : p->fd[END];
+	fd = reopen(w, object, e->process_writes ? O_WRONLY : O_RDONLY);
+	if (fd == -ENXIO)
+		return broken_pipe(e->process_writes);
+	/* Made outside of the tenant: the one description. */
+	if (fd < 0)
+		fd = fcntl(object, F_DUPFD_CLOEXEC, 0);
+	return fd < 0 ? -errno : fd;
+}
+
+/* The process has the object itself again. What it has taken elsewhere is thrown away here first.
+ */
+static void retire(struct pipe_relay *p)
+{
+	int r = p->k->is_out ? relay_out_msg(&p->out, RELAY_TAKEN, p->k->came_at) : 0;
+
+	if (r != 0)
+		log_warn("the input of pid %d may repeat: %s", p->k->pid, strerror(-r));
+	relay_done(p);
+}
+
+static void on_tell_again(struct loop_timer *t);
+
+static void tell_later(struct world *w)
+{
+	if (loop_timer_set(w->loop, &w->moved_again, loop_now_ns(w->loop) + TELL_AGAIN_NS,
+			   on_tell_again) != 0)
+		log_error("cannot wait: out of memory");
+}
+
+struct telling {
+	struct world *w;
+	uint64_t id;
+	node_id home;
+};
+
+static void on_told(void *arg, int err, const struct rpc_msg *m)
+{
+	struct telling *t = arg;
+	struct pipe_relay *p = find(t->w, t->id, t->home, false);
+
+	if (p)
+		p->asked = false;
+	if (p && err == -ENOENT) {
+		relay_free(p); /* the process sees the end of it */
+	} else if (p && err == 0) {
+		p->k->going = true;
+		relay_connected(p);
+	} else if (p) {
+		tell_later(t->w);
+	}
+	free(t);
+}
+
+static void on_tell_peer(void *arg, int err, struct rpc_conn *c)
+{
+	struct telling *t = arg;
+	struct pipe_relay *p = find(t->w, t->id, t->home, false);
+	Peer__RelayMoved q = PEER__RELAY_MOVED__INIT;
+	struct rpc_opts o = { .deadline_ns = loop_now_ns(t->w->loop) + 5 * NS_PER_S };
+	uint8_t body[32];
+	struct rpc_msg m = { .method = PEER_RELAY_MOVED, .body = body };
+
+	q.relay = t->id;
+	q.pid = p ? p->k->pid : 0;
+	m.len = peer__relay_moved__pack(&q, body);
+	if (err == 0)
+		err = rpc_request(c, &m, &o, on_told, t, NULL);
+	if (err != 0)
+		on_told(t, err == -ENOENT ? -EAGAIN : err, NULL);
+}
+
+static void tell_moved(struct pipe_relay *p)
+{
+	struct telling *t = malloc(sizeof(*t));
+
+	if (!t) {
+		tell_later(p->w);
+		return;
+	}
+	*t = (struct telling){ p->w, p->k->id, p->k->peer };
+	p->asked = true;
+	peers_with(p->w, p->k->peer, on_tell_peer, t);
+}
+
+static void tell_all(struct world *w)
+{
+	struct pipe_relay *p;
+	bool again;
+
+	/* A call may change the list: from the start after each. */
+	do {
+		again = false;
+		list_for_each (p, &w->pipes, link) {
+			if (!p->k->came || p->k->home || p->k->going || p->asked)
+				continue;
+			tell_moved(p);
+			again = true;
+			break;
+		}
+	} while (again);
+}
+
+static void on_tell_again(struct loop_timer *t)
+{
+	tell_all(container_of(t, struct world, moved_again));
+}
+
+void pipes_came(struct world *w, gpid pid)
+{
+	struct pipe_relay *p, *tmp;
+
+	list_for_each_safe (p, tmp, &w->pipes, link) {
+		/* Those that other processes left behind: an old life's, or not of this move. */
+		if (p->k->pid != pid || p->k->going != p->k->home)
+			continue;
+		p->k->came = true;
+		FAULT("kernel.pipe.came");
+		if (p->k->home)
+			retire(p);
+	}
+	tell_all(w);
+}
+
+static void on_moved(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
+{
+	struct world *w = arg;
+	Peer__RelayMoved *q = peer__relay_moved__unpack(NULL, m->len, m->body);
+	struct pipe_relay *p = q ? find_home(w, q->relay) : NULL;
+	int r = q ? (p && p->k->pid == q->pid ? 0 : -ENOENT) : -EPROTO;
+
+	if (r == 0) {
+		p->k->peer = rpc_conn_peer(c)->node;
+		p->k->going = true;
+		if (p->k->is_out)
+			relay_out_pause(&p->out); /* until it says what it has */
+		else
+			relay_in_pause(&p->in);
+	}
+	answers_reply(call, r, NULL);
+	if (r == 0)
+		relay_connected(p);
+	if (q)
+		peer__relay_moved__free_unpacked(q, NULL);
 }
 
 void pipes_look_again(struct world *w)
@@ -664,8 +911,10 @@ int pipes_open(struct world *w)
 
 	list_init(&w->pipes);
 	rpc_serve(w->peer_rpc, PEER_RELAY, on_message, w);
+	rpc_serve(w->peer_rpc, PEER_RELAY_MOVED, on_moved, w);
 	for (size_t i = 0; r == 0 && i < KEPT_PIPES; i++)
 		if (w->kept->pipes[i].state != KEPT_FREE)
 			r = adopt(w, &w->kept->pipes[i]);
+	tell_later(w);
 	return r;
 }

@@ -549,7 +549,7 @@ void place_exec(struct world *w, struct init_slot *s)
 	node_id node = marks_find(w, pid);
 	bool busy = __atomic_load_n(&w->busy, __ATOMIC_RELAXED);
 	/* A stub's exec is its turning into a process: never to be placed again. */
-	bool stays = turning_find(w, pid) || node == w->node;
+	bool stays = turning_find(w, pid) || leave_is_of(w, pid) || node == w->node;
 	struct placing *p = NULL;
 
 	if (node == w->node)
@@ -566,6 +566,16 @@ void place_exec(struct world *w, struct init_slot *s)
 		go(p);
 	else if (ask_advice(p) != 0)
 		refuse(p, -EAGAIN);
+}
+
+bool place_is_busy(const struct world *w, gpid pid)
+{
+	const struct placing *p;
+
+	list_for_each (p, &w->placings, link)
+		if (p->gpid == pid)
+			return true;
+	return false;
 }
 
 /* ---- after a predecessor's death ---- */
@@ -634,15 +644,11 @@ static int adopt_parked(struct world *w)
 
 int place_open(struct world *w)
 {
-	int fd = pid1_get(w->pid1, GATE_KEY), r;
+	int r;
 
 	list_init(&w->placings);
 	w->last_relay = clock_wall_ns();
-	r = gate_slots_open(&w->gates, fd >= 0 ? fd : -1);
-	if (r == 0 && fd < 0)
-		r = pid1_put(w->pid1, GATE_KEY, w->gates.fd);
-	if (r >= 0)
-		r = marks_open(w);
+	r = marks_open(w);
 	if (r >= 0)
 		r = remote_open(w);
 	for (size_t i = 0; r >= 0 && i < KEPT_PLACES; i++) {

@@ -128,8 +128,43 @@ int remote_begin(struct world *w, struct kept_place *k)
 	return 0;
 }
 
+int remote_left(struct world *w, gpid pid, node_id site)
+{
+	const struct kept_place want = { .phase = PLACE_STUB, .pid = pid, .site = site };
+	struct remote *r = remote_find(w, pid);
+	struct kept_place *k;
+	struct task_info t;
+	int fd, err;
+
+	if (r) {
+		remote_moved(w, pid, site);
+		return 0;
+	}
+	fd = proc_open(&w->view, pid, &t);
+	if (fd < 0)
+		return fd;
+	k = place_keep(w, &want, fd);
+	(void)close(fd);
+	err = k ? remote_begin(w, k) : -ENOSPC;
+	if (err != 0 && k)
+		place_forget(w, k);
+	return err;
+}
+
+void remote_moved(struct world *w, gpid pid, node_id site)
+{
+	struct remote *r = remote_find(w, pid);
+
+	if (!r)
+		return;
+	r->k->site = site;
+	r->stub->peer = site;
+}
+
 /* ---- signals ---- */
 static void raise_begin(struct raising *x);
+static node_id where_now(const struct raising *x);
+static struct remote *remote_find(struct world *w, gpid pid);
 
 static void raising_free(struct raising *x)
 {
@@ -144,6 +179,19 @@ static void raising_free(struct raising *x)
 		stubs_go_on(s);
 }
 
+/* A relative's stub asks where the place of its process is, which knows. */
+static node_id where_now(const struct raising *x)
+{
+	const struct stub *s = stubs_find(x->w->stubs, x->pid);
+	node_id home = authority_of(x->w, x->pid, NULL);
+
+	if (x->kill)
+		return x->kill->site;
+	if (s && s->home)
+		return s->peer;
+	return s && home != NODE_NONE && home != x->w->node ? home : x->to;
+}
+
 static void on_raise_again(struct loop_timer *t)
 {
 	raise_begin(container_of(t, struct raising, again));
@@ -154,6 +202,11 @@ static void on_raised(void *arg, int err, const struct rpc_msg *m)
 {
 	struct raising *x = arg;
 
+	/* It has moved while this was on its way. */
+	if (err == -ESRCH && where_now(x) != x->to) {
+		raise_begin(x);
+		return;
+	}
 	if (err == 0 || err == -ESRCH || err == -EINVAL || err == -EACCES || err == -EPERM ||
 	    peers_gone(x->w, x->to)) {
 		raising_free(x);
@@ -187,6 +240,7 @@ static void on_peer_raise(void *arg, int err, struct rpc_conn *c)
 
 static void raise_begin(struct raising *x)
 {
+	x->to = where_now(x);
 	peers_with(x->w, x->to, on_peer_raise, x);
 }
 
@@ -222,8 +276,13 @@ bool remote_signal(struct world *w, struct stub *s, int signo, const siginfo_t *
 	struct remote *r = s->home ? remote_find(w, s->gpid) : NULL;
 	struct raising *x;
 
-	if (s->leaving || s->peer == NODE_NONE)
+	if (s->leaving || s->peer == NODE_NONE || s->gpid == w->zygote)
 		return true;
+	/* It was pending when its process left, which has it. */
+	if (s->swallow & (UINT64_C(1) << (signo - 1))) {
+		s->swallow &= ~(UINT64_C(1) << (signo - 1));
+		return true;
+	}
 	if (signo == SIGCONT && r && r->conts > 0) {
 		r->conts--;
 		return true;
@@ -238,6 +297,20 @@ bool remote_signal(struct world *w, struct stub *s, int signo, const siginfo_t *
 	x->stub = s;
 	raise_begin(x);
 	return false;
+}
+
+int remote_pass(struct world *w, const struct stub *s, const Peer__Raise *q)
+{
+	struct raising *x = raising_new(w, s->peer, s->gpid, q->signo);
+
+	if (!x)
+		return -ENOMEM;
+	x->si.si_code = q->code;
+	x->si.si_pid = q->sender;
+	x->si.si_uid = q->uid;
+	x->si.si_value.sival_ptr = (void *)(uintptr_t)q->value;
+	raise_begin(x);
+	return 0;
 }
 
 /* ---- the stub's end ---- */
@@ -324,6 +397,7 @@ static int remote_end(struct remote *r, int status)
 	if (s->leaving)
 		return 0;
 	(void)pipes_flushed(r->w, s->gpid);
+	s->ended = status + 1;
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
 		s->leaving = true;
 		return task_pidfd_signal(s->pidfd, SIGKILL);
@@ -335,6 +409,21 @@ static int remote_end(struct remote *r, int status)
 	stubs_go_on(s);
 	if (is_stopped(r))
 		err = task_pidfd_signal(s->pidfd, SIGCONT);
+	return err;
+}
+
+int remote_end_kin(struct world *w, struct stub *s, int status)
+{
+	int err;
+
+	if (s->leaving)
+		return 0;
+	s->ended = status + 1;
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+		err = task_pidfd_signal(s->pidfd, SIGKILL);
+	else
+		err = give_death(s, status);
+	s->leaving = err == 0;
 	return err;
 }
 
@@ -411,6 +500,20 @@ static void change(struct remote *r, int status, struct rpc_call *call)
 	}
 }
 
+/* A relative's stub dies too; whoever tells asks until it has. */
+static int kin_changed(struct world *w, gpid pid, int status)
+{
+	struct stub *s = stubs_find(w->stubs, pid);
+
+	if (!s || s->home || WIFSTOPPED(status) || WIFCONTINUED(status))
+		return 0;
+	come_ended(w, pid);
+	s = stubs_find(w->stubs, pid);
+	if (s && !s->arriving && remote_end_kin(w, s, status) == -ESRCH)
+		return 0;
+	return s ? -EAGAIN : 0;
+}
+
 static void on_changed(void *arg, struct rpc_conn *c, struct rpc_call *call,
 		       const struct rpc_msg *m)
 {
@@ -424,11 +527,11 @@ static void on_changed(void *arg, struct rpc_conn *c, struct rpc_call *call,
 	if (!q)
 		answers_reply(call, -EPROTO, NULL);
 	else if (r && r->k->site != rpc_conn_peer(c)->node)
-		answers_reply(call, -EACCES, NULL);
+		answers_reply(call, -EAGAIN, NULL); /* its record is not here yet */
 	else if (r)
 		change(r, q->status, call);
 	else if (!placing_changed(w, q->pid, rpc_conn_peer(c)->node, q->status, call))
-		answers_reply(call, 0, NULL);
+		answers_reply(call, kin_changed(w, q->pid, q->status), NULL);
 	if (q)
 		peer__changed__free_unpacked(q, NULL);
 }
@@ -454,6 +557,20 @@ void remote_drop(struct world *w, struct stub *s)
 	place_forget(w, r->k);
 	list_del(&r->link);
 	free(r);
+}
+
+int remote_take(struct world *w, struct stub *s)
+{
+	char key[INIT_KEY_MAX];
+
+	if (s->home) {
+		remote_drop(w, s);
+	} else {
+		(void)snprintf(key, sizeof(key), "kin.%d.%u", s->gpid, s->peer);
+		(void)pid1_drop(w->pid1, key);
+	}
+	remote_forget_stub(w, s);
+	return stubs_take(s);
 }
 
 /* ---- after a predecessor's death ---- */

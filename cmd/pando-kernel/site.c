@@ -678,7 +678,5 @@ int site_open(struct world *w)
 		kin_adopted(w);
 	if (r == 0)
 		r = guests_open(w);
-	if (r == 0)
-		pipes_sweep(w);
 	return r == 0 ? loop_timer_set(w->loop, &w->tidy, 0, on_tidy) : r;
 }

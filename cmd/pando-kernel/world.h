@@ -45,6 +45,14 @@ struct world_quota {
 	uint64_t set_bytes, set_left_bytes, set_ns;
 };
 
+/* A block of the tenant's pids. */
+struct world_block {
+	gpid first;
+	uint32_t count;
+	node_id authority;
+	uint64_t aterm;
+};
+
 struct world {
 	tenant_id tenant;
 	node_id node;
@@ -72,6 +80,8 @@ struct world {
 	struct world_node nodes[NODES_MAX];
 	size_t node_count;
 	struct world_quota quota;
+	struct world_block *blocks; /* all of the machine's, as pandod tells them */
+	size_t block_count;
 
 	/* peers.c */
 	struct rpc *peer_rpc;
@@ -89,6 +99,7 @@ struct world {
 	uint64_t last_relay;
 	bool pumps_paused;
 	struct loop_timer relays_again;
+	struct loop_timer moved_again;
 
 	/* place.c: processes at home here */
 	struct stubs *stubs;
@@ -115,6 +126,11 @@ struct world {
 must_check int calls_open(struct world *w);
 /* Takes the listener out of the store, if there is one yet. */
 void calls_listen(struct world *w);
+
+/* ---- gates.c: threads that stand in a gate ---- */
+must_check int gates_open(struct world *w);
+/* The magic call of one that has a slot: held until its mover asks. */
+void gates_hold(struct world *w, struct init_slot *s);
 
 /* ---- machine.c: the tenant's /proc ---- */
 must_check int machine_open(struct world *w);
@@ -168,9 +184,20 @@ void pipes_disconnected(struct world *w, node_id node);
 /* At home: relays the description @fd (taken). */
 must_check int pipes_home(struct world *w, uint64_t id, node_id site, gpid pid, int fd,
 			  bool process_writes);
+struct pipes_end {
+	uint64_t id;
+	node_id home;
+	gpid pid;
+	bool process_writes;
+	/* Of a process that has moved: where in the stream its end begins, what it holds. */
+	uint64_t start;
+	const void *bytes;
+	size_t len;
+};
 /* At the site: returns the end that the process gets, the caller's to close. */
 must_check int pipes_site(struct world *w, uint64_t id, node_id home, gpid pid,
 			  bool process_writes);
+must_check int pipes_end_make(struct world *w, const struct pipes_end *e);
 /* It executes: bytes may flow. Not before, for who fails to exec must not have taken any. */
 void pipes_go(struct world *w, gpid pid);
 /* Everything that @pid has written is where its readers look for it. */
@@ -179,6 +206,16 @@ bool pipes_flushed(struct world *w, gpid pid);
 void pipes_drop(struct world *w, gpid pid, bool home);
 /* Drops what a dead predecessor had begun for an exec that nobody knows. */
 void pipes_sweep(struct world *w);
+/*
+ * Moves. Source: is @fd the end of a relay from home? Its bytes are good until the next call.
+ * Has everything that @pid wrote here arrived at @home?
+ */
+bool pipes_find_end(struct world *w, int fd, struct pipes_end *out);
+bool pipes_are_out(struct world *w, gpid pid, node_id home);
+/* Target that is home: a description of the guests' own object. */
+must_check int pipes_object(struct world *w, const struct pipes_end *e);
+/* Target: @pid executes here from now on. */
+void pipes_came(struct world *w, gpid pid);
 /* A relay to @node has something to say. */
 bool pipes_want(const struct world *w, node_id node);
 /* Who is in front of its terminal may have changed. */
@@ -196,6 +233,9 @@ bool place_magic(struct world *w, struct init_slot *s);
 /* An exec of @pid is on its way, or its process is elsewhere. */
 bool place_has(const struct world *w, gpid pid);
 
+/* An exec of it is being placed. */
+bool place_is_busy(const struct world *w, gpid pid);
+
 /* ---- remote.c: stubs of processes elsewhere ---- */
 /* As stubs_ops.signal, for a stub of either kind. */
 must_check bool remote_signal(struct world *w, struct stub *s, int signo, const siginfo_t *si,
@@ -205,10 +245,31 @@ void remote_stub_died(struct world *w, struct stub *s);
 void remote_forget_stub(struct world *w, const struct stub *s);
 /* The process is coming back into its stub: nobody is told of anything any more. */
 void remote_drop(struct world *w, struct stub *s);
+/* A process has left and has become its stub, whose place is here. Errors: -ENOSPC, -ESRCH. */
+must_check int remote_left(struct world *w, gpid pid, node_id site);
+/* Its record says that it executes there now. */
+void remote_moved(struct world *w, gpid pid, node_id site);
+/* Of a relative: the stub dies as its process did. */
+must_check int remote_end_kin(struct world *w, struct stub *s, int status);
+/* A signal from another node goes on to where the process is. */
+struct Peer__Raise;
+must_check int remote_pass(struct world *w, const struct stub *s, const struct Peer__Raise *q);
+/* The stub becomes the process: its pidfd is the caller's. */
+int remote_take(struct world *w, struct stub *s);
 bool remote_want(const struct world *w, node_id node);
 
 /* ---- site.c: execs that come ---- */
 must_check int site_open(struct world *w);
+/* @node has a stub of @pid, which has a task here: it is told how that ends. Errors: -ESRCH. */
+must_check int site_guest_add(struct world *w, gpid pid, node_id node);
+void site_guest_drop(struct world *w, gpid pid, node_id node);
+/* Has the node that leased @pid tell us how it ends. @err -ESRCH: it has. May call at once. */
+typedef void (*held_fn)(void *arg, int err);
+void site_hold(struct world *w, gpid pid, held_fn done, void *arg);
+/* A parent has come, left, or stayed: who waits for its children? */
+void site_look_again(struct world *w);
+/* The children of the stub that have ended and that nobody is told of. */
+void site_reap_rest(struct world *w, struct stub *s);
 /* A process of another home that is here, or whose end is not told yet. */
 bool site_has_guest(struct world *w, gpid pid);
 bool site_want(const struct world *w, node_id node);
@@ -236,12 +297,52 @@ struct kin_making {
 };
 /* Fill in the upper half. done() may be called at once. */
 void kin_make(struct kin_making *k);
+/* A process, its relatives and children, and theirs. On the heap; free with kin_free(). */
+must_check int kin_describe(struct world *w, gpid pid, struct Peer__Task ***out, size_t *n);
+void kin_free(struct Peer__Task **v, size_t n);
 /* Starts the zygote, unless it is there. */
 void kin_zygote(struct world *w);
 /* After a predecessor's death: whose children its stubs are. */
 void kin_adopted(struct world *w);
 /* Drops the stubs that nobody here needs. */
 void kin_tidy(struct world *w);
+
+/* ---- authority.c: records of who executes what ---- */
+struct mig_msg;
+must_check int authority_open(struct world *w);
+/* The node that keeps the record of @pid, and has leased it; NODE_NONE: not known yet. */
+node_id authority_of(const struct world *w, gpid pid, uint64_t *aterm);
+void authority_message(struct world *w, const struct mig_msg *m);
+/* What a record that is kept here says; NODE_NONE: there is none. */
+node_id authority_site(const struct world *w, gpid pid);
+/* Before a process of this node asks for its own: is its record of an earlier life? */
+void authority_check(struct world *w, gpid pid);
+
+/* ---- move.c, leave.c, come.c: moves of running processes ---- */
+struct moved {
+	int err;
+	const char *why; /* completes "cannot move it: " */
+	const char *try_next;
+	uint64_t freeze_ns;
+	uint64_t bytes;
+};
+typedef void (*moved_fn)(void *arg, const struct moved *m);
+must_check int move_open(struct world *w);
+/* Calls @done, maybe at once. */
+void move_start(struct world *w, gpid pid, node_id to, moved_fn done, void *arg);
+/* @pid is on its way from here or to here. */
+bool move_is_busy(const struct world *w, gpid pid);
+/* The copy here is void: it executes elsewhere, or soon will. */
+/* The site of a process that is coming here has told that it ended there. */
+void come_ended(struct world *w, gpid pid);
+bool leave_is_lost(const struct world *w, gpid pid);
+/* A thread of a process that is leaving. */
+bool leave_is_of(const struct world *w, pid_t tid);
+/* The connection to @node is lost. */
+void move_disconnected(struct world *w, node_id node);
+/* What forbids a move, and what it would cost. */
+typedef void (*why_fn)(void *arg, int err, const char *reasons, uint64_t bytes, uint64_t freeze_ns);
+void move_why(struct world *w, gpid pid, why_fn done, void *arg);
 
 /* ---- answers.c: what pandod may ask ---- */
 void answers_serve(struct world *w);

@@ -296,10 +296,41 @@ static void reply_empty(struct rpc_call *call, int err)
 		log_warn("a reply to a guest kernel was lost");
 }
 
+/* Who keeps the records of the tenant's pids. On the heap: rows, and behind them the list. */
+static size_t list_blocks(const struct naming_core *k, tenant_id t, Kernel__Authority ***out)
+{
+	const struct naming_block *b;
+	Kernel__Authority *rows;
+	size_t n = 0, at = 0;
+
+	*out = NULL;
+	for (uint32_t i = 0; (b = naming_block_at(k, i)) != NULL; i++)
+		n += b->tenant == t;
+	if (n == 0)
+		return 0;
+	*out = malloc(n * (sizeof(*rows) + sizeof(rows)));
+	if (*out == NULL)
+		return 0;
+	rows = (Kernel__Authority *)(void *)(*out + n);
+	for (uint32_t i = 0; (b = naming_block_at(k, i)) != NULL && at < n; i++) {
+		if (b->tenant != t)
+			continue;
+		kernel__authority__init(&rows[at]);
+		rows[at].first = (int32_t)(b->number * NAMING_BLOCK_PIDS);
+		rows[at].count = NAMING_BLOCK_PIDS;
+		rows[at].node = b->authority;
+		rows[at].aterm = b->epoch;
+		(*out)[at] = &rows[at];
+		at++;
+	}
+	return at;
+}
+
 static void tell_nodes(struct world *w)
 {
 	const struct naming_core *k = naming_tables(w->pod->naming);
 	Kernel__Node rows[128], *list[128];
+	cleanup_free Kernel__Authority **blocks = NULL;
 	Kernel__Nodes all = KERNEL__NODES__INIT;
 	const struct naming_node *n;
 	const struct naming_tenant *row_of = naming_tenant_find(k, w->id);
@@ -327,6 +358,8 @@ static void tell_nodes(struct world *w)
 	}
 	all.nodes = list;
 	all.hang_up_detached = row_of && (row_of->flags & NAMING_TENANT_HANGUP) != 0;
+	all.n_blocks = list_blocks(k, w->id, &blocks);
+	all.blocks = blocks;
 	body = malloc(kernel__nodes__get_packed_size(&all));
 	if (body == NULL || w->kernel == NULL)
 		return;

@@ -155,6 +155,12 @@ static ssize_t out_look(struct relay_out *o)
 	return got;
 }
 
+ssize_t relay_out_look(struct relay_out *o, const uint8_t **bytes)
+{
+	*bytes = o->rs->bytes;
+	return out_look(o);
+}
+
 static bool writers_gone(const struct relay_out *o)
 {
 	struct pollfd p = { .fd = o->pipe, .events = POLLIN };
@@ -295,12 +301,10 @@ static void in_finish(struct relay_in *i)
 	i->ops->done(i->arg);
 }
 
-static uint64_t in_taken(const struct relay_in *i);
-
 /* What the last reader has left unread stays the writers': another may read it. */
 static void in_broken(struct relay_in *i)
 {
-	uint64_t taken = in_taken(i);
+	uint64_t taken = relay_in_taken(i);
 
 	if (i->finished || !i->up)
 		return;
@@ -336,7 +340,7 @@ static int in_push(struct relay_in *i)
 }
 
 /* How far the reader has come: what is not in his pipe any more, he has. */
-static uint64_t in_taken(const struct relay_in *i)
+uint64_t relay_in_taken(const struct relay_in *i)
 {
 	uint64_t lies = i->rec->offset;
 
@@ -349,7 +353,7 @@ static void on_look(struct loop_timer *t);
 
 static void in_tell(struct relay_in *i)
 {
-	uint64_t taken = in_taken(i);
+	uint64_t taken = relay_in_taken(i);
 	bool more;
 
 	if (!i->up || i->finished)

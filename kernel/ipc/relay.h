@@ -27,6 +27,9 @@
 #ifndef KERNEL_IPC_RELAY_H
 #define KERNEL_IPC_RELAY_H
 
+#include <stdint.h>
+#include <sys/types.h>
+
 #include "base/attr.h"
 #include "base/list.h"
 #include "base/loop.h"
@@ -93,6 +96,11 @@ void relay_out_fini(struct relay_out *o);
  * not, or has finished without our learning it, this asks.
  */
 void relay_out_resume(struct relay_out *o);
+/*
+ * What the writers' pipe holds from rec->offset on, at most RELAY_CHUNK_MAX bytes; they stay there.
+ * *@bytes is good until the next call of any relay. For who moves the writers elsewhere.
+ */
+must_check ssize_t relay_out_look(struct relay_out *o, const uint8_t **bytes);
 /* The connection is gone: nothing is sent until HAVE comes over the next one. */
 void relay_out_pause(struct relay_out *o);
 /* HAVE, TAKEN or BROKEN came. Errors: -EPROTO: an offset that cannot be. */
@@ -130,6 +138,8 @@ void relay_in_resume(struct relay_in *i);
 void relay_in_pause(struct relay_in *i);
 /* Says at once what the reader has taken, or that he is gone. */
 void relay_in_look(struct relay_in *i);
+/* How far the reader has come; exact if he stands still and `shared` is false. */
+uint64_t relay_in_taken(const struct relay_in *i);
 /*
  * DATA, EOF or ASK came. What is known already is skipped; a piece that comes while another lies
  * in the stage (sent twice, over two connections) too: HAVE will say how far we are.

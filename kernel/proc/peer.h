@@ -13,6 +13,10 @@ enum peer_method {
 	PEER_ASK = KERNEL_METHOD(68),     /* Ask -> Ran; -ENOENT: it does not, and never will */
 	PEER_STREAM = KERNEL_METHOD(80),  /* Stream -> Streamed */
 	PEER_STREAMS_HELD = KERNEL_METHOD(81), /* one-way StreamsHeld */
+	PEER_MOVE = KERNEL_METHOD(96),         /* one-way Move */
+	PEER_IMAGE = KERNEL_METHOD(97),        /* a stream that Image opens */
+	PEER_RELAY_MOVED = KERNEL_METHOD(98),  /* RelayMoved -> (empty); -ENOENT: no such relay */
+	PEER_HOLD = KERNEL_METHOD(99),         /* Hold -> (empty); -ESRCH: it has ended */
 };
 
 #endif

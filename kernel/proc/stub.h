@@ -32,9 +32,12 @@ struct stub {
 	int pidfd;
 	bool leaving; /* it has been told to die */
 	/* The owner's: */
-	node_id peer; /* where its process executes, or for whose relative it was made */
-	bool home;    /* its process was at home here */
-	gpid parent;  /* the stub that is its native parent and must reap it; 0: nobody of ours */
+	node_id peer;  /* where its process executes, or for whose relative it was made */
+	bool home;     /* its process was at home here */
+	gpid parent;   /* the stub that is its native parent and must reap it; 0: nobody of ours */
+	bool arriving; /* it is about to become the process: its children are not its to wait for */
+	int ended;     /* it has been told to die as its process did: status + 1 */
+	uint64_t swallow; /* signals that its process has already: bit n-1 */
 	struct list tables;
 	struct stub_table *running;
 	bool asking;            /* its magic call is being answered */

@@ -285,6 +285,22 @@ static int lookup_in(struct procfs *p, uint64_t parent, const char *name, struct
 	return -ENOENT;
 }
 
+/* False: the request is left in its slot until procfs_go_on(). */
+static bool is_fresh(struct procfs *p)
+{
+	return !p->ops->fresh || p->going_on || p->ops->fresh(p->arg);
+}
+
+/* A process that is not here may be elsewhere, and may have moved since we heard of it. */
+static bool is_elsewhere(const struct request *rq, const char *name)
+{
+	struct procfs_pid pid;
+	long n = rq->in->nodeid == FUSE_ROOT_ID ? strtol(name, NULL, 10) : 0;
+
+	return n > 0 && n <= INT32_MAX &&
+	       (rq->p->ops->find(rq->p->arg, (gpid)n, &pid) < 0 || !pid.here);
+}
+
 static void do_lookup(struct request *rq)
 {
 	struct fuse_entry_out out = { .generation = 1 };
@@ -299,6 +315,8 @@ static void do_lookup(struct request *rq)
 		stream_lookup(rq);
 		return;
 	}
+	if (is_elsewhere(rq, (const char *)rq->body) && !is_fresh(rq->p))
+		return;
 	r = lookup_in(rq->p, rq->in->nodeid, (const char *)rq->body, &t);
 	if (r < 0) {
 		(void)answer(rq, r, NULL, 0);
@@ -352,9 +370,7 @@ static void do_open(struct request *rq)
 	struct procfs *p = rq->p;
 	struct thing t;
 
-	/* Left in its slot until procfs_go_on(). */
-	if (rq->in->opcode == FUSE_OPENDIR && rq->in->nodeid == FUSE_ROOT_ID && p->ops->fresh &&
-	    !p->going_on && !p->ops->fresh(p->arg))
+	if (rq->in->opcode == FUSE_OPENDIR && rq->in->nodeid == FUSE_ROOT_ID && !is_fresh(p))
 		return;
 
 	(void)answer(rq, thing_find(rq->p, rq->in->nodeid, &t), &out, sizeof(out));
@@ -687,7 +703,8 @@ void procfs_go_on(struct procfs *p)
 	for (size_t i = 0; i < PROCFS_SLOTS; i++) {
 		const struct fuse_in_header *in = (const void *)p->slots[i].bytes;
 
-		if (slot_open(&p->slots[i]) && in->opcode == FUSE_OPENDIR)
+		if (slot_open(&p->slots[i]) &&
+		    (in->opcode == FUSE_OPENDIR || in->opcode == FUSE_LOOKUP))
 			serve(p, &p->slots[i]);
 	}
 	p->going_on = false;

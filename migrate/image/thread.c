@@ -34,6 +34,36 @@ static bool sleeps(const struct user_regs_struct *r)
 	return (int64_t)r->rax == -ERESTART_RESTARTBLOCK;
 }
 
+static bool can_sleep(uint32_t nr)
+{
+	return nr == SYS_nanosleep || nr == SYS_clock_nanosleep || nr == SYS_futex ||
+	       nr == SYS_poll;
+}
+
+#define CODE_LOOK 64 /* bytes before a system call in which its number is loaded */
+
+/*
+ * A sleep that was broken off before, and went on by restart_syscall: which call it was the
+ * processor does not say any more, but the code before it does (mov $nr, %eax or %rax). 0: no.
+ */
+static uint32_t call_before(pid_t tid, uint64_t rip)
+{
+	uint8_t code[CODE_LOOK];
+	uint32_t nr;
+
+	if (rip < CODE_LOOK || tracee_read(tid, rip - CODE_LOOK, code, sizeof(code)) < 0 ||
+	    code[CODE_LOOK - 2] != 0x0f || code[CODE_LOOK - 1] != 0x05)
+		return 0;
+	for (int i = CODE_LOOK - 7; i >= 2; i--) {
+		bool to_rax = code[i - 2] == 0x48 && code[i - 1] == 0xc7 && code[i] == 0xc0;
+
+		memcpy(&nr, code + i + 1, sizeof(nr));
+		if ((code[i] == 0xb8 || to_rax) && can_sleep(nr))
+			return nr;
+	}
+	return 0;
+}
+
 /* Address of the timespec that says how long; 0: none. */
 static uint64_t sleep_request(const struct user_regs_struct *r)
 {
@@ -225,6 +255,10 @@ static int dump_thread(struct record_writer *w, struct image_frozen *f, struct g
 	m.altstack_flags = (uint32_t)words.altstack[1];
 	m.altstack_size = words.altstack[2];
 	m.pending = (ProtobufCBinaryData){ pending.len, pending.data };
+	if (sleeps(&regs) && regs.orig_rax == SYS_restart_syscall)
+		regs.orig_rax = call_before(g->t->tid, regs.rip);
+	if (sleeps(&regs) && !can_sleep((uint32_t)regs.orig_rax))
+		return -ENOTSUP;
 	if (sleeps(&regs))
 		m.left_ns = sleep_left(&f->env, g->t->tid, &regs);
 	return record_write_message(w, RECORD_THREAD, &m.base);
@@ -235,8 +269,11 @@ int image_threads_dump(struct record_writer *w, struct image_frozen *f, struct b
 	for (unsigned i = 0; i < f->set.count; i++) {
 		int r = dump_thread(w, f, &f->gates[i]);
 
+		if (r == -ENOTSUP)
+			why_add(why, "thread %d is in a call that was broken off before",
+				f->set.threads[i].ns_tid);
 		if (r < 0)
-			return why_err(why, r, "read a thread");
+			return r == -ENOTSUP ? r : why_err(why, r, "read a thread");
 	}
 	return 0;
 }

@@ -1,0 +1,815 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * leave.c - the source of a move: migrate/core/source.c on this kernel's loop.
+ *
+ * The process runs on until it is frozen by its mover; what it is, and its relatives, are described
+ * then. When the record says that it executes elsewhere it becomes its stub in place: of its own
+ * place if this node leased its pid, else of a relative (kin.c drops it if it is none).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "cmd/pando-kernel/move.h"
+#include "kernel/proc/peer.h"
+
+#define PIPE_BYTES  (1024 * 1024)
+#define PIECE_BYTES 65536
+#define AGAIN_NS    (2 * NS_PER_MS)
+#define FLUSH_NS    (2 * NS_PER_S) /* how long what it wrote may take to arrive, frozen */
+#define RETRY_NS    (100 * NS_PER_MS)
+#define KNOWN_NS    (5 * NS_PER_S) /* for naming to tell who keeps its record */
+
+struct leave {
+	struct list link;
+	struct world *w;
+	struct mig_source m;
+	struct mover mover;
+	struct carry carry;
+	gpid pid;
+
+	/* What the last step wants done, in order; `at` stands still while a job is awaited. */
+	struct mig_out out;
+	uint32_t at;
+	bool waiting;
+	enum mover_job wanted; /* as soon as the mover is idle */
+	struct loop_timer tick;
+	struct loop_timer again;
+	uint64_t known_end_ns, flush_end_ns;
+
+	/* The image on its way. */
+	struct rpc_stream *stream;
+	int pipe; /* our end; -1: none */
+	struct loop_fd watch;
+	bool watching;
+	uint8_t *piece;
+	size_t piece_at, piece_len;
+	bool dumped; /* all of it is in the pipe, or has been */
+	bool sent;
+	struct loop_timer failed;
+	int failed_err;
+
+	/* Who asked. */
+	moved_fn done;
+	void *arg;
+	struct buf why;
+	uint64_t frozen_ns, freeze_ns;
+};
+
+static struct list leaves = LIST_INIT(leaves);
+static unsigned leaves_count;
+
+static void step(struct leave *l, struct mig_ev ev);
+static void leave_end(struct leave *l, int err);
+static void run_effects(struct leave *l);
+static void do_wanted(struct leave *l);
+
+static struct leave *find(gpid pid)
+{
+	struct leave *l;
+
+	list_for_each (l, &leaves, link)
+		if (l->pid == pid)
+			return l;
+	return NULL;
+}
+
+bool leave_is_busy(const struct world *w, gpid pid)
+{
+	return find(pid) != NULL;
+}
+
+bool leave_is_of(const struct world *w, pid_t tid)
+{
+	const struct leave *l;
+
+	list_for_each (l, &leaves, link)
+		if (l->mover.pid == tid)
+			return true;
+	return false;
+}
+
+bool leave_is_lost(const struct world *w, gpid pid)
+{
+	const struct leave *l = find(pid);
+
+	return l && l->m.state >= MIG_S_DRAINING;
+}
+
+/* ---- the image on its way ---- */
+static void stream_end(struct leave *l, int err)
+{
+	if (l->watching)
+		loop_fd_del(l->w->loop, &l->watch);
+	l->watching = false;
+	if (l->pipe >= 0)
+		(void)close(l->pipe);
+	l->pipe = -1;
+	if (l->stream)
+		rpc_stream_close(l->stream, err);
+	l->stream = NULL;
+	free(l->piece);
+	l->piece = NULL;
+}
+
+static void on_failed(struct loop_timer *t)
+{
+	struct leave *l = container_of(t, struct leave, failed);
+
+	stream_end(l, l->failed_err);
+	step(l, (struct mig_ev){ .kind = MIG_EV_IMAGE_FAILED, .err = l->failed_err });
+}
+
+/* In the next turn: we may be inside a step. */
+static void fail_soon(struct leave *l, int err)
+{
+	l->failed_err = err;
+	if (loop_timer_set(l->w->loop, &l->failed, 0, on_failed) != 0)
+		log_error("cannot wait: out of memory");
+}
+
+static void pause_reading(struct leave *l, bool pause)
+{
+	if (l->watching && loop_fd_mod(l->w->loop, &l->watch, pause ? 0 : POLLIN) != 0)
+		log_error("cannot watch an image: out of memory");
+}
+
+/* False: there is no credit just now. */
+static bool send_piece(struct leave *l)
+{
+	while (l->piece_len > 0) {
+		ssize_t n = rpc_stream_write(l->stream, l->piece + l->piece_at, l->piece_len);
+
+		if (n < 0) {
+			fail_soon(l, (int)n);
+			return false;
+		}
+		if (n == 0)
+			return false;
+		l->piece_at += (size_t)n;
+		l->piece_len -= (size_t)n;
+	}
+	return true;
+}
+
+/* All of it has been written, read, and sent. */
+static void look_at_end(struct leave *l)
+{
+	if (!l->dumped || l->watching || l->piece_len > 0 || !l->stream)
+		return;
+	l->sent = true;
+	FAULT("kernel.leave.sent");
+	stream_end(l, 0);
+}
+
+static void on_readable(struct loop_fd *fd, short revents)
+{
+	struct leave *l = container_of(fd, struct leave, watch);
+	ssize_t n;
+
+	if (!send_piece(l)) {
+		pause_reading(l, true);
+		return;
+	}
+	n = read(l->pipe, l->piece, PIECE_BYTES);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		/* The end: whether it was a good one the mover says. */
+		loop_fd_del(l->w->loop, &l->watch);
+		l->watching = false;
+		look_at_end(l);
+		return;
+	}
+	l->piece_at = 0;
+	l->piece_len = (size_t)n;
+	if (!send_piece(l))
+		pause_reading(l, true);
+}
+
+static void on_writable(void *arg, struct rpc_stream *s)
+{
+	struct leave *l = arg;
+
+	if (!send_piece(l))
+		return;
+	pause_reading(l, false);
+	look_at_end(l);
+}
+
+static void on_closed(void *arg, struct rpc_stream *s, int err)
+{
+	struct leave *l = arg;
+
+	l->stream = NULL;
+	if (!l->sent)
+		fail_soon(l, err ? err : -EPIPE);
+}
+
+static void on_data(void *arg, struct rpc_stream *s, const void *bytes, size_t len)
+{
+	rpc_stream_consumed(s, len); /* they have nothing to say */
+}
+
+static const struct rpc_stream_ops stream_ops = {
+	.data = on_data,
+	.writable = on_writable,
+	.closed = on_closed,
+};
+
+static int open_stream(struct leave *l)
+{
+	struct rpc_conn *c = peers_conn(l->w, l->m.target);
+	Peer__Image q = PEER__IMAGE__INIT;
+	struct rpc_msg m = { .method = PEER_IMAGE };
+	cleanup_free uint8_t *body = NULL;
+	int r = c ? kin_describe(l->w, l->pid, &q.kin, &q.n_kin) : -ENOTCONN;
+
+	if (r != 0)
+		return r;
+	/* What ends from now on is told to the target by us, or by who has the child's place. */
+	for (size_t i = 0; i < q.n_kin; i++)
+		if (q.kin[i]->ppid == l->pid && !q.kin[i]->ended &&
+		    authority_of(l->w, q.kin[i]->pid, NULL) == l->w->node)
+			(void)!site_guest_add(l->w, q.kin[i]->pid, l->m.target);
+	q.pid = l->pid;
+	q.move = l->m.move;
+	body = malloc(peer__image__get_packed_size(&q) + 1);
+	if (body) {
+		m.len = peer__image__pack(&q, body);
+		m.body = body;
+		r = rpc_stream_open(c, &m, &stream_ops, l, &l->stream);
+	}
+	kin_free(q.kin, q.n_kin);
+	return body ? r : -ENOMEM;
+}
+
+static int start_image(struct leave *l)
+{
+	int fds[2], r = open_stream(l);
+
+	if (r != 0)
+		return r;
+	l->piece = malloc(PIECE_BYTES);
+	if (!l->piece || pipe2(fds, O_CLOEXEC) != 0)
+		return l->piece ? -errno : -ENOMEM;
+	/* A larger one saves changes of threads; not to get it is no error. */
+	(void)fcntl(fds[1], F_SETPIPE_SZ, PIPE_BYTES);
+	l->pipe = fds[0];
+	l->mover.pipe = fds[1];
+	if (fcntl(fds[0], F_SETFL, O_NONBLOCK) != 0)
+		return -errno;
+	r = loop_fd_add(l->w->loop, &l->watch, l->pipe, POLLIN, on_readable);
+	l->watching = r == 0;
+	return r == 0 ? mover_do(&l->mover, MOVER_DUMP) : r;
+}
+
+/* ---- the mover's jobs ---- */
+static void say_why(struct leave *l)
+{
+	if (l->why.len == 0 && l->mover.why.len > 0)
+		(void)!buf_add(&l->why, l->mover.why.data, l->mover.why.len);
+}
+
+static void on_flush_again(struct loop_timer *t);
+
+/* At home of its pipes it gets them themselves: what it wrote must be in them. */
+static void frozen(struct leave *l)
+{
+	if (pipes_are_out(l->w, l->pid, l->m.target)) {
+		step(l, (struct mig_ev){ .kind = MIG_EV_FROZEN });
+	} else if (loop_now_ns(l->w->loop) >= l->flush_end_ns) {
+		(void)!buf_addf(&l->why, "nobody reads what it has written to node %u\n",
+				l->m.target);
+		step(l, (struct mig_ev){ .kind = MIG_EV_FREEZE_FAILED, .err = -EAGAIN });
+	} else if (loop_timer_set(l->w->loop, &l->again, loop_now_ns(l->w->loop) + AGAIN_NS,
+				  on_flush_again) != 0) {
+		step(l, (struct mig_ev){ .kind = MIG_EV_FREEZE_FAILED, .err = -ENOMEM });
+	}
+}
+
+static void on_flush_again(struct loop_timer *t)
+{
+	frozen(container_of(t, struct leave, again));
+}
+
+/* Its place, or a relative of what is here. */
+static int keep_stub(struct leave *l, bool home)
+{
+	struct world *w = l->w;
+	char key[INIT_KEY_MAX];
+	struct stub *s;
+	int r;
+
+	if (home)
+		return remote_left(w, l->pid, l->m.target);
+	site_guest_drop(w, l->pid, authority_of(w, l->pid, NULL));
+	r = stubs_find(w->stubs, l->pid) ? 0 : stubs_add(w->stubs, l->pid, &s);
+	if (r != 0)
+		return r;
+	s = stubs_find(w->stubs, l->pid);
+	s->peer = l->m.target;
+	(void)snprintf(key, sizeof(key), "kin.%d.%u", l->pid, s->peer);
+	r = pid1_put(w->pid1, key, s->pidfd);
+	return r == -EEXIST ? 0 : MIN(r, 0);
+}
+
+/* A process that was killed in the freeze has ended wherever it may be. */
+static uint64_t became_stub(struct leave *l)
+{
+	struct world *w = l->w;
+	int r = keep_stub(l, authority_of(w, l->pid, NULL) == w->node);
+	struct stub *s = stubs_find(w->stubs, l->pid);
+
+	if (r != 0 || !s) {
+		log_info("pid %d was killed while it moved: %s", l->pid, strerror(-r));
+		return UINT64_C(1) << (SIGKILL - 1);
+	}
+	s->swallow = l->mover.pending;
+	pipes_drop(w, l->pid, false);
+	site_reap_rest(w, s);
+	site_look_again(w);
+	return 0;
+}
+
+static void on_retry(struct loop_timer *t)
+{
+	struct leave *l = container_of(t, struct leave, again);
+
+	l->wanted = MOVER_LEAVE;
+	do_wanted(l);
+}
+
+static void left(struct leave *l, int err)
+{
+	uint64_t sigs;
+
+	if (err != 0 && err != -ESRCH) {
+		log_error("pid %d cannot become its stub: %s", l->pid, strerror(-err));
+		if (loop_timer_set(l->w->loop, &l->again, loop_now_ns(l->w->loop) + RETRY_NS,
+				   on_retry) != 0)
+			log_error("cannot wait: out of memory");
+		return;
+	}
+	FAULT("kernel.leave.stub");
+	sigs = became_stub(l);
+	FAULT("kernel.leave.kept");
+	step(l, (struct mig_ev){ .kind = MIG_EV_RELEASED, .sigs = sigs });
+}
+
+/* Its stub here must hear how it ends, even if that is in no time. */
+static void on_held(void *arg, int err)
+{
+	struct leave *l = arg;
+
+	if (err == 0) {
+		step(l, (struct mig_ev){ .kind = MIG_EV_START });
+		return;
+	}
+	(void)!buf_addf(&l->why, "the node that keeps its record does not answer");
+	leave_end(l, err);
+}
+
+static void allowed(struct leave *l, int err)
+{
+	const struct buf *reasons = &l->mover.cost.reasons;
+
+	if (err == 0 && reasons->len > 0)
+		err = -EOPNOTSUPP;
+	if (reasons->len > 0)
+		(void)!buf_add(&l->why, reasons->data, reasons->len);
+	if (err != 0)
+		leave_end(l, err);
+	else
+		site_hold(l->w, l->pid, on_held, l);
+}
+
+static void on_job(struct mover *m, enum mover_job job, int result)
+{
+	struct leave *l = container_of(m, struct leave, mover);
+
+	if (result != 0)
+		say_why(l);
+	/* Something else is wanted by now: what this job would have led to is over. */
+	if (l->wanted != MOVER_NONE && job != MOVER_THAW) {
+		do_wanted(l);
+		return;
+	}
+	switch (job) {
+	case MOVER_WHY:
+		allowed(l, result);
+		break;
+	case MOVER_FREEZE:
+		l->flush_end_ns = loop_now_ns(l->w->loop) + FLUSH_NS;
+		if (result == 0)
+			frozen(l);
+		else
+			step(l, (struct mig_ev){ .kind = MIG_EV_FREEZE_FAILED, .err = result });
+		break;
+	case MOVER_DUMP:
+		l->dumped = result == 0;
+		if (result != 0)
+			fail_soon(l, result);
+		else
+			look_at_end(l);
+		break;
+	case MOVER_LEAVE:
+		left(l, result);
+		break;
+	default: /* THAW */
+		l->waiting = false;
+		pipes_drop(l->w, l->pid, true);
+		run_effects(l);
+	}
+}
+
+/* ---- steps ---- */
+/* Reasons are lines; who is told gets one. */
+static const char *one_line(struct buf *b)
+{
+	char *s = (char *)(uintptr_t)buf_str(b);
+
+	for (char *at = s; at && *at; at++)
+		if (*at == '\n')
+			*at = at[1] ? ';' : '\0';
+	return s;
+}
+
+static void leave_end(struct leave *l, int err)
+{
+	struct moved r = { .err = err,
+			   .why = one_line(&l->why),
+			   .freeze_ns = l->freeze_ns,
+			   .bytes = l->mover.bytes };
+
+	if (!r.why || !*r.why)
+		r.why = err == -ETIMEDOUT   ? "the other node does not answer"
+			: err == -EHOSTDOWN ? "the other node is gone"
+			: err == -ESRCH     ? "it has ended"
+					    : strerror(-err);
+	r.try_next = err == -EOPNOTSUPP ? NULL : "pando nodes";
+	list_del(&l->link);
+	leaves_count--;
+	stream_end(l, -ECANCELED);
+	loop_timer_clear(l->w->loop, &l->tick);
+	loop_timer_clear(l->w->loop, &l->again);
+	loop_timer_clear(l->w->loop, &l->failed);
+	mover_end(&l->mover);
+	if (l->done)
+		l->done(l->arg, &r);
+	site_look_again(l->w);
+	kin_tidy(l->w);
+	buf_fini(&l->why);
+	free(l);
+}
+
+static void send_fx(struct leave *l, const struct mig_fx *fx)
+{
+	Peer__Task **kin = NULL;
+	size_t n = 0;
+
+	if (fx->msg.kind == MIG_PREPARE && kin_describe(l->w, l->pid, &kin, &n) != 0)
+		return; /* said again */
+	move_send_more(l->w, fx->to, &fx->msg, kin, n, NULL);
+	kin_free(kin, n);
+}
+
+static void on_tick(struct loop_timer *t)
+{
+	step(container_of(t, struct leave, tick), (struct mig_ev){ .kind = MIG_EV_TICK });
+}
+
+/* One effect. False: the next has to wait. */
+static bool effect(struct leave *l, const struct mig_fx *fx)
+{
+	switch (fx->kind) {
+	case MIG_FX_SEND:
+		send_fx(l, fx);
+		return true;
+	case MIG_FX_NOTE:
+		move_note(l->w, MOVE_SOURCE, &fx->note);
+		return true;
+	case MIG_FX_UNNOTE:
+		move_unnote(l->w, MOVE_SOURCE, l->pid);
+		return true;
+	case MIG_FX_FREEZE:
+		l->carry.asking = false;
+		l->frozen_ns = clock_mono_ns();
+		l->wanted = MOVER_FREEZE;
+		return true;
+	case MIG_FX_IMAGE: {
+		int r = start_image(l);
+
+		if (r != 0)
+			fail_soon(l, r);
+		return true;
+	}
+	case MIG_FX_RELEASE:
+		l->freeze_ns = l->frozen_ns ? clock_mono_ns() - l->frozen_ns : 0;
+		stream_end(l, -ECANCELED);
+		l->wanted = MOVER_LEAVE;
+		return true;
+	case MIG_FX_THAW:
+		stream_end(l, -ECANCELED);
+		loop_timer_clear(l->w->loop, &l->failed);
+		loop_timer_clear(l->w->loop, &l->again);
+		l->wanted = MOVER_THAW;
+		l->waiting = true;
+		return false;
+	default:
+		CHECK(fx->kind == MIG_FX_DONE);
+		leave_end(l, fx->err);
+		return false;
+	}
+}
+
+static void on_wanted(struct loop_timer *t)
+{
+	do_wanted(container_of(t, struct leave, again));
+}
+
+static void do_wanted(struct leave *l)
+{
+	enum mover_job job = l->wanted;
+	int r;
+
+	if (job == MOVER_NONE || mover_is_busy(&l->mover))
+		return;
+	r = mover_do(&l->mover, job);
+	if (r == 0)
+		l->wanted = MOVER_NONE;
+	else if (loop_timer_set(l->w->loop, &l->again, loop_now_ns(l->w->loop) + RETRY_NS,
+				on_wanted) != 0)
+		log_error("a move waits for a thread: %s", strerror(-r));
+}
+
+static void run_effects(struct leave *l)
+{
+	while (!l->waiting && l->at < l->out.count) {
+		const struct mig_fx *fx = &l->out.fx[l->at++];
+		bool ends = fx->kind == MIG_FX_DONE;
+
+		(void)effect(l, fx);
+		if (ends)
+			return;
+	}
+	do_wanted(l);
+	if (l->waiting || l->m.wake_ns == 0)
+		loop_timer_clear(l->w->loop, &l->tick);
+	else if (loop_timer_set(l->w->loop, &l->tick, l->m.wake_ns, on_tick) != 0)
+		log_error("cannot wait: out of memory");
+}
+
+static void step(struct leave *l, struct mig_ev ev)
+{
+	/* While it is undone nothing else happens to it; whoever speaks says it again. */
+	if (l->waiting)
+		return;
+	CHECK(l->at == l->out.count);
+	ev.now_ns = loop_now_ns(l->w->loop);
+	l->at = 0;
+	if (migrate_source_step(&l->m, &ev, &l->out) != 0)
+		log_debug("pid %d: %s in state %s", l->pid, migrate_ev_name(ev.kind),
+			  migrate_source_state_name(l->m.state));
+	run_effects(l);
+}
+
+/* ---- messages ---- */
+bool leave_message(struct world *w, const struct mig_msg *m, const char *why)
+{
+	struct leave *l = find(m->pid);
+
+	if (!l || (m->kind != MIG_RECORD && m->move != l->m.move))
+		return false;
+	if (*why && l->why.len == 0)
+		(void)!buf_add(&l->why, why, strlen(why));
+	step(l, (struct mig_ev){ .kind = MIG_EV_MSG, .msg = m });
+	return true;
+}
+
+void leave_disconnected(struct world *w, node_id node)
+{
+	struct leave *l, *tmp;
+
+	/* Has it all of the image? The record says. Without, the stream has told. */
+	list_for_each_safe (l, tmp, &leaves, link)
+		if (l->m.target == node && l->sent && l->m.state == MIG_S_HANDED)
+			step(l, (struct mig_ev){ .kind = MIG_EV_CANCEL, .err = -EHOSTDOWN });
+}
+
+/* ---- starting ---- */
+static struct leave *leave_new(struct world *w, gpid pid, pid_t node_pid)
+{
+	struct leave *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return NULL;
+	l->w = w;
+	l->pid = pid;
+	l->pipe = -1;
+	l->carry = (struct carry){ .w = w, .mover = &l->mover, .pid = pid, .source = w->node };
+	l->mover = (struct mover){ .w = w,
+				   .pid = node_pid,
+				   .hooks = &carry_hooks,
+				   .hooks_arg = &l->carry,
+				   .done = on_job,
+				   .pipe = -1 };
+	list_add_tail(&leaves, &l->link);
+	leaves_count++;
+	return l;
+}
+
+static void begin(struct leave *l);
+
+static void on_connected(void *arg, int err, struct rpc_conn *c)
+{
+	struct leave *l = arg;
+
+	if (err != 0) {
+		(void)!buf_addf(&l->why, "the guest kernel there is not reached");
+		leave_end(l, -EHOSTDOWN);
+		return;
+	}
+	l->known_end_ns = loop_now_ns(l->w->loop) + KNOWN_NS;
+	begin(l);
+}
+
+static uint64_t random_move(void)
+{
+	uint64_t v = 0;
+
+	if (getrandom(&v, sizeof(v), 0) != sizeof(v))
+		v = clock_wall_ns();
+	return v | 1;
+}
+
+static void on_begin_again(struct loop_timer *t)
+{
+	begin(container_of(t, struct leave, again));
+}
+
+/* A block of pids that was leased just now is not known to all yet. */
+static void begin(struct leave *l)
+{
+	struct world *w = l->w;
+	uint64_t now_ns = loop_now_ns(w->loop), aterm;
+	node_id authority = authority_of(w, l->pid, &aterm);
+
+	if (authority != NODE_NONE) {
+		migrate_source_init(&l->m, &move_conf, l->pid, w->node, l->carry.target, authority,
+				    aterm, random_move());
+		l->carry.asking = true;
+		l->wanted = MOVER_WHY;
+		do_wanted(l);
+	} else if (now_ns >= l->known_end_ns ||
+		   loop_timer_set(w->loop, &l->again, now_ns + RETRY_NS, on_begin_again) != 0) {
+		(void)!buf_addf(&l->why, "the node that keeps its record is not known");
+		leave_end(l, -EAGAIN);
+	}
+}
+
+static const struct world_node *node_find(const struct world *w, node_id id)
+{
+	for (size_t i = 0; i < w->node_count; i++)
+		if (w->nodes[i].id == id)
+			return &w->nodes[i];
+	return NULL;
+}
+
+/* Why it cannot even be tried. */
+static const char *forbidden(struct world *w, gpid pid, node_id to, int *err, const char **try_next)
+{
+	const struct world_node *n = node_find(w, to);
+
+	*try_next = "pando ps";
+	*err = -ESRCH;
+	if (stubs_find(w->stubs, pid))
+		return "it executes on another node";
+	*err = -EBUSY;
+	if (move_is_busy(w, pid))
+		return "it is moving already";
+	if (place_is_busy(w, pid))
+		return "it is executing a program elsewhere just now";
+	*try_next = "pando nodes";
+	*err = -EHOSTDOWN;
+	if (!n || !n->alive || !n->has_key)
+		return "the node is not there";
+	*err = -EAGAIN;
+	if (leaves_count >= MOVES_MAX)
+		return "too many move just now";
+	return NULL;
+}
+
+void move_start(struct world *w, gpid pid, node_id to, moved_fn done, void *arg)
+{
+	struct moved r = { .err = 0 };
+	struct task_info t;
+	struct leave *l;
+	int fd = proc_open(&w->view, pid, &t);
+
+	if (fd >= 0)
+		(void)close(fd);
+	if (fd < 0 || t.state == 'Z') {
+		r = (struct moved){ .err = -ESRCH,
+				    .why = "there is no such process on this node",
+				    .try_next = "pando ps" };
+	} else if (to != w->node) {
+		r.why = forbidden(w, pid, to, &r.err, &r.try_next);
+		if (!r.why)
+			r.err = 0;
+	}
+	if (r.err != 0 || to == w->node) {
+		done(arg, &r);
+		return;
+	}
+	authority_check(w, pid);
+	l = leave_new(w, pid, t.pid);
+	if (!l) {
+		r = (struct moved){ .err = -ENOMEM, .why = "there is no memory for it" };
+		done(arg, &r);
+		return;
+	}
+	l->done = done;
+	l->arg = arg;
+	l->carry.target = to;
+	peers_with(w, to, on_connected, l);
+}
+
+void leave_adopt(struct world *w, const struct mig_note *note)
+{
+	struct task_info t = { 0 };
+	int fd = proc_open(&w->view, note->pid, &t);
+	struct leave *l = leave_new(w, note->pid, fd >= 0 ? t.pid : 0);
+	struct mig_note copy = *note; /* its place may be written over */
+
+	if (fd >= 0)
+		(void)close(fd);
+	if (!l)
+		return;
+	log_info("pid %d was on its way to node %u", copy.pid, copy.peer);
+	l->carry.target = copy.peer;
+	l->sent = true; /* what was not is known by no one: the record says */
+	if (migrate_source_adopt(&l->m, &move_conf, w->node, &copy, loop_now_ns(w->loop),
+				 &l->out) != 0) {
+		log_error("the note of pid %d cannot be", copy.pid);
+		move_unnote(w, MOVE_SOURCE, copy.pid);
+		leave_end(l, -EINVAL);
+		return;
+	}
+	run_effects(l);
+}
+
+/* ---- what it would cost ---- */
+struct asking {
+	struct mover mover;
+	struct carry carry;
+	why_fn done;
+	void *arg;
+};
+
+static void on_asked(struct mover *m, enum mover_job job, int result)
+{
+	struct asking *q = container_of(m, struct asking, mover);
+	const char *reasons = buf_str(&m->cost.reasons);
+
+	q->done(q->arg, result, reasons ? reasons : "", m->cost.bytes, m->cost.freeze_ns);
+	mover_end(m);
+	free(q);
+}
+
+void move_why(struct world *w, gpid pid, why_fn done, void *arg)
+{
+	struct asking *q = calloc(1, sizeof(*q));
+	struct task_info t = { 0 };
+	int fd = proc_open(&w->view, pid, &t), r = fd < 0 ? fd : 0;
+
+	if (fd >= 0)
+		(void)close(fd);
+	if (r == 0 && !q)
+		r = -ENOMEM;
+	if (r == 0) {
+		q->done = done;
+		q->arg = arg;
+		q->carry = (struct carry){ .w = w, .mover = &q->mover, .pid = pid, .asking = true };
+		q->mover = (struct mover){ .w = w,
+					   .pid = t.pid,
+					   .hooks = &carry_hooks,
+					   .hooks_arg = &q->carry,
+					   .done = on_asked,
+					   .pipe = -1 };
+		r = mover_do(&q->mover, MOVER_WHY);
+	}
+	if (r == 0)
+		return;
+	free(q);
+	done(arg, r, "", 0, 0);
+}
