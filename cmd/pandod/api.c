@@ -290,6 +290,18 @@ static const struct route routes[] = {
 	  .summary = "What becomes of an account's sessions when their connection is lost.",
 	  .curl = "-d '{\"detached\":\"hangup\"}' http://pando/v1/tenants/carol/detached",
 	  .body = "detached:string!" },
+	{ "POST", "/v1/tenants/:name/limits", OPERATOR, TABLES, api_post_limits,
+	  .summary = "Changes what an account may use; 0 is no limit, what is left out stays.",
+	  .curl = "-d '{\"procs\":500,\"cpu_milli\":2000}' "
+		  "http://pando/v1/tenants/carol/limits",
+	  .body = "cpu_milli:integer memory_bytes:integer procs:integer storage_bytes:integer "
+		  "cpu_weight:integer" },
+	{ "GET", "/v1/quota", ANYBODY, TABLES, api_get_quota,
+	  .summary = "Limits, what of them is used, and what is lent to which node.",
+	  .curl = "'http://pando/v1/quota?tenant=carol'", .query = "tenant:string" },
+	{ "GET", "/v1/usage", ANYBODY, TABLES, api_get_usage,
+	  .summary = "What accounts have used in the last so many seconds, on all nodes.",
+	  .curl = "'http://pando/v1/usage?since=3600'", .query = "since:integer tenant:string" },
 	{ "GET", "/v1/tenants/:name/sessions", ANYBODY | LOGIN, TABLES, get_sessions,
 	  .summary =
 		  "The sessions on terminals of an account, on all nodes; - is the caller's own.",

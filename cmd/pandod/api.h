@@ -76,6 +76,11 @@ void api_get_tenants(struct pod *p, struct ctl_req *r, args_t a);
 void api_post_tenant(struct pod *p, struct ctl_req *r, args_t a);
 void api_delete_tenant(struct pod *p, struct ctl_req *r, args_t a);
 
+/* ---- api_quota.c ---- */
+void api_post_limits(struct pod *p, struct ctl_req *r, args_t a);
+void api_get_quota(struct pod *p, struct ctl_req *r, args_t a);
+void api_get_usage(struct pod *p, struct ctl_req *r, args_t a);
+
 /* ---- api_debug.c ---- */
 void api_post_fault(struct pod *p, struct ctl_req *r, args_t a);
 void api_get_points(struct pod *p, struct ctl_req *r, args_t a);

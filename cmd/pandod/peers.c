@@ -327,6 +327,13 @@ static void on_use(void *arg, struct rpc_conn *c, struct rpc_call *call, const s
 		log_debug("a reply was lost");
 }
 
+static void on_usage(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
+{
+	(void)c;
+	if (call != NULL)
+		usage_answer(arg, call, m->body, m->len);
+}
+
 static void check_alive(struct pod *p)
 {
 	uint64_t now = clock_mono_ns();
@@ -603,8 +610,8 @@ static void on_join(void *arg, struct rpc_conn *c, struct rpc_call *call, const 
 static void serve(struct pod *p)
 {
 	struct rpc *r = p->peers->rpc;
-	static const uint32_t nodes_only[] = { POD_NAMING, POD_LOAD, POD_FORWARD,
-					       POD_PEER,   POD_STOP, POD_USE };
+	static const uint32_t nodes_only[] = { POD_NAMING, POD_LOAD, POD_FORWARD, POD_PEER,
+					       POD_STOP,   POD_USE,  POD_USAGE };
 
 	rpc_serve(r, POD_NAMING, on_naming, p);
 	rpc_serve(r, POD_LOAD, on_load, p);
@@ -612,6 +619,7 @@ static void serve(struct pod *p)
 	rpc_serve(r, POD_PEER, on_peer, p);
 	rpc_serve(r, POD_STOP, on_stop, p);
 	rpc_serve(r, POD_USE, on_use, p);
+	rpc_serve(r, POD_USAGE, on_usage, p);
 	for (size_t i = 0; i < ARRAY_LEN(nodes_only); i++)
 		rpc_allow(r, nodes_only[i], RPC_FROM(RPC_ROLE_NODE));
 	rpc_serve(r, POD_JOIN, on_join, p);

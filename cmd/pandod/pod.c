@@ -109,6 +109,7 @@ static const struct step steps[] = {
 	{ "talk to other nodes", peers_init },
 	{ "connect guest kernels", relay_init },
 	{ "lend what tenants may use", quota_init },
+	{ "open the log of use", meter_init },
 	{ "open the machine's tables", naming_init },
 	{ "serve the control API", api_init },
 	{ "let tenants log in over ssh", ssh_init },
@@ -175,6 +176,7 @@ static void pod_fini(struct pod *p)
 	ctl_server_free(p->api);
 	naming_free(p->naming);
 	quota_fini(p);
+	meter_fini(p);
 	rpc_free(p->kernels);
 	member_fini(p);
 	cgroup_host_free(p->cgroups);

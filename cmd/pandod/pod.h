@@ -7,6 +7,8 @@
  *	peers.c     connections to the other nodes, who is alive, how loaded
  *	world.c     tenants' worlds on this node: start, adopt, lease, end
  *	quota.c     what they may use of it
+ *	volume.c    their files
+ *	meter.c     what they have used
  *	kern.c      the guest kernel of a world: its process and what it asks
  *	session.c   sessions: start, end, status
  *	agent.c     ssh agents of sessions' clients
@@ -45,6 +47,7 @@ enum pod_method {
 	POD_PEER = POD_METHOD(5),    /* PeerAsk -> PeerOffer */
 	POD_STOP = POD_METHOD(6),    /* TenantStop -> Empty */
 	POD_USE = POD_METHOD(7),     /* one-way Use */
+	POD_USAGE = POD_METHOD(8),   /* UsageAsk -> Usage */
 };
 
 enum {
@@ -74,6 +77,7 @@ struct pod {
 	struct relay *relay;
 	struct quota *quota;
 	struct ssh *ssh;
+	struct meter *meter;
 	struct list ready_waiters; /* api_node.c */
 	uint64_t api_requests;     /* since the start */
 	struct events *events;
@@ -207,6 +211,35 @@ void quota_tables(struct pod *p, uint32_t kinds);
 void quota_heard(struct pod *p, node_id from, const void *body, size_t len);
 /* Tells a kernel that has just begun what its tenant may use. */
 void quota_introduce(struct world *w);
+
+/* ---- volume.c ---- */
+/* Before a world starts: its files are where they are looked for. */
+must_check int volume_prepare(struct pod *p, const struct naming_tenant *t,
+			      char why[TENANT_WHY_MAX]);
+/* Whether the limit can become @bytes (0: none), done here if it is mounted here. -EBUSY and @why.
+ */
+must_check int volume_resize(struct pod *p, const struct naming_tenant *t, uint64_t bytes,
+			     const char **why);
+/* The limit may have been raised. */
+void volume_follow(struct pod *p, const struct naming_tenant *t);
+/* -ENOENT: nobody counts. */
+must_check int volume_used(const struct pod *p, const struct naming_tenant *t, uint64_t *bytes);
+/* No world of the tenant is here any more. */
+void volume_release(struct pod *p, const char *name);
+
+/* ---- meter.c ---- */
+struct meter_rec; /* quota/core/meter.h */
+must_check int meter_init(struct pod *p);
+void meter_fini(struct pod *p);
+/* Once a second. */
+void meter_tick(struct pod *p);
+/* A process of the tenant was moved, and so many bytes with it. */
+void meter_moved(struct pod *p, tenant_id t, uint64_t bytes);
+/* What tenants have used here since then, in pieces that the caller adds up. */
+typedef void (*meter_fn)(void *arg, const struct meter_rec *rec);
+must_check int meter_usage(struct pod *p, uint32_t since_s, meter_fn fn, void *arg);
+/* Another node's UsageAsk. */
+void usage_answer(struct pod *p, struct rpc_call *call, const void *body, size_t len);
 
 /* ---- kern.c ---- */
 void kern_serve(struct pod *p);

@@ -603,6 +603,8 @@ static void close_if_empty(struct quota_tenant *q)
 
 	if (!is_empty(q))
 		return;
+	if (q->started && next == NULL)
+		volume_release(q->pod, q->name);
 	q->closing = q->started = false;
 	memset(&q->hold, 0, sizeof(q->hold));
 	memset(&q->use, 0, sizeof(q->use));
@@ -688,8 +690,10 @@ static void tick(struct loop_timer *t)
 		list_del(&q->link);
 		free(q);
 	}
-	if (slow)
+	if (slow) {
 		tell_use(p);
+		meter_tick(p);
+	}
 	CHECK(loop_timer_set(p->loop, t, clock_mono_ns() + TICK_MS * NS_PER_MS, tick) == 0);
 }
 
@@ -713,6 +717,8 @@ void quota_tables(struct pod *p, uint32_t kinds)
 			continue;
 		weigh(q);
 		tell_kernel(q);
+		if (naming_tenant_find(naming_tables(p->naming), q->id) != NULL)
+			volume_follow(p, naming_tenant_find(naming_tables(p->naming), q->id));
 	}
 }
 

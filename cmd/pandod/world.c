@@ -429,6 +429,11 @@ static void world_start(struct world *w, const struct naming_tenant *row)
 	int r;
 
 	places_fill(w, &pl);
+	r = volume_prepare(w->pod, row, why);
+	if (r < 0) {
+		world_failed(w, r, why);
+		return;
+	}
 	r = make_volumes(w, &pl);
 	if (r < 0) {
 		world_failed(w, r, "its volume cannot be made");

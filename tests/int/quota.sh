@@ -1,0 +1,147 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Limits of a tenant on two nodes at once: the sum is what counts. Fork bomb, memory hog, disk hog, weights, usage.
+. tests/lib/cluster.sh
+cluster_up 2
+p tenant add alice --procs 60 --memory 192M --storage 48M >/dev/null || fail "tenant add"
+p tenant add bob >/dev/null || fail "tenant add bob"
+
+# What makes no sense is refused, and says what does.
+refused() { # code text command...
+	local code=$1 text=$2 out
+	shift 2
+	out=$("$@" 2>&1)
+	[ $? = "$code" ] || fail "$*: $out"
+	[[ $out == *"$text"*"try: "* ]] || fail "$* says: $out"
+}
+refused 2 "'x' is no amount" p tenant set alice procs=x
+refused 2 "is no setting" p tenant set alice speed=3
+refused 1 "not yet" p tenant set alice network=1M
+refused 3 "no tenant nobody" p tenant set nobody procs=3
+refused 2 "is no time" p usage --since soon
+p tenant set alice cpus=1 weight=100 detached=hangup || fail "tenant set"
+
+# The machine tells its guests of the limits.
+[ "$(as_on n1 alice nproc)" = 1 ] || fail "nproc with cpus=1"
+[ "$(as_on n1 alice awk '/MemTotal/ { print $2 }' /proc/meminfo)" = 196608 ] || fail "MemTotal with mem=192M"
+as_on n1 alice quota | grep -q '^alice *processes *60 ' || fail "quota inside: $(as_on n1 alice quota)"
+
+group() { # node controller file
+	cat /sys/fs/cgroup/"$2"/pando-"$(basename "$CLUSTER_DIR")"-*/"$1"/alice/guests/"$3" 2>/dev/null ||
+		cat /sys/fs/cgroup/pando-"$(basename "$CLUSTER_DIR")"-*/"$1"/alice/guests/"$3"
+}
+quick() { # command...: answers although a hog runs; a second is meant, this machine may be busy
+	timeout 8 "$BIN/pando" --dir "$CLUSTER_DIR" "$@" >/dev/null || fail "'$*' does not answer beside a hog"
+}
+init_pids() { pgrep -f "^/[^ ]*pando-init alice" | sort | tr '\n' ' '; }
+
+# A fork bomb on both nodes ends in EAGAIN, and both together have no more than the limit.
+cat >"$PANDO_TEST_DIR/bomb.py" <<'BOMB'
+import errno, os, time
+n = refused = 0
+while refused < 15 and n < 500:
+    try:
+        if os.fork() == 0:
+            time.sleep(60)
+            os._exit(0)
+        n += 1
+        refused = 0
+    except OSError as e:
+        why = errno.errorcode[e.errno]
+        refused += 1
+        time.sleep(0.1)  # what the other node does not use may still come
+print(why, n, flush=True)
+while not os.path.exists("/tmp/stop"):
+    time.sleep(0.05)
+os.killpg(0, 9)
+BOMB
+as_on n2 alice true || fail "login on n2"
+inits=$(init_pids)
+for n in n1 n2; do
+	"$BIN/pando" --dir "$CLUSTER_DIR" login -T --node $n alice -- python3 -c "$(cat "$PANDO_TEST_DIR/bomb.py")" >"$PANDO_TEST_DIR/bomb.$n" 2>&1 &
+done
+for ((i = 0; i < 400; i++)); do
+	sum=$(($(group n1 pids pids.current) + $(group n2 pids pids.current)))
+	[ $sum -le 60 ] || fail "both nodes have $sum tasks, the limit is 60"
+	[ -s "$PANDO_TEST_DIR/bomb.n1" ] && [ -s "$PANDO_TEST_DIR/bomb.n2" ] && break
+	sleep 0.05
+done
+grep -q EAGAIN "$PANDO_TEST_DIR/bomb.n1" || fail "bomb on n1: $(cat "$PANDO_TEST_DIR/bomb.n1")"
+grep -q EAGAIN "$PANDO_TEST_DIR/bomb.n2" || fail "bomb on n2: $(cat "$PANDO_TEST_DIR/bomb.n2")"
+[ "$sum" -ge 45 ] || fail "the bombs were stopped at $sum of 60"
+quick ps alice
+quick login -T --node n1 alice -- true
+quick login -T --node n2 alice -- true
+quick login -T --node n1 bob -- true
+p quota alice | grep '^alice *processes' | grep -q full || fail "quota does not say which limit: $(p quota alice)"
+as_on n1 alice touch /tmp/stop || fail "touch"
+wait
+[ "$(init_pids)" = "$inits" ] || fail "a pando-init was the victim"
+
+# A memory hog gets ENOMEM and is not killed, also where most of the memory was lent to the other node.
+hog='
+a = []
+try:
+    while True: a.append(bytearray(1 << 20))
+except MemoryError:
+    print(len(a))
+'
+for n in n1 n2; do
+	wait_for 10 sh -c "$BIN/pando --dir $CLUSTER_DIR quota alice -o csv | grep -q '^alice,processes,60,,[0-9]*,[0-3],'" || fail "the bomb is not gone"
+	got=$(as_on $n alice python3 -c "$hog") || fail "the hog on $n ends with status $?"
+	[ "$got" -gt 60 ] && [ "$got" -lt 192 ] || fail "the hog on $n got $got MB of 192"
+done
+[ "$(init_pids)" = "$inits" ] || fail "a pando-init was the victim of a hog"
+
+# A disk hog fills its own tree and nobody else's; the limit may grow, at once, on both nodes.
+as_on n1 alice sh -c 'dd if=/dev/zero of=big bs=1M count=100' 2>&1 | grep -q 'No space left' || fail "no end of the disk"
+as_on n2 alice dd if=/dev/zero of=y bs=1M count=2 2>/dev/null && fail "the disk is full on one node only"
+as_on n1 bob sh -c 'dd if=/dev/zero of=big bs=1M count=100 && rm big' 2>/dev/null || fail "bob has no room"
+refused 1 "only grow" p tenant set alice disk=20M
+# Growing a mounted file system takes CAP_SYS_RESOURCE, which some containers have not.
+if ((0x$(awk '/CapEff/ { print $2 }' /proc/self/status) >> 24 & 1)); then
+	p tenant set alice disk=80M || fail "the disk does not grow"
+	as_on n2 alice sh -c 'dd if=/dev/zero of=y bs=1M count=20 && rm y' 2>/dev/null || fail "no room after the disk has grown"
+else
+	refused 1 "CAP_SYS_RESOURCE" p tenant set alice disk=80M
+fi
+as_on n2 alice sh -c 'rm -f y big'
+
+# A busy node is shared by weight; alone, a tenant may use all of it. Ratios of the same seconds.
+p tenant set alice cpus=none weight=100 || fail "tenant set"
+p tenant set bob weight=400 || fail "tenant set"
+cpu_ns() { # tenant
+	cat /sys/fs/cgroup/cpuacct/pando-"$(basename "$CLUSTER_DIR")"-*/n1/"$1"/cpuacct.usage 2>/dev/null ||
+		awk '/usage_usec/ { print $2 * 1000 }' /sys/fs/cgroup/pando-"$(basename "$CLUSTER_DIR")"-*/n1/"$1"/cpu.stat
+}
+# Shells that end by themselves: nothing here is executed, so nothing is placed elsewhere.
+burn='for i in $(seq 1 '"$(($(nproc) * 2))"'); do (while [ $SECONDS -lt 10 ]; do :; done) & done; echo burning; wait'
+for t in alice bob; do
+	"$BIN/pando" --dir "$CLUSTER_DIR" login -T --node n1 $t -- bash -c "$burn" >"$PANDO_TEST_DIR/burn.$t" &
+	wait_for 20 grep -qs burning "$PANDO_TEST_DIR/burn.$t" || fail "$t does not burn"
+done
+a=$(cpu_ns alice) b=$(cpu_ns bob)
+enough() { [ $(($(cpu_ns alice) - a + $(cpu_ns bob) - b)) -gt 2000000000 ]; }
+wait_for 30 enough || fail "nobody burns"
+a=$(($(cpu_ns alice) - a)) b=$(($(cpu_ns bob) - b))
+[ $b -gt $((a * 2)) ] && [ $b -lt $((a * 8)) ] || fail "weights 100 and 400 got $((a / 1000000)) and $((b / 1000000)) ms"
+wait
+
+# What was used is on disk: a daemon's death loses none of it, and the next one holds the limits.
+used() { p usage -o csv | awk -F, -v t="$1" '$1 == t { print int($2 * 1000) }'; }
+burned() { [ "$(used bob)" -ge 900 ] && [ "$(used alice)" -ge 100 ]; }
+wait_for 10 burned || fail "usage: $(p usage)"
+before=$(used bob)
+kill -9 "$(pandod_pid n1)"
+again() { [ "$(used bob)" -ge "$before" ]; }
+wait_for 15 again || fail "usage after a death: $(p usage), before: $before"
+pids=$(group n1 pids pids.max)
+[ "$pids" != max ] && [ "$pids" -le 60 ] || fail "after the death of pandod n1 is held to $pids processes"
+p tenant set alice procs=20 || fail "tenant set after the death"
+lowered() { [ $(($(group n1 pids pids.max) + $(group n2 pids pids.max))) -le 20 ]; }
+wait_for 15 lowered || fail "a lowered limit is not in force: $(p quota alice)"
+
+# Who ends gives back.
+p tenant rm bob || fail "tenant rm"
+p quota -o csv | grep -q '^bob,' && fail "bob is gone and has a quota"
+exit 0
