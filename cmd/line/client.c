@@ -333,7 +333,7 @@ static int on_frame(struct client *s, const struct line_frame *f, int *err)
 	case LINE_EXIT:
 		return code_of_status((int64_t)line_get(f->body, 4));
 	case LINE_TAKEN:
-		(void)show((const uint8_t *)"\r\n[attached elsewhere]\r\n", 23);
+		(void)show((const uint8_t *)"\r\n[detached]\r\n", 14);
 		return 0;
 	default:
 		*err = -EPROTO;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 
 #include "cmd/line/line.h"
@@ -264,6 +265,65 @@ static int attach_run(struct ctx *c, int argc, char **argv)
 	return code;
 }
 
+/* ---- detach: takes the line of this session and lets it go ---- */
+static int take_and_drop(struct ctx *c, const json_t *row)
+{
+	struct winsize w = { .ws_row = 24, .ws_col = 80 };
+	struct ctl_client *cl;
+	struct ctl_answer a = { 0 };
+	char path[HTTP_PATH_MAX];
+	json_t *body;
+	int r, code = api_open(c, "detach", &cl);
+
+	if (code != 0)
+		return code;
+	/* As it is, so that nothing is drawn anew. */
+	(void)ioctl(0, TIOCGWINSZ, &w);
+	body = json_pack("{s:i, s:I, s:i, s:i}", "client", (int)getpid(), "from", INT64_MAX, "rows",
+			 w.ws_row ? w.ws_row : 24, "cols", w.ws_col ? w.ws_col : 80);
+	(void)snprintf(path, sizeof(path), "/v1/tenants/-/sessions/%lld/attach",
+		       (long long)json_number(row, "session"));
+	r = ctl_client_call(cl, "POST", path, body, &a);
+	if (r < 0)
+		code = fail(c, CODE_UNREACHABLE, "pando status",
+			    "cannot detach: the daemon went away (%s)", strerror(-r));
+	else if (a.status >= 400)
+		code = api_refused(c, "detach", &a);
+	ctl_answer_fini(&a);
+	ctl_client_free(cl);
+	json_decref(body);
+	return code;
+}
+
+static int detach_run(struct ctx *c, int argc, char **argv)
+{
+	const char *own = getenv("PANDO_SESSION");
+	const json_t *row;
+	size_t count;
+	json_t *body;
+	int code;
+
+	if (!api_is_inside(c) || own == NULL)
+		return fail(c, CODE_USAGE, "pando attach TENANT",
+			    "cannot detach: this is not inside a session on a terminal");
+	code = api_call(c, "detach", "GET", NULL, &body, "/v1/tenants/-/sessions");
+	if (code != 0)
+		return code;
+	row = choose(json_object_get(body, "sessions"), own, &count);
+	code = row ? take_and_drop(c, row)
+		   : fail(c, CODE_NOT_FOUND, "attach -l",
+			  "cannot detach: this session is not there");
+	json_decref(body);
+	return code;
+}
+
+const struct cmd cmd_detach = {
+	.name = "detach",
+	.usage = "detach",
+	.help = "Inside a session: leave it running, and its line.",
+	.run = detach_run,
+};
+
 static const struct opt attach_opts[] = {
 	{ "list", 'l', NULL, "list the sessions on terminals", NULL, &list_only },
 	{ 0 },
@@ -276,7 +336,8 @@ const struct cmd cmd_attach = {
 	.more = "A session on a terminal goes on when its connection is lost. This shows again "
 		"what it\n"
 		"showed last, from any node, and carries it on. Without N: the only one that is\n"
-		"detached. Who was on its line before is told, and leaves.",
+		"detached. Who was on its line before is told, and leaves. `detach` inside leaves "
+		"it.",
 	.opts = attach_opts,
 	.args_min = 0,
 	.args_max = 2,

@@ -10,9 +10,10 @@
 #include "cmd/pando/cmd.h"
 
 static const struct cmd *const cmds[] = {
-	&cmd_up,     &cmd_down,  &cmd_status,  &cmd_nodes,   &cmd_tenant, &cmd_login, &cmd_attach,
-	&cmd_on,     &cmd_ps,    &cmd_migrate, &cmd_why,     &cmd_invite, &cmd_join,  &cmd_leave,
-	&cmd_doctor, &cmd_debug, &cmd_sim,     &cmd_what_if, &cmd_events, &cmd_quota, &cmd_usage,
+	&cmd_up,      &cmd_down,   &cmd_status, &cmd_nodes,  &cmd_tenant,  &cmd_login,
+	&cmd_attach,  &cmd_detach, &cmd_on,     &cmd_ps,     &cmd_migrate, &cmd_why,
+	&cmd_invite,  &cmd_join,   &cmd_leave,  &cmd_doctor, &cmd_debug,   &cmd_sim,
+	&cmd_what_if, &cmd_events, &cmd_quota,  &cmd_usage,
 };
 
 static const char *format_text;
@@ -287,7 +288,8 @@ int main(int argc, char **argv)
 	const struct cmd *cmd;
 	int at;
 
-	/* Inside a session `on`, `migrate`, `attach` and `quota` are links to this program. */
+	/* Inside a session `on`, `migrate`, `attach`, `detach` and `quota` are links to this
+	 * program. */
 	if (strcmp(self, "pando") != 0 && (cmd = find_cmd(self)) != NULL)
 		return run(&c, cmd, argc - 1, argv + 1);
 	at = leading(&c, argc, argv);

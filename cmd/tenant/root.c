@@ -479,8 +479,9 @@ static int build_commands(const struct root_plan *p, char why[TENANT_WHY_MAX])
 	if (symlink("pando", "opt/pando/bin/on") < 0 ||
 	    symlink("pando", "opt/pando/bin/migrate") < 0 ||
 	    symlink("pando", "opt/pando/bin/attach") < 0 ||
+	    symlink("pando", "opt/pando/bin/detach") < 0 ||
 	    symlink("pando", "opt/pando/bin/quota") < 0)
-		return root_fail(why, -errno, "cannot link on, migrate, attach and quota");
+		return root_fail(why, -errno, "cannot link the machine's commands");
 	return 0;
 }
 

@@ -15,7 +15,7 @@ want() { # code pattern command...
 want 0 "usage: pando VERB*" help
 want 0 "usage: pando VERB*" --help
 want 2 "usage: pando VERB*"
-for verb in up down status nodes tenant login on ps migrate why invite join leave doctor debug events; do
+for verb in up down status nodes tenant login attach detach on ps migrate why invite join leave doctor debug events; do
 	want 0 "usage: pando $verb*--json*" "$verb" --help
 	want 0 "usage: pando $verb*" help "$verb"
 done

@@ -89,7 +89,12 @@ def again(number, *argv):
     s.expect(rb"later\r\n")
     s.send(b"stty size\n")
     s.expect(rb"33 99\r\n")
-    # In the session itself another attach to it makes no sense.
+    # It can be left, and comes back; in the session itself another attach to it makes no sense.
+    s.send(b"detach\n")
+    s.expect(rb"\[detached\]\r\n")
+    s.expect(rb"outer> $")
+    s.send(b"attach\n")
+    s.expect(rb"33 99\r\n")
     s.send(b"attach " + n + b"\n")
     s.expect(rb"this is that session")
     s.send(b"exit 5\n")
@@ -116,7 +121,7 @@ def taken(*words):
     first.expect(rb"have\r\n")
     second = start(list(words[cut + 1:]))
     second.expect(rb"have\r\n")
-    first.expect(rb"\[attached elsewhere\]")
+    first.expect(rb"\[detached\]")
     first.status()
     second.send(b"exit 6\n")
     code = second.status()
