@@ -14,6 +14,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "cmd/pando-kernel/ports.h"
 #include "cmd/pando-kernel/world.h"
 #include "kernel/kernel.h"
 #include "kernel/stub/stub.h"
@@ -65,6 +66,11 @@ static enum notify_verdict on_exec(struct world *w, struct init_slot *s)
 	return place_wanted(w) ? NOTIFY_LATER : run(w, s);
 }
 
+static enum notify_verdict on_port(struct world *w, struct init_slot *s)
+{
+	return ports_concern(w, s) ? NOTIFY_LATER : run(w, s);
+}
+
 typedef enum notify_verdict (*handler)(struct world *w, struct init_slot *s);
 
 static const struct {
@@ -72,9 +78,9 @@ static const struct {
 	handler fn;
 } handlers[] = {
 	{ SYS_ioctl, on_ioctl },
-	{ SYS_connect, run },
-	{ SYS_bind, run },
-	{ SYS_listen, run },
+	{ SYS_connect, on_port },
+	{ SYS_bind, on_port },
+	{ SYS_listen, on_port },
 	{ SYS_execve, on_exec },
 	{ SYS_execveat, on_exec },
 	{ SYS_kill, run },
@@ -158,6 +164,11 @@ static void postponed(void *arg, struct init_slot *s)
 		break;
 	case KERNEL_SYS_ON:
 		place_on(w, s);
+		break;
+	case SYS_connect:
+	case SYS_bind:
+	case SYS_listen:
+		ports_call(w, s);
 		break;
 	case STUB_MAGIC:
 		if (gate_slot_find(&w->gates, (pid_t)notify_call(s)->pid))

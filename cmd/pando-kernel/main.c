@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "cmd/pando-kernel/ports.h"
 #include "cmd/pando-kernel/streams.h"
 #include "cmd/pando-kernel/world.h"
 #include "kernel/host/jail.h"
@@ -142,6 +143,8 @@ static int start(struct world *w)
 		r = pipes_open(w);
 	if (r == 0)
 		r = streams_open(w);
+	if (r == 0)
+		r = ports_open(w);
 	if (r == 0)
 		r = stubs_new(&w->stubs, w->loop, &w->view, &stubs_ops, w);
 	if (r == 0)

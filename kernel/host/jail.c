@@ -33,7 +33,7 @@ static const unsigned short allowed[] = {
 	SYS_timer_create, SYS_timer_settime, SYS_timer_delete,
 	SYS_nanosleep, SYS_clock_nanosleep, SYS_restart_syscall, SYS_sched_yield,
 	/* sockets that we were given; new ones: see socket below */
-	SYS_sendto, SYS_recvfrom, SYS_sendmsg, SYS_recvmsg, SYS_shutdown, SYS_getsockname,
+	SYS_sendto, SYS_recvfrom, SYS_sendmsg, SYS_recvmsg, SYS_shutdown, SYS_accept4, SYS_getsockname,
 	SYS_getpeername, SYS_getsockopt, SYS_setsockopt,
 	/* ourselves */
 	SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sigaltstack, SYS_exit,

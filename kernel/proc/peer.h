@@ -11,6 +11,8 @@ enum peer_method {
 	PEER_RAISE = KERNEL_METHOD(66),   /* Raise -> (empty) */
 	PEER_RELAY = KERNEL_METHOD(67),   /* one-way Relay */
 	PEER_ASK = KERNEL_METHOD(68),     /* Ask -> Ran; -ENOENT: it does not, and never will */
+	PEER_PORT = KERNEL_METHOD(82),    /* Port -> (empty): held here; -ENOENT: not */
+	PEER_BRIDGE = KERNEL_METHOD(83),  /* a stream: Port, then frames (bridge.c) */
 	PEER_STREAM = KERNEL_METHOD(80),  /* Stream -> Streamed */
 	PEER_STREAMS_HELD = KERNEL_METHOD(81), /* one-way StreamsHeld */
 	PEER_MOVE = KERNEL_METHOD(96),         /* one-way Move */
