@@ -125,6 +125,7 @@ static void recount_children(struct sim *s)
 void check_recount(struct sim *s)
 {
 	s->stats.recounts++;
+	check_loans(s);
 	for (uint32_t i = 0; i < s->proc_count; i++) {
 		if (s->procs[i].alive)
 			check_runs(s, s->procs[i].pid);
@@ -234,6 +235,7 @@ void check_end(struct sim *s)
 {
 	check_recount(s);
 	gossip_check_end(s);
+	check_loans_end(s);
 	for (node_id id = 1; id <= s->conf.nodes; id++)
 		end_of_node(s, &s->nodes[id]);
 	check_memory_end(s);

@@ -131,6 +131,8 @@ static int oracle_apply(void *arg, uint64_t time_ms, const struct wire_stamped *
 	struct naming_change c;
 
 	naming_core_apply(s->oracle->core, time_ms, &st->stamp, &st->cmd, &r, &c);
+	if (c.kinds & naming_kind_bit(NAMING_LOAN))
+		check_loans(s);
 	s->stats.commands++;
 	if (r.err != 0 || c.kinds == 0)
 		return 0;

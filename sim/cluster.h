@@ -27,6 +27,7 @@
 #include "naming/member/core/member.h"
 #include "naming/raft/replica.h"
 #include "rpc/core/core.h"
+#include "quota/quota.h"
 #include "sim/host.h"
 #include "sim/world.h"
 
@@ -129,6 +130,17 @@ struct view_node {
 struct name;
 struct gossip;
 
+/* loans.c */
+struct loan {
+	/* pandod's */
+	struct quota_share share;
+	uint64_t asked; /* number of the command whose answer counts */
+	bool unsent;
+	/* the host's */
+	bool running;
+	struct quota_amounts held, use;
+};
+
 struct knode {
 	node_id id;
 	bool up;
@@ -145,6 +157,7 @@ struct knode {
 	int32_t fault;       /* of which it dies in the middle of its next write; -1: none */
 	struct name *name;   /* NULL: pandod is down */
 	struct gossip *gossip;
+	struct loan loan;
 	uint64_t name_checked; /* entries compared up to here */
 	uint64_t answered_ns;  /* when a question for the lease was answered last */
 	bool admitting, leasing;
@@ -278,6 +291,7 @@ struct sim_stats {
 	uint64_t pod_deaths, stalls, disk_faults;
 	uint64_t leaders, commands, reads, raft_entries, frozen;
 	uint64_t suspected, failed;
+	uint64_t loans;
 };
 
 #define COV_EVENTS     (MIG_EV_COUNT + MIG_MSG_COUNT)
@@ -336,6 +350,7 @@ struct sim_cov {
 	uint64_t lease[LEASE_OVER + 1][COV_LEASE_EVENTS];
 	uint64_t book[2][2];                                   /* leads x asked, looked at */
 	uint64_t member[MEMBER_FAILED + 1][MEMBER_FAILED + 1]; /* from, to */
+	uint64_t share[QUOTA_STATE_COUNT][QUOTA_EV_COUNT];
 };
 
 struct disks;
@@ -358,6 +373,7 @@ struct sim {
 	tenant_id tenant;
 	tenant_id reg; /* the row that is written and read */
 	uint64_t written;
+	uint64_t lent[QUOTA_RESOURCES]; /* of the tenant's limits, when last looked at */
 	struct links *links;
 	struct calls *calls;
 	struct proc procs[SIM_PROCS_MAX];
@@ -481,6 +497,14 @@ void gossip_start(struct sim *s, struct knode *n);
 void gossip_stop(struct knode *n);
 void gossip_tables(struct sim *s, struct knode *n);
 void gossip_check_end(struct sim *s);
+
+/* ---- loans.c: quota/core ---- */
+void loans_start(struct sim *s);
+void loans_pod_up(struct sim *s, struct knode *n);
+void loans_tables(struct sim *s, struct knode *n);
+void loans_crash(struct knode *n);
+void check_loans(struct sim *s); /* Q1, after every command and every change of what is held */
+void check_loans_end(struct sim *s);
 
 /* ---- load.c ---- */
 void load_start(struct sim *s);

@@ -231,6 +231,7 @@ void coverage_print(const struct sim_cov *cov)
 	tally_memory(&t, &grants, cov);
 	tally_rpc(&t, cov);
 	coverage_name(cov, &t, &pods);
+	coverage_loans(cov, &t);
 	printf("  pairs   %u of %u (%u %%)\n", t.hit, t.all, t.hit * 100 / t.all);
 	printf("  deaths  %u of %u states of a move\n", deaths.hit, deaths.all);
 	printf("  deaths  %u of %u points of a grant\n", grants.hit, grants.all);

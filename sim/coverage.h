@@ -21,4 +21,7 @@ void cov_tally(struct cov_tally *t, uint64_t count, const char *core, const char
 /* naming, leases, membership; @deaths: of pandod, by role. */
 void coverage_name(const struct sim_cov *cov, struct cov_tally *t, struct cov_tally *deaths);
 
+/* The share of a tenant's limits. */
+void coverage_loans(const struct sim_cov *cov, struct cov_tally *t);
+
 #endif

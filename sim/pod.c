@@ -521,6 +521,7 @@ void pod_crash(struct sim *s, struct knode *n, uint64_t down_ns)
 	s->stats.host_deaths++;
 	world_trace(&s->w, 'i', n->id, "host dies", n->boot);
 	host_fini(&n->host);
+	loans_crash(n);
 	pod_forget(n);
 	pod_stop(s, n);
 	n->up = false;

@@ -101,6 +101,7 @@ static void operator_go(struct sim *s, enum step step, node_id id)
 
 void registry_start(struct sim *s)
 {
+	loans_start(s);
 	operator_go(s, STEP_CREATE, 2);
 }
 
@@ -183,6 +184,7 @@ void registry_tables(struct sim *s, struct knode *n)
 	}
 	gossip_tables(s, n);
 	pod_on_view(s, n, &v);
+	loans_tables(s, n);
 }
 
 /* ---- where it leads ---- */
@@ -328,6 +330,7 @@ void registry_pod_up(struct sim *s, struct knode *n)
 	n->lead_term = 0;
 	lease_book_init(&n->book, &s->lease, n->book_rows, ARRAY_LEN(n->book_rows));
 	pod_later(s, n, 10 * NS_PER_MS, on_duty, "duty", 0, 0);
+	loans_pod_up(s, n);
 }
 
 /* ---- an operator drains something ---- */

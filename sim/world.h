@@ -36,6 +36,7 @@ enum world_rng {
 	RNG_NAME,
 	RNG_LINK,
 	RNG_CALLS,
+	RNG_LOAN,
 	RNG_COUNT,
 };
 

@@ -25,6 +25,7 @@ R2 naming.vote.undurable naming.write.failed_is_done
 N7 naming.command.twice
 G1 lease.from_answer lease.never_killed lease.old_book lease.new_book_hasty lease.over_early
 S2-S6 member.old-news-believed member.no-refutation member.no-suspicion member.late-timers-blame
+Q1 quota.share.early quota.share.unsure quota.share.unclaimed naming.loan.serial naming.loan.over_limit
 P1 migrate.forget.dropped migrate.drop.forgotten kin.drop.never
 '
 # The first seed that caught these when this was written, where it takes many: tried first, to save time.
