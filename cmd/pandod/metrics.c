@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "cmd/pandod/api.h"
+#include "cmd/pandod/quota.h"
 
 #define METRICS_ROWS_MAX 128
 
@@ -138,6 +139,10 @@ void api_get_metrics(struct pod *p, struct ctl_req *r, args_t a)
 	nodes(&g, p, "pando_node_load", "Runnable guests, a mean of about a second.", NODE_LOAD);
 	nodes(&g, p, "pando_node_memory_bytes", "Memory of the node.", NODE_MEMORY);
 	nodes(&g, p, "pando_node_free_bytes", "Memory of the node that is free.", NODE_FREE);
+	one(&g, "pando_loan_answers", "counter", "Loans that the ledger changed for this node.",
+	    (double)p->quota->answers);
+	one(&g, "pando_loan_answer_seconds", "counter", "How long that took in sum.",
+	    (double)p->quota->answer_ns / 1e9);
 	one(&g, "pando_tenants", "gauge", "Accounts of the machine.", tenants);
 	worlds(&g, p, "pando_tenant_kernel_deaths", "counter", "Deaths of the guest kernel here.",
 	       WORLD_DEATHS);

@@ -176,8 +176,10 @@ static void answered(void *arg, int err, const struct naming_result *r)
 	q->asking = false;
 	if (err == -ECANCELED)
 		return;
-	if (err == 0)
-		q->pod->quota->answer_ns = clock_mono_ns() - q->asked_ns;
+	if (err == 0) {
+		q->pod->quota->answers++;
+		q->pod->quota->answer_ns += clock_mono_ns() - q->asked_ns;
+	}
 	step(q, QUOTA_EV_ANSWER, err != 0 ? err : r->err, NULL);
 }
 

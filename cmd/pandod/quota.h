@@ -47,9 +47,10 @@ struct quota {
 	struct loop_timer tick;
 	unsigned ticks;
 	bool warned;
-	uint32_t loans;     /* rows when last looked at */
-	uint64_t asks;      /* commands since the start */
-	uint64_t answer_ns; /* how long the last took */
+	uint32_t loans;   /* rows when last looked at */
+	uint64_t asks;    /* commands since the start */
+	uint64_t answers; /* of them, and how long they took in sum */
+	uint64_t answer_ns;
 };
 
 struct quota_tenant *quota_find(const struct pod *p, tenant_id t);
