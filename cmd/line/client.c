@@ -546,6 +546,11 @@ static int answered(struct client *s, int r, struct ctl_answer *a)
 		code = s->l->ops->refused(s->l->arg, a);
 	else {
 		read_first(s);
+		/* From here on a terminal's line is between us and the guest kernel. */
+		if (s->l->tty) {
+			ctl_client_free(s->api);
+			s->api = NULL;
+		}
 		code = s->l->tty ? run_tty(s, a) : run_pipes(s, a);
 	}
 	ctl_answer_fini(a);

@@ -16,7 +16,7 @@
 #include "cmd/ctl/ctl.h"
 #include "cmd/gate/gate.h"
 
-enum { TRIES = 60 }; /* of 50 ms: the daemon may be being restarted */
+enum { TRIES = 400 }; /* of 50 ms: the daemon may be being restarted; sshd waits 30 s */
 
 static int ask(const char *path)
 {

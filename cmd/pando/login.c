@@ -218,6 +218,9 @@ static int attach_to(struct login *s, const char *base, json_t *rows, const char
 	size_t count;
 	char id[32];
 
+	/* Who comes to a session brings his ssh agent, if the login that he comes from has one. */
+	if (api_is_inside(s->c))
+		l.agent = getenv("SSH_AUTH_SOCK");
 	row = choose(rows, which, &count);
 	if (row == NULL)
 		return fail(s->c, CODE_NOT_FOUND, "attach", "cannot %s: %s", s->what,

@@ -134,7 +134,6 @@ static void on_changed(void *arg, uint32_t kinds, uint32_t id)
 	if (kinds & naming_kind_bit(NAMING_TENANT)) {
 		world_drop_removed(p);
 		ssh_changed(p);
-		kern_tell_nodes(p);
 	}
 	quota_tables(p, kinds);
 	api_changed(p);

@@ -74,6 +74,17 @@ static int naming_init(struct pod *p)
 	return r;
 }
 
+/* Some ten descriptors a tenant and one a login: more than what hosts give by default. */
+static void raise_limits(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &files);
+	}
+}
+
 struct step {
 	const char *what;
 	int (*init)(struct pod *p);
@@ -194,6 +205,7 @@ int node_main(const struct args *a)
 	(void)snprintf(name, sizeof(name), "pandod %s", a->node);
 	log_init(name);
 	arm_from_environment();
+	raise_limits();
 	pod.args = a;
 	r = pod_init(&pod);
 	if (r == 0)

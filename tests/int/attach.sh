@@ -56,6 +56,18 @@ at lose "$PANDO_TEST_DIR/pid" "${SSH1[@]}" || fail "lose"
 wait_for 20 detached 1 || fail "the session is not detached: $(sessions)"
 at through "both guest kernels" "$(kernel n1); sleep 0.6; $(kernel n2)" "${PANDO[@]}" --node n2 attach alice 1 || fail "kernels on the way died"
 
+# Who comes back brings his agent.
+export SSH_AUTH_SOCK=$PANDO_TEST_DIR/agent
+timeout 250 ssh-agent -D -a "$SSH_AUTH_SOCK" >/dev/null &
+agent=$!
+wait_for 10 test -S "$SSH_AUTH_SOCK" || fail "the agent does not start"
+ssh_key other
+ssh-add -q "$SSH_DIR/other" || fail "ssh-add"
+at agent "$(ssh-keygen -lf "$SSH_DIR/other.pub" | cut -d' ' -f2)" "${SSH1[@]}" -A || fail "the agent of who comes back"
+kill $agent
+wait $agent 2>/dev/null
+unset SSH_AUTH_SOCK
+
 # What the tenant wants: hang up what lost its line. A command without a terminal is hung up in any case.
 p tenant set alice detached=hangup || fail "tenant set"
 at lose "$PANDO_TEST_DIR/pid" "${SSH1[@]}" || fail "lose"

@@ -5,6 +5,7 @@
 shell               a shell on a terminal: its window, ctrl-C, its status
 lose PID_FILE       leaves a session behind whose line is lost without a word; its shell's pid goes to the file
 again N             the next login says that session N is detached; attach N brings it back; it ends with status 5
+agent FINGERPRINT   who comes back brings his ssh agent
 by-command MARK     CMD attaches by itself; MARK is shown again
 taken CMD -- CMD    the second one takes the line of the first
 through WHAT SHELL  output goes on, whole and in order, while SHELL (killing something) runs
@@ -106,6 +107,25 @@ def again(number, *argv):
     s.status()
 
 
+def agent(fingerprint, *argv):
+    s = login(list(argv))
+    s.send(b"ssh-add -l\n")
+    s.expect(fingerprint.encode())
+    lose(s)
+    s = start(list(argv))
+    number = s.expect(rb"session (\d+) from \d\d:\d\d, detached")[1]
+    prompt(s, "outer> ")
+    s.send(b"attach " + number + b"\n")
+    s.expect(rb"ssh-add -l\r\n")
+    s.send(b"clear; ssh-add -l\n")
+    s.expect(rb"clear; ssh-add -l\r\n")
+    s.expect(fingerprint.encode())
+    s.send(b"exit\n")
+    s.expect(rb"outer> $")
+    s.send(b"exit\n")
+    s.status()
+
+
 def by_command(mark, *argv):
     s = start(list(argv))
     s.expect(mark.encode())
@@ -150,5 +170,5 @@ def through(what, command, *argv):
 
 
 if __name__ == "__main__":
-    {"shell": lambda *a: shell(list(a)), "lose": leave_behind, "again": again, "by-command": by_command,
+    {"shell": lambda *a: shell(list(a)), "lose": leave_behind, "again": again, "by-command": by_command, "agent": agent,
      "taken": taken, "through": through}[sys.argv[1]](*sys.argv[2:])
