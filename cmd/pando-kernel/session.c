@@ -370,7 +370,7 @@ static int fill_request(const struct world *w, struct session *s, const Kernel__
 static void answer_known(struct session *s, const Kernel__SessionStart *q, struct rpc_call *call,
 			 const struct rpc_msg *m)
 {
-	struct terminal_ask ask = { .client = q->client, .has_from = true };
+	struct terminal_ask ask = { .client = q->client, .has_from = true, .number = q->number };
 	unsigned taken = 0;
 	int fd;
 
@@ -485,7 +485,10 @@ static int attach(struct world *w, const Kernel__SessionAttach *q, int fd, struc
 			(void)close(fd);
 		return !q ? -EPROTO : !s || !s->terminal ? -ESRCH : -EINVAL;
 	}
-	ask = (struct terminal_ask){ q->client, q->has_from, q->from, { q->rows, q->cols } };
+	ask = (struct terminal_ask){ .client = q->client,
+				     .has_from = q->has_from,
+				     .from = q->from,
+				     .size = { q->rows, q->cols } };
 	return terminal_attach(s->terminal, fd, st, &ask);
 }
 

@@ -485,6 +485,8 @@ int terminal_attach(struct terminal *t, int fd, struct rpc_stream *stream,
 	t->line_broken = false;
 	t->typing = true;
 	t->ring->detached_ms = 0;
+	if (t->ring->number == 0)
+		t->ring->number = ask->number;
 	loop_timer_clear(t->w->loop, &t->policy);
 	if (ask->has_from)
 		set_size(t, ask->size);

@@ -34,6 +34,7 @@ struct terminal_ask {
 	bool has_from; /* else as much as is there, and programs are told to draw again */
 	uint64_t from;
 	struct terminal_size size;
+	uint32_t number; /* of a session that a dead kernel left without one; or 0 */
 };
 /* Puts @fd (taken) or @stream on the line. -ENOTTY: it was hung up. */
 must_check int terminal_attach(struct terminal *t, int fd, struct rpc_stream *stream,

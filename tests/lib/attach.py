@@ -110,7 +110,7 @@ def again(number, *argv):
 def agent(fingerprint, *argv):
     s = login(list(argv))
     s.send(b"ssh-add -l\n")
-    s.expect(fingerprint.encode())
+    s.expect(re.escape(fingerprint.encode()))
     lose(s)
     s = start(list(argv))
     number = s.expect(rb"session (\d+) from \d\d:\d\d, detached")[1]
@@ -119,7 +119,7 @@ def agent(fingerprint, *argv):
     s.expect(rb"ssh-add -l\r\n")
     s.send(b"clear; ssh-add -l\n")
     s.expect(rb"clear; ssh-add -l\r\n")
-    s.expect(fingerprint.encode())
+    s.expect(re.escape(fingerprint.encode()))
     s.send(b"exit\n")
     s.expect(rb"outer> $")
     s.send(b"exit\n")
@@ -128,7 +128,7 @@ def agent(fingerprint, *argv):
 
 def by_command(mark, *argv):
     s = start(list(argv))
-    s.expect(mark.encode())
+    s.expect(re.escape(mark.encode()))
     s.send(b"echo al''ive\n")
     s.expect(rb"alive\r\n")
     lose(s)
