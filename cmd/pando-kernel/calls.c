@@ -15,7 +15,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "cmd/pando-kernel/ports.h"
-#include "cmd/pando-kernel/world.h"
+#include "cmd/pando-kernel/ttys.h"
 #include "kernel/kernel.h"
 #include "kernel/stub/stub.h"
 #include "kernel/sys/sys.h"
@@ -51,7 +51,11 @@ static enum notify_verdict on_prctl(struct world *w, struct init_slot *s)
 
 static enum notify_verdict on_ioctl(struct world *w, struct init_slot *s)
 {
-	return (unsigned)notify_call(s)->args[1] == UFFD_IOC_NEW ? refuse(w, s) : run(w, s);
+	unsigned command = (unsigned)notify_call(s)->args[1];
+
+	if (command == UFFD_IOC_NEW)
+		return refuse(w, s);
+	return ttys_shared(w) ? NOTIFY_LATER : run(w, s);
 }
 
 static enum notify_verdict on_sysinfo(struct world *w, struct init_slot *s)
@@ -175,6 +179,9 @@ static void postponed(void *arg, struct init_slot *s)
 			gates_hold(w, s);
 		else if (!place_magic(w, s))
 			stubs_magic(w->stubs, s);
+		break;
+	case SYS_ioctl:
+		ttys_ioctl(w, s);
 		break;
 	default:
 		place_exec(w, s);

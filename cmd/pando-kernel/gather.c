@@ -12,10 +12,10 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <termios.h>
 
 #include "cmd/pando-kernel/place.h"
 #include "cmd/pando-kernel/streams.h"
+#include "cmd/pando-kernel/ttys.h"
 #include "kernel/host/mem.h"
 
 #define WORDS_MAX 16384        /* arguments, and variables, that travel */
@@ -165,14 +165,6 @@ static bool same_description(int a, int b)
 	return syscall(SYS_kcmp, getpid(), getpid(), 0 /* KCMP_FILE */, a, b) == 0;
 }
 
-/* One description for 0, 1 and 2, as a rule: input and output go through relays of their own. */
-static bool is_terminal(int fd)
-{
-	struct termios t;
-
-	return tcgetattr(fd, &t) == 0;
-}
-
 /* Another number of a description that is there already? */
 static bool add_alias(struct placing *p, int copy, unsigned number)
 {
@@ -180,8 +172,7 @@ static bool add_alias(struct placing *p, int copy, unsigned number)
 		Peer__Fd *f = p->fds[i];
 		uint32_t *more;
 
-		if (p->sources[i] < 0 || is_terminal(p->sources[i]) ||
-		    !same_description(p->sources[i], copy))
+		if (p->sources[i] < 0 || !same_description(p->sources[i], copy))
 			continue;
 		more = reallocarray(f->numbers, f->n_numbers + 1, sizeof(*more));
 		if (!more)
@@ -218,8 +209,8 @@ static int set_kind(struct placing *p, Peer__Fd *f, int copy, const char *path)
 		f->kind = acc == O_RDONLY   ? PEER__FD_KIND__FD_INPUT
 			  : acc == O_WRONLY ? PEER__FD_KIND__FD_OUTPUT
 					    : PEER__FD_KIND__FD_NONE;
-	else if (S_ISCHR(st.st_mode) && is_terminal(copy))
-		f->kind = f->numbers[0] == 0 ? PEER__FD_KIND__FD_INPUT : PEER__FD_KIND__FD_OUTPUT;
+	else if (S_ISCHR(st.st_mode) && ttys_describe(p->w, p->pid, (int)f->numbers[0], f))
+		return 0;
 	else if ((S_ISDIR(st.st_mode) || S_ISCHR(st.st_mode)) && path[0] == '/')
 		f->kind = PEER__FD_KIND__FD_PATH;
 	return 0;
@@ -251,7 +242,7 @@ static int add_copy(struct placing *p, int copy, int number, const struct fd_inf
 	Peer__Fd *f;
 	int r;
 
-	if (!is_terminal(copy) && add_alias(p, copy, (unsigned)number)) {
+	if (add_alias(p, copy, (unsigned)number)) {
 		(void)close(copy);
 		return 0;
 	}
@@ -320,7 +311,7 @@ static int add_fds(struct placing *p)
 }
 
 /* ---- kin ---- */
-static int add_kin_task(struct placing *p, const struct proc *t)
+static int add_kin_task(struct placing *p, const struct proc_list *l, const struct proc *t)
 {
 	Peer__Task *q, **more;
 
@@ -340,6 +331,7 @@ static int add_kin_task(struct placing *p, const struct proc *t)
 	q->ppid = t->ppid;
 	q->pgid = t->t.pgid;
 	q->sid = t->t.sid;
+	ttys_describe_leader(p->w, l, t, q);
 	p->run.kin[p->run.n_kin++] = q;
 	return 0;
 }
@@ -353,7 +345,7 @@ static int add_kin(struct placing *p)
 
 	if (r != 0)
 		return r;
-	r = me ? add_kin_task(p, me) : -ESRCH;
+	r = me ? add_kin_task(p, &l, me) : -ESRCH;
 	for (size_t i = 0; r == 0 && i < p->run.n_kin; i++) {
 		const gpid want[] = { p->run.kin[i]->ppid, p->run.kin[i]->pgid,
 				      p->run.kin[i]->sid };
@@ -361,7 +353,7 @@ static int add_kin(struct placing *p)
 		for (size_t j = 0; r == 0 && j < ARRAY_LEN(want); j++) {
 			const struct proc *k = proc_list_find(&l, want[j]);
 
-			r = k ? add_kin_task(p, k) : 0;
+			r = k ? add_kin_task(p, &l, k) : 0;
 		}
 	}
 	for (size_t i = 0; r == 0 && i < l.n; i++) {
@@ -465,8 +457,10 @@ void gather_free(struct placing *p)
 			free(p->fds[i]->path);
 		free(p->fds[i]);
 	}
-	for (size_t i = 0; i < p->run.n_kin; i++)
+	for (size_t i = 0; i < p->run.n_kin; i++) {
+		free(p->run.kin[i]->tty_modes.data);
 		free(p->run.kin[i]);
+	}
 	for (size_t i = 0; i < p->run.n_limits; i++)
 		free(p->run.limits[i]);
 	free(p->run.kin);

@@ -19,13 +19,15 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "cmd/pando-kernel/site.h"
+#include "cmd/pando-kernel/ttys.h"
 #include "kernel/proc/peer.h"
 #include "kernel/proc/peer.pb-c.h"
 
 #define TOLD_AGAIN_NS (300 * NS_PER_MS)
 #define FLUSH_NS      (2 * NS_PER_MS)
 #define HOLD_NS       (5 * NS_PER_S)
-#define LOOKS         64 /* children looked at by one table */
+#define FLUSHES_MAX   100 /* of a terminal, which ctrl-S may have stopped */
+#define LOOKS         64  /* children looked at by one table */
 
 /* ---- records ---- */
 static void guest_key(const struct world *w, const struct kept_guest *k, const char *what,
@@ -237,7 +239,8 @@ static void tell_home(struct guest *g)
 
 	if (g->telling || !g->has_news || g->k->phase != GUEST_RUNS)
 		return;
-	if (g->ended && !pipes_flushed(g->w, g->k->pid)) {
+	if (g->ended && (!pipes_flushed(g->w, g->k->pid) ||
+			 (!carriers_all_flushed(g->w) && g->flushes++ < FLUSHES_MAX))) {
 		wait_again(g, FLUSH_NS);
 		return;
 	}

@@ -16,9 +16,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
-#include "cmd/pando-kernel/world.h"
-#include "kernel/proc/peer.h"
-#include "kernel/proc/peer.pb-c.h"
+#include "cmd/pando-kernel/ttys.h"
 #include "migrate/core/kin.h"
 
 #define KIN_MAX     4096
@@ -85,7 +83,8 @@ static int take_born(struct kin_making *k, gpid pid, const struct stub *by)
 		return r;
 	born->peer = k->from;
 	born->parent = by->gpid;
-	if (pid == k->pid)
+	born->turning = pid == k->pid;
+	if (born->turning)
 		k->stub = born;
 	return 0;
 }
@@ -126,6 +125,14 @@ static void add_birth(struct stub_table *t, const struct kin_step *step)
 	STUB_CALL(t, SYS_clone3, stub_table_bytes(t, &args, sizeof(args)), sizeof(args));
 }
 
+/* Before it bears anybody: who is born into the session has its terminal. */
+static void add_terminal(const struct kin_making *k, struct stub_table *t, gpid leader)
+{
+	for (size_t i = 0; i < k->n_kin; i++)
+		if (k->kin[i]->pid == leader)
+			carriers_session(k->w, k->kin[i], t);
+}
+
 static void step_next(struct kin_making *k)
 {
 	const struct kin_step *step = &k->plan->steps[k->plan->at];
@@ -140,6 +147,8 @@ static void step_next(struct kin_making *k)
 	}
 	if (step->kind == KIN_TURN) {
 		k->stub = stubs_find(k->w->stubs, k->pid);
+		if (k->stub)
+			k->stub->turning = true;
 		finish(k, k->stub ? 0 : -ESRCH);
 		return;
 	}
@@ -173,6 +182,7 @@ static void step_next(struct kin_making *k)
 		break;
 	case KIN_SETSID:
 		STUB_CALL(t, SYS_setsid, 0);
+		add_terminal(k, t, step->pid);
 		break;
 	case KIN_SETPGID:
 		STUB_CALL(t, SYS_setpgid, 0, (uint64_t)step->by);
@@ -296,7 +306,7 @@ static void begin(struct kin_making *k)
 {
 	int r;
 
-	if (unsettled(k) && plan_again(k))
+	if ((unsettled(k) || carriers_unsettled(k->w, k->kin, k->n_kin)) && plan_again(k))
 		return;
 	k->plan->at = 0;
 	r = plan(k);

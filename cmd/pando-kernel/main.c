@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "cmd/pando-kernel/ports.h"
 #include "cmd/pando-kernel/streams.h"
-#include "cmd/pando-kernel/world.h"
+#include "cmd/pando-kernel/ttys.h"
 #include "kernel/host/jail.h"
 #include "cmd/tenant/tenant.h"
 
@@ -53,9 +53,9 @@ static bool on_stub_signal(void *arg, struct stub *s, int signo, const siginfo_t
 	/* A child of it has changed, not somebody who sends the signal himself. */
 	if (signo == SIGCHLD && si->si_code > 0)
 		site_reap(arg, s);
-	else
+	else if (!groups_raised(arg, s, signo, si))
 		done = remote_signal(arg, s, signo, si, key);
-	pipes_look_again(arg);
+	ttys_look_again(arg);
 	return done;
 }
 
@@ -155,6 +155,8 @@ static int start(struct world *w)
 		r = place_open(w);
 	if (r == 0)
 		r = site_open(w);
+	if (r == 0)
+		r = ttys_open(w);
 	/* From here on the guests go on; nobody needs pandod for that. */
 	if (r == 0)
 		r = calls_open(w);

@@ -6,6 +6,9 @@
  * terminal, a file being written) a pump moves bytes between it and a pipe of ours that is in the
  * relay.
  *
+ * A terminal that is carried to another node (ttys.h) has two relays, pumped on both sides, whose
+ * pid is a tag below 0. What is typed goes into one only when pipes_feed() takes it.
+ *
  * A relay is known to our successor: its record is kept (kept.h), its descriptors are in the store
  * under "pipe.INDEX.X". Bytes are never in our memory alone: a pump splices.
  */
@@ -21,8 +24,9 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
-#include "cmd/pando-kernel/world.h"
+#include "cmd/pando-kernel/ttys.h"
 #include "kernel/ipc/relay.h"
+#include "kernel/ipc/tty.h"
 #include "kernel/proc/peer.h"
 #include "kernel/proc/peer.pb-c.h"
 
@@ -335,12 +339,20 @@ static bool pump_out(struct pipe_relay *p)
 	return ioctl(p->fd[PUMP], FIONREAD, &left) != 0 || left == 0;
 }
 
+/* What is typed at an owner's terminal waits for a reader. */
+static bool is_fed(const struct pipe_relay *p)
+{
+	return p->k->pid < 0 && p->k->home && p->k->is_out;
+}
+
 /* Only while the process is in front may it have what is typed. */
 static bool in_front(struct pipe_relay *p)
 {
 	struct task_info t;
 	const struct stub *s = stubs_find(p->w->stubs, p->k->pid);
 
+	if (p->k->pid < 0)
+		return !is_fed(p);
 	if (!s || task_read(&t, p->w->view.procfs, s->pid) != 0)
 		return false;
 	return t.node_tpgid < 0 || t.node_tpgid == t.node_pgid;
@@ -348,12 +360,17 @@ static bool in_front(struct pipe_relay *p)
 
 static void move_out(struct pipe_relay *p)
 {
-	bool all = pump_out(p);
+	bool all = pump_out(p), ended = p->ended;
 
-	if (all && p->ended)
+	if (all && ended) {
 		relay_free(p);
-	else if (all == p->blocked || !p->pumping)
+		return;
+	}
+	if (all == p->blocked || !p->pumping)
 		pump_watch(p, all ? PUMP : OBJECT, all ? POLLIN : POLLOUT);
+	/* One who types waits for each key. The relay may end by that. */
+	if (p->k->pid < 0 && !ended)
+		relay_in_look(&p->in);
 }
 
 static void move_in(struct pipe_relay *p)
@@ -370,6 +387,8 @@ static void move_in(struct pipe_relay *p)
 		loop_fd_del(p->w->loop, &p->pump_watch);
 		p->pumping = false;
 		fd_close(p, PUMP); /* EOF */
+		if (p->k->pid < 0)
+			carriers_unused(p->w, p->k->pid);
 	} else if (n > 0 ? p->blocked : !p->blocked) {
 		/* EAGAIN of a terminal that can be read: there is no room in the pipe. */
 		pump_watch(p, n > 0 ? OBJECT : PUMP, n > 0 ? POLLIN : POLLOUT);
@@ -404,6 +423,8 @@ static void pump_watch(struct pipe_relay *p, int which, short events)
 static void relay_done(struct pipe_relay *p)
 {
 	p->ended = true;
+	if (p->k->pid < 0 && !p->k->home)
+		carriers_unused(p->w, p->k->pid);
 	if (!p->k->is_out && p->k->pumped)
 		move_out(p);
 	else
@@ -472,7 +493,7 @@ static int relay_start(struct pipe_relay *p)
 	if (r != 0)
 		return r;
 	list_add_tail(&p->w->pipes, &p->link);
-	if (p->fd[PUMP] >= 0)
+	if (p->fd[PUMP] >= 0 && !is_fed(p))
 		pump_watch(p, p->k->is_out ? OBJECT : PUMP, POLLIN);
 	kept_state_set(&p->k->state, KEPT_THERE);
 	FAULT("kernel.pipe.made");
@@ -590,6 +611,72 @@ int pipes_site(struct world *w, uint64_t id, node_id home, gpid pid, bool proces
 	return pipes_end_make(w, &e);
 }
 
+int pipes_terminal(struct world *w, uint64_t id, node_id peer, gpid tag, bool owner, bool is_out,
+		   int fd)
+{
+	const struct kept_pipe want = {
+		.peer = peer, .pid = tag, .home = owner, .is_out = is_out, .going = true, .id = id
+	};
+	struct pipe_relay *p = relay_new(w, &want);
+	int r = p ? take_object(p, fd, true) : -ENOSPC;
+
+	if (r == 0)
+		r = relay_start(p);
+	if (r != 0 && p)
+		relay_discard(p);
+	return r;
+}
+
+void pipes_resume(struct world *w, uint64_t id, node_id peer, bool owner)
+{
+	struct pipe_relay *p = find(w, id, peer, owner);
+
+	if (p && peers_conn(w, peer))
+		relay_connected(p);
+}
+
+int pipes_feed(struct world *w, uint64_t id, node_id peer, uint64_t max, bool lines)
+{
+	struct pipe_relay *p = find(w, id, peer, true);
+	const char eof = TTY_EOF;
+	int lies = 0;
+	ssize_t n;
+
+	if (!p || p->fd[PUMP] < 0)
+		return -ENOENT;
+	if (ioctl(p->fd[END], FIONREAD, &lies) != 0 || lies > 0)
+		return -EAGAIN;
+	n = splice(p->fd[OBJECT], NULL, p->fd[PUMP], NULL, MIN(max, (uint64_t)PUMP_BYTES),
+		   SPLICE_F_NONBLOCK);
+	if (n == 0 && lines) /* ctrl-D, which its reader's terminal will take for one */
+		n = write(p->fd[PUMP], &eof, 1);
+	return n > 0 ? (int)n : n == 0 ? -EAGAIN : -errno;
+}
+
+bool pipes_has(struct world *w, uint64_t id, node_id peer, bool owner)
+{
+	return find(w, id, peer, owner) != NULL;
+}
+
+void pipes_drop_one(struct world *w, uint64_t id, node_id peer, bool owner)
+{
+	struct pipe_relay *p = find(w, id, peer, owner);
+
+	if (p)
+		relay_free(p);
+}
+
+void pipes_each_terminal(struct world *w, bool owner,
+			 void (*cb)(struct world *w, gpid tag, node_id peer, uint64_t id))
+{
+	struct pipe_relay *p, *tmp;
+
+	/* One of the two is enough to know of both: the one towards the reader. */
+	list_for_each_safe (p, tmp, &w->pipes, link)
+		if (p->k->pid < 0 && p->k->home == owner && p->k->is_out == owner)
+			cb(w, p->k->pid, p->k->peer, p->k->id);
+}
+
 /* ---- lives ---- */
 void pipes_go(struct world *w, gpid pid)
 {
@@ -616,9 +703,9 @@ bool pipes_flushed(struct world *w, gpid pid)
 			continue;
 		if (p->k->is_out && !p->k->home)
 			all &= ioctl(p->fd[END], FIONREAD, &left) != 0 || left == 0;
-		else if (!p->k->is_out && p->k->home && p->k->pumped)
+		else if (!p->k->is_out && p->k->pumped)
 			all &= pump_out(p);
-		else if (!p->k->is_out)
+		if (!p->k->is_out && !p->k->home)
 			relay_in_look(&p->in);
 	}
 	return all;

@@ -27,6 +27,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "cmd/pando-kernel/place.h"
+#include "cmd/pando-kernel/ttys.h"
 #include "kernel/host/gate.h"
 #include "kernel/kernel.h"
 #include "kernel/kernel.pb-c.h"
@@ -337,6 +338,7 @@ static void on_done(struct loop_post *post)
 		stubs_magic(w->stubs, magic);
 	if (p->changed)
 		remote_changed(w, p->gpid, p->status, p->changed);
+	ttys_look_again(w);
 	placing_free(p);
 }
 
@@ -374,7 +376,8 @@ static int start_relays(struct placing *p)
 		const Peer__Fd *f = p->fds[i];
 		int r;
 
-		if (f->kind == PEER__FD_KIND__FD_PATH || f->kind == PEER__FD_KIND__FD_STREAM)
+		if (f->kind == PEER__FD_KIND__FD_PATH || f->kind == PEER__FD_KIND__FD_STREAM ||
+		    f->kind == PEER__FD_KIND__FD_TTY)
 			continue;
 		r = pipes_home(p->w, f->relay, p->site, p->gpid, p->sources[i],
 			       f->kind == PEER__FD_KIND__FD_OUTPUT);

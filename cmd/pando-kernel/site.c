@@ -20,12 +20,14 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "cmd/pando-kernel/site.h"
 #include "cmd/pando-kernel/streams.h"
+#include "cmd/pando-kernel/ttys.h"
 #include "kernel/host/mem.h"
 #include "kernel/proc/peer.h"
 #include "kernel/proc/peer.pb-c.h"
@@ -33,7 +35,8 @@
 #define NUMBER_MAX 1000       /* descriptors of an arriving process have numbers below */
 #define WORDS_AT   0x10000000 /* where an arriving stub has the strings of its exec */
 #define WORDS_MAX  (1024 * 1024)
-#define EXEC_CALLS 2 /* of the table that executes; the last is the exec */
+#define ASKS_MAX   4
+#define EXEC_CALLS (ASKS_MAX + 2) /* of the table that executes; the last is the exec */
 #define FENCES     256
 
 struct arrival {
@@ -227,7 +230,9 @@ static int keep_alarm(struct arrival *a)
 static int give_exec(struct arrival *a)
 {
 	struct stub_table *t = stub_table_new();
-	uint64_t mask = a->run->blocked, at;
+	const uint64_t asks = UINT64_C(1) << (STUB_SIGNAL - 1);
+	const struct timespec at_once = { 0, 0 };
+	uint64_t mask = a->run->blocked, at, none;
 	int r = t ? keep_alarm(a) : -ENOMEM;
 
 	if (r == 0)
@@ -236,6 +241,12 @@ static int give_exec(struct arrival *a)
 		free(t);
 		return r;
 	}
+	/* A signal of ours that asked for a table which it took without: it would kill the process.
+	 */
+	at = stub_table_bytes(t, &asks, sizeof(asks));
+	none = stub_table_bytes(t, &at_once, sizeof(at_once));
+	for (int i = 0; i < ASKS_MAX; i++)
+		STUB_CALL(t, SYS_rt_sigtimedwait, at, 0, none, sizeof(asks));
 	at = stub_table_bytes(t, &mask, sizeof(mask));
 	STUB_CALL(t, SYS_rt_sigprocmask, SIG_SETMASK, at, 0, sizeof(mask));
 	STUB_CALL(t, SYS_execve, a->words, a->argv, a->env);
@@ -250,8 +261,10 @@ static void on_words(void *arg, struct stub *s, int err, struct stub_table *t)
 	for (unsigned i = 0; err == 0 && i < t->n; i++) {
 		int64_t ret = t->calls[i].ret;
 
-		/* Limits that cannot be raised stay as they are. */
-		if (ret < 0 && t->calls[i].nr != SYS_prlimit64) {
+		/* Limits that cannot be raised stay as they are; who is in front may have changed.
+		 */
+		if (ret < 0 && t->calls[i].nr != SYS_prlimit64 && t->calls[i].nr != SYS_ioctl &&
+		    t->calls[i].nr != SYS_close) {
 			a->why = "a descriptor or directory of it is not to be had here";
 			err = (int)ret;
 		}
@@ -389,12 +402,14 @@ static int add_descriptors(struct arrival *a, struct stub_table *t)
 		int fd, r;
 
 		for (size_t j = 0; j < f->n_numbers; j++)
-			if (f->numbers[j] >= NUMBER_MAX - 1)
+			if (f->numbers[j] >= NUMBER_MAX - 2)
 				return -EMFILE;
 		if (f->n_numbers == 0 || is_opened(f))
 			continue;
-		fd = pipes_site(a->w, f->relay, a->guest->k->home, a->run->pid,
-				f->kind == PEER__FD_KIND__FD_OUTPUT);
+		fd = f->kind == PEER__FD_KIND__FD_TTY
+			     ? ttys_take(a->w, f)
+			     : pipes_site(a->w, f->relay, a->guest->k->home, a->run->pid,
+					  f->kind == PEER__FD_KIND__FD_OUTPUT);
 		r = hand_in(a, t, f, fd, used);
 		if (r != 0)
 			return r;
@@ -454,6 +469,7 @@ static void turn(struct arrival *a)
 	}
 	if (r == 0) {
 		add_state(a, t);
+		carriers_arrive(a->w, a->run->kin, a->run->n_kin, a->run->pid, t, NUMBER_MAX - 2);
 		FAULT("kernel.site.turn");
 		r = stub_table_give(a->stub, t, on_words, a);
 	} else {

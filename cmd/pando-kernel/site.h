@@ -27,6 +27,7 @@ struct guest {
 	bool has_news;
 	struct rusage usage;
 	bool telling;
+	unsigned flushes;
 	struct loop_timer again;
 };
 

@@ -101,6 +101,14 @@ struct world {
 	struct loop_timer relays_again;
 	struct loop_timer moved_again;
 
+	/* terminals.c, carriers.c: terminals of this node, and of others */
+	struct list terminals;
+	struct list carriers;
+	struct loop_timer carriers_again;
+	uint64_t carriers_look_ns;
+	unsigned ttys_shared; /* atomic: of both, the receiving thread looks at it */
+	uint32_t tty_event;
+
 	/* place.c: processes at home here */
 	struct stubs *stubs;
 	struct gate_slots gates;
@@ -220,12 +228,30 @@ void pipes_came(struct world *w, gpid pid);
 bool pipes_want(const struct world *w, node_id node);
 /* Who is in front of its terminal may have changed. */
 void pipes_look_again(struct world *w);
+/*
+ * One direction of a terminal (ttys.h) between here and @peer: bytes of its description @fd, which
+ * does not block (borrowed). @tag is below 0 and takes a pid's place. At the @owner what is read
+ * (@is_out) goes by pipes_feed() alone: one read of @max bytes, of which 0 is the end of input
+ * where @lines are read. That returns bytes, -EAGAIN, or -ENOENT.
+ */
+must_check int pipes_terminal(struct world *w, uint64_t id, node_id peer, gpid tag, bool owner,
+			      bool is_out, int fd);
+must_check int pipes_feed(struct world *w, uint64_t id, node_id peer, uint64_t max, bool lines);
+bool pipes_has(struct world *w, uint64_t id, node_id peer, bool owner);
+/* The peer knows it now: bytes may flow. */
+void pipes_resume(struct world *w, uint64_t id, node_id peer, bool owner);
+void pipes_drop_one(struct world *w, uint64_t id, node_id peer, bool owner);
+/* For a successor: each terminal's relay towards the reader. */
+void pipes_each_terminal(struct world *w, bool owner,
+			 void (*cb)(struct world *w, gpid tag, node_id peer, uint64_t id));
 
 /* ---- place.c: execs that leave ---- */
 must_check int place_open(struct world *w);
 bool place_wanted(const struct world *w); /* any thread */
 void place_on(struct world *w, struct init_slot *s);
 void place_exec(struct world *w, struct init_slot *s);
+/* A magic call of one that is a stub already, which we are about to hear: answered then. */
+bool place_hold(struct world *w, struct init_slot *s);
 /* The nodes' loads have changed. */
 void place_look(struct world *w);
 /* A magic call of who is becoming a stub: true if it is kept until it is one. */

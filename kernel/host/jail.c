@@ -20,7 +20,8 @@ static const unsigned short allowed[] = {
 	/* bytes */
 	SYS_read, SYS_write, SYS_close, SYS_lseek, SYS_pread64, SYS_pwrite64, SYS_readv, SYS_writev,
 	SYS_preadv, SYS_pwritev, SYS_preadv2, SYS_pwritev2, SYS_splice, SYS_tee, SYS_pipe2, SYS_dup,
-	SYS_dup2, SYS_dup3, SYS_fcntl, SYS_ioctl, SYS_ftruncate, SYS_memfd_create, SYS_fsync, SYS_fdatasync,
+	SYS_dup2, SYS_dup3, SYS_fcntl, SYS_ioctl, SYS_ftruncate, SYS_fchown, SYS_memfd_create, SYS_fsync,
+	SYS_fdatasync,
 	SYS_close_range,
 	/* names: there are none but procfs, cgroup directories and what a helper hands us */
 	SYS_openat, SYS_fstat, SYS_newfstatat, SYS_statx, SYS_readlinkat, SYS_readlink,

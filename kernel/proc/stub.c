@@ -77,10 +77,18 @@ void stubs_each(struct stubs *st, void (*cb)(void *arg, struct stub *s), void *a
 		cb(arg, s);
 }
 
+static void table_free(struct stub_table *t)
+{
+	for (unsigned i = 0; i < t->nfds; i++)
+		if (t->fds[i].owned)
+			(void)close(t->fds[i].fd);
+	free(t);
+}
+
 static void table_end(struct stub *s, struct stub_table *t, int err)
 {
 	t->done(t->arg, s, err, t);
-	free(t);
+	table_free(t);
 }
 
 static void end_tables(struct stub *s)
@@ -213,7 +221,7 @@ int stub_table_give(struct stub *s, struct stub_table *t,
 	if (r == 0 && !s->asking)
 		r = task_pidfd_signal(s->pidfd, STUB_SIGNAL);
 	if (r != 0) {
-		free(t);
+		table_free(t);
 		return r;
 	}
 	t->done = done;

@@ -38,6 +38,7 @@ struct stub {
 	bool arriving; /* it is about to become the process: its children are not its to wait for */
 	int ended;     /* it has been told to die as its process did: status + 1 */
 	uint64_t swallow; /* signals that its process has already: bit n-1 */
+	bool turning;     /* about to execute a program: gets no table but that one */
 	struct list tables;
 	struct stub_table *running;
 	bool asking;            /* its magic call is being answered */
@@ -58,6 +59,7 @@ struct stub_table {
 		int fd;
 		unsigned at;
 		bool cloexec;
+		bool owned; /* closed with the table */
 	} fds[64];
 	unsigned nfds;
 	/* @err 0: all calls were made, results in calls[].ret; -ESRCH: the stub has died. @t is

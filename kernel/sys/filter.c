@@ -101,12 +101,23 @@ static void fix_false(struct prog *p, size_t at)
 	p->ins[at].jf = (uint8_t)distance;
 }
 
-/* Code of one condition. Returns how many jumps it left in @jumps (at most 2). */
-static size_t emit_cond(struct prog *p, const struct sys_cond *c, size_t jumps[2])
+/* Whoever comes here because @w does not hold still has argument @arg loaded. */
+static bool leaves_arg(const struct sys_when *w, unsigned arg)
+{
+	return w->cond[1].op == 0 && w->cond[0].arg == arg && w->cond[0].op == SYS_COND_EQ &&
+	       w->cond[0].mask == UINT32_MAX;
+}
+
+/*
+ * Code of one condition. Returns how many jumps it left in @jumps (at most 2). @loaded: the
+ * argument is, by the condition before it.
+ */
+static size_t emit_cond(struct prog *p, const struct sys_cond *c, bool loaded, size_t jumps[2])
 {
 	switch (c->op) {
 	case SYS_COND_EQ:
-		emit_load(p, OFF_LO(c->arg));
+		if (!loaded)
+			emit_load(p, OFF_LO(c->arg));
 		if (c->mask != UINT32_MAX)
 			(void)emit(p, BPF_ALU | BPF_AND | BPF_K, 0, 0, c->mask);
 		jumps[0] = emit_unless(p, BPF_JEQ, (uint32_t)c->value);
@@ -133,10 +144,12 @@ static void emit_row(struct prog *p, const struct sys_row *row)
 	const struct sys_when *w = sys_whens(&count) + row->when_first;
 
 	for (unsigned i = 0; i < row->when_count; i++, w++) {
+		bool again =
+			i > 0 && leaves_arg(&w[-1], w->cond[0].arg) && w->cond[0].op == SYS_COND_EQ;
 		size_t jumps[4], n;
 
-		n = emit_cond(p, &w->cond[0], jumps);
-		n += emit_cond(p, &w->cond[1], jumps + n);
+		n = emit_cond(p, &w->cond[0], again, jumps);
+		n += emit_cond(p, &w->cond[1], false, jumps + n);
 		emit_ret(p, w->verdict);
 		while (n > 0)
 			fix_false(p, jumps[--n]);

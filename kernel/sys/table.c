@@ -20,7 +20,10 @@
 #include "base/check.h"
 
 /* Names that headers lack, or have only in places that collide with libc's. */
-#define SYS_UFFD_IOC_NEW 0xaa00 /* USERFAULTFD_IOC_NEW of linux/userfaultfd.h */
+#define SYS_UFFD_IOC_NEW 0xaa00     /* USERFAULTFD_IOC_NEW of linux/userfaultfd.h */
+#define SYS_TCGETS2      0x802c542a /* asm/termbits.h */
+#define SYS_TCSETS2      0x402c542b
+#define SYS_TCSETSW2     0x402c542c /* and F: 1 more */
 #define SYS_CLONE_NEW                                                                              \
 	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER |             \
 	 CLONE_NEWPID | CLONE_NEWNET)

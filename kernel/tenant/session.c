@@ -212,8 +212,9 @@ int session_tty_open(const struct init_spawn *h, int *master)
 	*master = m;
 	if (m < 0 || ioctl(m, TIOCSPTLCK, &zero) < 0)
 		return -errno;
-	slave = ioctl(m, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
-	if (slave < 0)
+	/* Not O_CLOEXEC, of which the host tells for each copy of the description. */
+	slave = ioctl(m, TIOCGPTPEER, O_RDWR | O_NOCTTY);
+	if (slave < 0 || fcntl(slave, F_SETFD, FD_CLOEXEC) < 0)
 		return -errno;
 	r = tty_prepare(slave, h);
 	if (r < 0)

@@ -1,0 +1,389 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""terminals.py STEP LOGIN...: drives a shell on node n1 whose programs run on n2 and n3, as a person would."""
+import os
+import re
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from terminal import Session  # noqa: E402
+
+WAIT = 40  # seconds: a limit for a loaded machine, not a pace
+
+
+class Shell:
+    """An interactive bash with a prompt that no echo contains."""
+
+    def __init__(self, argv, *more):
+        self.s = Session(argv + list(more))
+        self.turn = 0
+        self.send("PS1='rea''dy> '; PS2=; unset PROMPT_COMMAND; bind 'set enable-bracketed-paste off'\n")
+        self.prompt()
+        self.run("IGNOREEOF=9")  # who loses the terminal says so, instead of leaving
+
+    def send(self, text):
+        self.s.send(text.encode())
+
+    def expect(self, pattern, seconds=WAIT):
+        return self.s.expect(pattern.encode(), seconds)
+
+    def prompt(self):
+        self.expect(r"ready> ")
+
+    def run(self, line, *patterns):
+        """Runs a line to its prompt and returns what it printed."""
+        self.send(line + "\n")
+        m = self.expect(r"(?s)%s\r\n(.*?)ready> " % re.escape(line[-20:]))
+        out = m.group(1).decode().replace("\r\n", "\n")
+        for p in patterns:
+            if not re.search(p, out):
+                sys.exit(f"terminals: {line!r} gave {out!r}, not {p!r}")
+        return out
+
+    def wait_run(self, line, pattern):
+        until(f"{line!r} gives {pattern!r}", lambda: re.search(pattern, self.run(line)))
+
+    def end(self, want=0):
+        self.send(f"exit {want}\n")
+        got = self.s.status()
+        assert got == want, got
+
+
+def number(argv):
+    sh = Shell(argv)
+    home = sh.run("tty").strip()
+    assert re.fullmatch(r"/dev/pts/\d+", home), home
+    for node in ("n2", "n3", "n1"):
+        assert sh.run(f"on {node} tty").strip() == home, node
+    sh.run("on n2 test -t 0 && on n3 test -t 1 && echo both", r"^both$")
+    sh.run("on n2 sh -c 'echo to the terminal >/dev/tty' </dev/null >/dev/null 2>&1", "^to the terminal$")
+    n2 = sh.run("on n2 ps -o tty=,tpgid=,pgid= -p '$$'; on n2 sh -c 'ps -o tty=,tpgid=,pgid= -p $$'")
+    tty, tpgid, pgid = n2.split()[-3:]
+    assert "/dev/" + tty == home and tpgid == pgid, n2
+    sh.end(7)
+
+
+def modes(argv):
+    sh = Shell(argv)
+    home = sh.run("stty -a")
+    away = sh.run("on n2 stty -a")
+    assert home == away, (home, away)
+    # Set at the site, seen at home and on the third node; and back.
+    sh.run("on n2 stty tostop -ixon intr ^G")
+    for node in ("n1", "n2", "n3"):
+        sh.run(f"on {node} stty -a", r"intr = \^G", r"[^-]tostop", "-ixon")
+    sh.run("stty -tostop ixon intr ^C")
+    sh.run("on n3 stty -a", r"intr = \^C", "-tostop")
+    # The size, and a change of it while a program elsewhere waits for one.
+    sh.run("on n2 stty size", "^40 100$")
+    sh.send("on n2 bash -c 'trap \"stty size\" WINCH; echo set; while :; do sleep 0.05; done'\n")
+    sh.expect(r"\nset\r\n")
+    sh.s.size(50, 120)
+    sh.expect(r"50 120\r\n")
+    sh.send("\x03")
+    sh.prompt()
+    sh.run("on n2 stty rows 33; stty size", "^33 120$")
+    # What is written before a change of modes is written in the modes of then.
+    sh.run("on n2 sh -c 'for i in 1 2 3 4 5 6 7 8 9; do stty opost; echo a; stty -opost; echo b; done; stty opost' "
+           "| cat")
+    out = sh.run("on n2 sh -c 'for i in 1 2 3 4 5; do stty opost; echo a; stty -opost; echo b; done; stty opost'")
+    assert sh.s is not None and out.count("a\n") == 5, out
+    sh.end()
+
+
+def typing(argv):
+    sh = Shell(argv)
+    # A line, edited; the end of input; what is typed ahead waits for who reads next, wherever that is.
+    # Not before the program runs: what is typed while the shell's own modes are on is not edited.
+    sh.send("on n2 cat\n")
+    away(sh, argv, ("n2", "cat"))
+    sh.send("hellp\x7fo\n")
+    sh.expect(r"\nhello\r\n")
+    sh.send("\x04")
+    sh.prompt()
+    sh.send("on n2 sleep 1\n")
+    away(sh, argv, ("n2", "sleep"))
+    sh.send("echo typed ''ahead\n")
+    sh.expect(r"\ntyped ahead\r\n")
+    sh.prompt()
+    sh.send("on n2 head -n 1 | tr a-z A-Z; on n3 head -n 1 | tr a-z A-Z; head -n 1 | tr a-z A-Z\n")
+    away(sh, argv, ("n2", "head"))
+    sh.send("one\ntwo\nthree\n")
+    for word in ("ONE", "TWO", "THREE"):
+        sh.expect(word)
+    sh.prompt()
+    # Two readers: the one at home waits, so it is his; the one elsewhere only writes.
+    sh.send("on n2 sleep 3 | (read a </dev/tty; echo it is $a)\n")
+    away(sh, argv, ("n2", "sleep"))
+    sh.send("mine\n")
+    sh.expect("it is mine")
+    sh.prompt()
+    # Raw: each key as it is pressed, no echo.
+    sh.send("on n2 python3 -c 'import sys,tty,os; tty.setraw(0); os.write(1,b\"r\"b\"aw\\r\\n\")\n"
+            "while 1:\n c=os.read(0,99)\n os.write(1,repr(c).encode()+b\"\\r\\n\")\n if c==b\"q\": break\n"
+            "os.system(\"stty sane\")'\n")
+    sh.expect(r"raw\r\n")
+    for key, seen in (("x", "b'x'"), ("\x03", r"b'\\x03'"), ("\x1b[A", r"b'\\x1b\[A'"), ("\x04", r"b'\\x04'")):
+        sh.send(key)
+        sh.expect(seen)
+    sh.send("q")
+    sh.prompt()
+    sh.run("echo sa''ne", "^sane$")
+    # A prompt without echo, and a program that edits its line itself.
+    sh.send("on n3 bash -c 'read -s -p \"wo\"\"rd: \" x; echo; echo got $x'\n")
+    sh.expect(r"word: ")
+    sh.send("secret\n")
+    m = sh.expect(r"(?s)^(.*?)got secret\r\n")
+    assert b"secret" not in m.group(1), m.group(1)
+    sh.prompt()
+    sh.send("on n2 python3 -q -i\n")
+    sh.expect(r">>> ")
+    sh.send("6*7\n")
+    sh.expect(r"42\r\n")
+    sh.send("import sys; sys.stdin.isatty() and sys.stdout.isatty()\n")
+    sh.expect(r"True\r\n")
+    sh.send("exit()\n")
+    sh.prompt()
+    sh.end()
+
+
+def vi(argv):
+    sh = Shell(argv)
+    sh.send("export TERM=xterm; on n2 vi -u NONE -n text\n")
+    sh.expect(r"text.*\[New")
+    sh.send("ihello from vi\x1b")
+    sh.send(":wq\n")
+    sh.expect("written")
+    sh.prompt()
+    sh.run("cat text", "^hello from vi$")
+    sh.send("seq 300 | on n3 less\n")
+    sh.expect(r"\b20\b")
+    sh.send("G")
+    sh.expect(r"\b300\b")
+    sh.send("q")
+    sh.prompt()
+    sh.send("on n2 top -d 1\n")
+    sh.expect(r"PID USER")
+    sh.send("q")
+    sh.prompt()
+    sh.end()
+
+
+def jobs(argv):
+    sh = Shell(argv)
+    # ctrl-C and ctrl-\ end a pipeline on three nodes; each member got it once.
+    three = "on n1 yes | on n2 cat | on n3 cat >/dev/null"
+    sh.run("set -o pipefail")
+    sh.send(three + "\n")
+    away(sh, argv, ("n1", "yes"), ("n2", "cat"), ("n3", "cat"))
+    front(argv, "yes", "cat")
+    sh.send("\x03")
+    sh.prompt()
+    sh.run("echo status ''$? ${PIPESTATUS[@]}", "^status 130")
+    sh.send(three + "\n")
+    away(sh, argv, ("n1", "yes"), ("n2", "cat"), ("n3", "cat"))
+    front(argv, "yes", "cat")
+    # ctrl-Z stops it, bg and fg continue it.
+    sh.send("\x1a")
+    sh.expect(r"Stopped")
+    sh.prompt()
+    sh.run("jobs", r"Stopped.*yes")
+    stopped(argv, "yes", "cat")
+    sh.send("bg\n")
+    sh.prompt()
+    states(sh, argv, "[RS]", "yes", "cat")
+    sh.run("jobs", r"Running.*yes")
+    sh.send("fg\n")
+    sh.expect(r"yes \| on n2 cat")
+    front(argv, "yes", "cat")
+    sh.send("\x1a")
+    sh.expect(r"Stopped")
+    sh.prompt()
+    sh.send("fg\n")
+    sh.expect(r"yes \| on n2 cat")
+    front(argv, "yes", "cat")
+    sh.send("\x03")
+    sh.prompt()
+    sh.run("echo status ''${PIPESTATUS[@]}", "^status 130")
+    sh.run("jobs; echo none", "^none$")
+    # Who reads in the background is stopped, and reads when it is in front.
+    sh.run("on n2 head -n 1 &")
+    stopped(argv, "head")
+    sh.wait_run("jobs", "Stopped.*head")
+    sh.send("fg\n")
+    front(argv, "head")
+    sh.send("now\n")
+    sh.expect(r"now\r\nnow\r\n")
+    sh.prompt()
+    # Who writes there too, when the terminal says so.
+    sh.run("stty tostop")
+    sh.run("on n3 sh -c 'echo out; echo of back' &")
+    stopped(argv, "sh")
+    sh.wait_run("jobs", "Stopped.*of back")
+    sh.run("stty -tostop")
+    sh.run("fg", r"out\nof back")
+    # A signal that a member handles comes once.
+    sh.send("on n2 python3 -c 'import signal,time; n=[0]\n"
+            "def f(*a): n[0]+=1; print(\"got\",n[0],flush=True)\n"
+            "signal.signal(signal.SIGINT,f); print(\"re\"+\"ady\",flush=True)\n"
+            "while n[0]<2: time.sleep(0.1)\n"
+            "time.sleep(1); print(\"total\",n[0])'\n")
+    sh.expect(r"ready\r\n")
+    sh.send("\x03")
+    sh.expect(r"got 1\r\n")
+    sh.send("\x03")
+    sh.expect(r"got 2\r\n")
+    sh.expect(r"total 2\r\n")
+    sh.prompt()
+    # The children that a program bears elsewhere are of its group.
+    sh.send("on n2 sh -c 'sleep 100; echo no'\n")
+    away(sh, argv, ("n2", "sleep"))
+    front(argv, "sleep")
+    sh.send("\x1a")
+    sh.expect(r"Stopped")
+    sh.prompt()
+    stopped(argv, "sleep")
+    sh.send("fg\n")
+    sh.expect(r"sleep 100")
+    front(argv, "sleep")
+    sh.send("\x1c")
+    sh.prompt()
+    gone(sh, argv, "sleep")
+    sh.end()
+
+
+def shells(argv):
+    """A shell with jobs of its own on another node, below the shell at home."""
+    sh = Shell(argv)
+    sh.send("PS1='in''ner> ' on n2 bash --norc -i\n")
+    sh.expect(r"inner> ")
+    sh.send("bind 'set enable-bracketed-paste off'\n")
+    sh.expect(r"inner> ")
+    sh.send("tty; cat /proc/$$/node\n")
+    sh.expect(r"/dev/pts/\d+\r\nn2")
+    sh.expect(r"inner> ")
+    sh.send("sleep 100\n")
+    away(sh, argv, ("n2", "sleep"))
+    front(argv, "sleep")
+    sh.send("\x03")
+    sh.expect(r"inner> ")
+    sh.send("echo status $?\n")
+    sh.expect(r"status 130\r\n")
+    sh.expect(r"inner> ")
+    sh.send("sleep 100\n")
+    away(sh, argv, ("n2", "sleep"))
+    front(argv, "sleep")
+    sh.send("\x1a")
+    sh.expect(r"Stopped")
+    sh.expect(r"inner> ")
+    sh.send("fg\n")
+    sh.expect(r"fg\r\nsleep 100\r\n")
+    front(argv, "sleep")
+    sh.send("\x03")
+    sh.expect(r"inner> ")
+    sh.send("on n3 cat\ndeep\n")
+    sh.expect(r"cat\r\n(?s:.*)deep\r\n")
+    sh.send("\x03")
+    sh.expect(r"inner> ")
+    sh.send("suspend\n")
+    sh.expect(r"Stopped")
+    sh.prompt()
+    sh.send("fg\n")
+    sh.send("\n")
+    sh.expect(r"inner> ")
+    sh.send("exit 9\n")
+    sh.prompt()
+    sh.run("echo was $?", "^was 9$")
+    sh.end()
+
+
+def hangup(argv):
+    """The terminal goes: what is in front of it on another node hears of it."""
+    sh = Shell(argv)
+    sh.send("on n2 python3 -c 'import signal,time\n"
+            "def f(*a):\n open(\"hup\",\"w\").write(\"hup\")\n raise SystemExit\n"
+            "signal.signal(signal.SIGHUP,f); print(\"wai\"+\"ts\",flush=True)\n"
+            "while 1: time.sleep(0.1)'\n")
+    sh.expect(r"waits\r\n")
+    os.close(sh.s.fd)
+    os.waitpid(sh.s.pid, 0)
+
+
+# ---- what `pando ps` says: it is the host's view of each node ----
+def listing(argv):
+    at = argv.index("login")
+    out = os.popen(" ".join(argv[:at] + ["ps", "-o", "csv"])).read()
+    return [line.split(",") for line in out.splitlines()[1:]]
+
+
+def until(what, cond):
+    end = time.monotonic() + WAIT
+    while not cond():
+        if time.monotonic() > end:
+            sys.exit(f"terminals: never: {what}")
+        time.sleep(0.05)
+
+
+def away(sh, argv, *pairs):
+    def there():
+        rows = listing(argv)
+        return all(any(node in row and any(re.search(r"\b%s\b" % comm, x) for x in row) for row in rows)
+                   for node, comm in pairs)
+    until(f"{pairs} run", there)
+
+
+def states(sh, argv, want, *comms):
+    def all_so():
+        rows = [r for r in listing(argv) if any(c in r[-1].split() or c in r for c in comms)]
+        return rows and all(any(re.fullmatch(want, x) for x in r) for r in rows)
+    until(f"{comms} are {want}", all_so)
+
+
+def tasks(argv, comm):
+    """The host's own view: stat fields, from the state on, of a cluster's tasks with this name."""
+    cluster = os.path.basename(argv[argv.index("--dir") + 1])
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/stat") as f:
+                name, rest = f.read().split("(", 1)[1].rsplit(")", 1)
+            with open(f"/proc/{pid}/cgroup") as f:
+                ours = f"/pando-{cluster}-" in f.read()
+        except OSError:
+            continue
+        if ours and name == comm:
+            yield rest.split()
+
+
+def front(argv, *comms):
+    """They are in front of their terminals, each on its node."""
+    def all_so():
+        rows = [f for comm in comms for f in tasks(argv, comm)]
+        return rows and all(f[2] == f[5] for f in rows)
+    until(f"{comms} are in front", all_so)
+
+
+def stopped(argv, *comms):
+    def all_so():
+        rows = [f for comm in comms for f in tasks(argv, comm)]
+        return rows and all(f[0] == "T" for f in rows)
+    until(f"{comms} are stopped", all_so)
+
+
+def gone(sh, argv, comm):
+    until(f"{comm} is gone", lambda: not any(comm in " ".join(r) for r in listing(argv)))
+
+
+STEPS = {f.__name__: f for f in (number, modes, typing, vi, jobs, shells, hangup)}
+
+
+def main():
+    steps = sys.argv[1].split(",")
+    for step in steps:
+        start = time.monotonic()
+        STEPS[step](sys.argv[2:])
+        print(f"ok: {step} [{time.monotonic() - start:.1f} s]", flush=True)
+
+
+if __name__ == "__main__":
+    main()
