@@ -56,6 +56,15 @@ at lose "$PANDO_TEST_DIR/pid" "${SSH1[@]}" || fail "lose"
 wait_for 20 detached 1 || fail "the session is not detached: $(sessions)"
 at through "both guest kernels" "$(kernel n1); sleep 0.6; $(kernel n2)" "${PANDO[@]}" --node n2 attach alice 1 || fail "kernels on the way died"
 
+# A session begins, whatever dies while it does.
+wait_for 20 detached 0 || fail "sessions are left: $(sessions)"
+for point in kernel.session.spawned kernel.session.kept kernel.terminal.ring_kept kernel.terminal.read; do
+	p debug fault n1 alice $point:1:kill || fail "debug fault"
+	at begin "${PANDO[@]}" --node n1 login alice || fail "killed at $point"
+done
+p debug fault n1 pod.session.started:1:kill || fail "debug fault"
+at begin "${PANDO[@]}" --node n1 login alice || fail "killed at pod.session.started"
+
 # Who comes back brings his agent.
 export SSH_AUTH_SOCK=$PANDO_TEST_DIR/agent
 timeout 250 ssh-agent -D -a "$SSH_AUTH_SOCK" >/dev/null &

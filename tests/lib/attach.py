@@ -5,6 +5,7 @@
 shell               a shell on a terminal: its window, ctrl-C, its status
 lose PID_FILE       leaves a session behind whose line is lost without a word; its shell's pid goes to the file
 again N             the next login says that session N is detached; attach N brings it back; it ends with status 5
+begin               a login, first of its tenant, that ends with status 3
 agent FINGERPRINT   who comes back brings his ssh agent
 by-command MARK     CMD attaches by itself; MARK is shown again
 taken CMD -- CMD    the second one takes the line of the first
@@ -107,6 +108,15 @@ def again(number, *argv):
     s.status()
 
 
+def begin(*argv):
+    s = login(list(argv))
+    s.send(b"echo session-''$PANDO_SESSION\n")
+    s.expect(rb"session-1\r\n")
+    s.send(b"exit 3\n")
+    code = s.status()
+    assert code == 3, code
+
+
 def agent(fingerprint, *argv):
     s = login(list(argv))
     s.send(b"ssh-add -l\n")
@@ -170,5 +180,5 @@ def through(what, command, *argv):
 
 
 if __name__ == "__main__":
-    {"shell": lambda *a: shell(list(a)), "lose": leave_behind, "again": again, "by-command": by_command, "agent": agent,
+    {"shell": lambda *a: shell(list(a)), "lose": leave_behind, "again": again, "by-command": by_command, "agent": agent, "begin": begin,
      "taken": taken, "through": through}[sys.argv[1]](*sys.argv[2:])
