@@ -19,23 +19,20 @@
 
 #include "base/log.h"
 #include "cmd/pando-kernel/move.h"
-
-#define SHARED_KCMP 0 /* KCMP_FILE */
+#include "cmd/pando-kernel/streams.h"
 
 /* ---- who else has it ---- */
 struct other {
 	struct carry *c;
 	const struct image_fd *f;
-	pid_t pid;           /* who moves */
-	bool by_description; /* else: any descriptor of the same object counts */
+	pid_t pid; /* who moves */
 	gpid found;
 };
 
-static bool is_same(const struct other *o, pid_t pid, int fd, const struct stat *st)
+/* Any descriptor of the same pipe counts. */
+static bool is_same(const struct other *o, const struct stat *st)
 {
-	if (st->st_dev != o->f->dev || st->st_ino != o->f->ino)
-		return false;
-	return !o->by_description || syscall(SYS_kcmp, o->pid, pid, SHARED_KCMP, o->f->fd, fd) == 0;
+	return st->st_dev == o->f->dev && st->st_ino == o->f->ino;
 }
 
 static bool has_it(const struct other *o, pid_t pid)
@@ -58,7 +55,7 @@ static bool has_it(const struct other *o, pid_t pid)
 		struct stat st;
 
 		if (e->d_name[0] != '.' && fstatat(dir, e->d_name, &st, 0) == 0)
-			found = is_same(o, pid, atoi(e->d_name), &st);
+			found = is_same(o, &st);
 	}
 	(void)closedir(d);
 	return found;
@@ -174,19 +171,83 @@ static int take_pipe(struct carry *c, pid_t pid, const struct image_fd *f, struc
 	return r != 0 || c->asking ? r : mover_ask(c->mover, on_take, &t);
 }
 
-/* By path, by the image; but an offset that others move too is only here. */
-static int look_at_file(struct carry *c, pid_t pid, const struct image_fd *f)
+static bool holds_lock(const struct taking *t)
 {
+	char name[32], text[4096];
+
+	(void)snprintf(name, sizeof(name), "fdinfo/%d", t->f->fd);
+	return task_file(t->c->w->view.procfs, t->pid, name, text, sizeof(text)) < 0 ||
+	       strstr(text, "\nlock:");
+}
+
+static int pack_stream(struct carry *c, Peer__Fd *f, struct buf *cookie)
+{
+	size_t len;
+	int r = 0;
+
+	if (c->asking) {
+		streams_given(c->w, f);
+		return 0;
+	}
+	if (f->owner == c->w->node)
+		r = buf_add(&c->streams, &f->relay, sizeof(f->relay));
+	f->path = (char *)(uintptr_t)protobuf_c_empty_string;
+	len = peer__fd__get_packed_size(f);
+	if (r == 0)
+		r = buf_reserve(cookie, len);
+	if (r == 0)
+		cookie->len += peer__fd__pack(f, cookie->data + cookie->len);
+	return r;
+}
+
+/* By path, by the image, if that will do; else its description stays with its owner (streams.h). */
+static int on_file(void *arg)
+{
+	struct taking *t = arg;
+	Peer__Fd f = PEER__FD__INIT;
+	int fd = -1, r;
+
+	f.path = (char *)(uintptr_t)t->f->path;
+	f.flags = t->f->flags;
+	f.offset = t->f->offset;
+	if (!streams_are_ours(f.path)) {
+		fd = copy_of(t);
+		if (fd < 0)
+			return fd;
+	}
+	r = streams_give(t->c->w, t->pid, fd, &f);
+	if (fd >= 0)
+		(void)close(fd);
+	if (r != 0)
+		return r;
+	return f.kind == PEER__FD_KIND__FD_STREAM ? pack_stream(t->c, &f, t->cookie) : -ENOTSUP;
+}
+
+void carry_end(struct carry *c)
+{
+	Peer__Fd f = PEER__FD__INIT;
+
+	f.kind = PEER__FD_KIND__FD_STREAM;
+	f.owner = c->w->node;
+	for (size_t at = 0; at < c->streams.len; at += sizeof(f.relay)) {
+		memcpy(&f.relay, c->streams.data + at, sizeof(f.relay));
+		streams_given(c->w, &f);
+	}
+	buf_fini(&c->streams);
+}
+
+static int take_file(struct carry *c, pid_t pid, const struct image_fd *f, struct buf *cookie)
+{
+	struct taking t = { .c = c, .pid = pid, .f = f, .cookie = cookie };
 	bool appends = (f->flags & O_ACCMODE) == O_WRONLY && (f->flags & O_APPEND);
-	struct other o = { .c = c, .f = f, .pid = pid, .by_description = true };
 	char path[64];
 	struct stat st;
 
 	(void)snprintf(path, sizeof(path), "%d/fd/%d", pid, f->fd);
-	if (appends || fstatat(c->w->view.procfs, path, &st, 0) != 0 || !S_ISREG(st.st_mode))
+	if (fstatat(c->w->view.procfs, path, &st, 0) != 0 || !S_ISREG(st.st_mode) ||
+	    (appends && !streams_are_ours(f->path)) || holds_lock(&t))
 		return -ENOTSUP;
-	find_other(&o);
-	return o.found != 0 ? refuse(c, f, "a file with an offset", o.found) : -ENOTSUP;
+	return mover_ask(c->mover, on_file, &t);
 }
 
 static int take(void *arg, pid_t pid, const struct image_fd *f, struct buf *cookie)
@@ -194,7 +255,7 @@ static int take(void *arg, pid_t pid, const struct image_fd *f, struct buf *cook
 	if (f->kind == IMAGE_FD_PIPE)
 		return take_pipe(arg, pid, f, cookie);
 	if (f->kind == IMAGE_FD_FILE)
-		return look_at_file(arg, pid, f);
+		return take_file(arg, pid, f, cookie);
 	return -ENOTSUP;
 }
 
@@ -219,21 +280,74 @@ static int on_make(void *arg)
 	return e.home == w->node ? pipes_object(w, &e) : pipes_end_make(w, &e);
 }
 
+/* A stream is opened by the zygote; this thread waits for that, the loop does not. */
+struct fetch {
+	struct carry *c;
+	const Peer__Fd *q;
+	unsigned flags;
+	pthread_mutex_t lock;
+	pthread_cond_t ended;
+	bool has_ended;
+	int fd;
+};
+
+static void on_fetched(void *arg, int fd)
+{
+	struct fetch *x = arg;
+
+	(void)pthread_mutex_lock(&x->lock);
+	x->fd = fd;
+	x->has_ended = true;
+	(void)pthread_cond_signal(&x->ended);
+	(void)pthread_mutex_unlock(&x->lock);
+}
+
+static int on_fetch(void *arg)
+{
+	struct fetch *x = arg;
+
+	streams_fetch(x->c->w, x->q, x->flags, on_fetched, x);
+	return 0;
+}
+
+static int make_stream(struct carry *c, const Peer__Fd *q, unsigned flags)
+{
+	struct fetch x = { .c = c,
+			   .q = q,
+			   .flags = flags,
+			   .lock = PTHREAD_MUTEX_INITIALIZER,
+			   .ended = PTHREAD_COND_INITIALIZER };
+	int r = mover_ask(c->mover, on_fetch, &x);
+
+	if (r != 0)
+		return r;
+	(void)pthread_mutex_lock(&x.lock);
+	while (!x.has_ended)
+		(void)pthread_cond_wait(&x.ended, &x.lock);
+	(void)pthread_mutex_unlock(&x.lock);
+	return x.fd;
+}
+
+static int make_end(struct carry *c, const struct image_fd *f, const Peer__Fd *q)
+{
+	struct making m = { c, q };
+	int fd = mover_ask(c->mover, on_make, &m);
+
+	/* New descriptions do not block us; this one is the process'. */
+	if (fd >= 0 && fcntl(fd, F_SETFL, (int)f->flags & (O_NONBLOCK | O_APPEND)) != 0)
+		log_warn("descriptor %d has lost its flags: %s", f->fd, strerror(errno));
+	return fd;
+}
+
 static int make(void *arg, const struct image_fd *f, const void *cookie, size_t len)
 {
-	struct carry *c = arg;
 	Peer__Fd *q = peer__fd__unpack(NULL, len, cookie);
-	struct making m = { c, q };
-	int fd = -EBADMSG, r;
+	int fd = -EBADMSG;
 
 	if (q && (q->kind == PEER__FD_KIND__FD_INPUT || q->kind == PEER__FD_KIND__FD_OUTPUT))
-		fd = mover_ask(c->mover, on_make, &m);
-	/* New descriptions do not block us; this one is the process'. */
-	if (fd >= 0) {
-		r = fcntl(fd, F_SETFL, (int)f->flags & (O_NONBLOCK | O_APPEND));
-		if (r != 0)
-			log_warn("descriptor %d has lost its flags: %s", f->fd, strerror(errno));
-	}
+		fd = make_end(arg, f, q);
+	else if (q && q->kind == PEER__FD_KIND__FD_STREAM)
+		fd = make_stream(arg, q, f->flags);
 	if (q)
 		peer__fd__free_unpacked(q, NULL);
 	return fd;

@@ -464,6 +464,7 @@ static void leave_end(struct leave *l, int err)
 	loop_timer_clear(l->w->loop, &l->again);
 	loop_timer_clear(l->w->loop, &l->failed);
 	mover_end(&l->mover);
+	carry_end(&l->carry);
 	if (l->done)
 		l->done(l->arg, &r);
 	site_look_again(l->w);

@@ -55,8 +55,11 @@ struct carry {
 	struct mover *mover;
 	gpid pid;
 	node_id source, target;
-	bool asking; /* only whether they could be carried */
+	bool asking;        /* only whether they could be carried */
+	struct buf streams; /* uint64_t each: kept until the move has ended */
 };
+/* It has ended, one way or the other. */
+void carry_end(struct carry *c);
 extern const struct image_hooks carry_hooks;
 
 #endif

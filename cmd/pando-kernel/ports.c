@@ -18,6 +18,7 @@
 #include <sys/syscall.h>
 
 #include "base/log.h"
+#include "cmd/pando-kernel/errand.h"
 #include "kernel/host/mem.h"
 #include "kernel/proc/peer.h"
 

@@ -70,12 +70,6 @@ must_check int bridge_dial(struct world *w, struct rpc_conn *c, const struct por
  */
 void bridge_join(struct bridge *b, int fd);
 void bridge_drop(struct bridge *b);
-/* Has the zygote make calls; the first makes descriptor 0, and a copy of that, or with two of them
- * of 1 as well, comes to @done. Takes @t. */
-typedef void (*zygote_fn)(void *arg, int err, const int fds[2]);
-void zygote_ask(struct world *w, struct stub_table *t, int count, zygote_fn done, void *arg);
-/* A table that begins with no descriptor open. NULL: out of memory. */
-struct stub_table *zygote_table(void);
 must_check int bridge_open(struct world *w);
 
 #endif

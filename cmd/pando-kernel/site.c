@@ -337,7 +337,7 @@ static int open_path(struct stub_table *t, const Peer__Fd *f, const char *path,
 {
 	unsigned low = 0, want = f->numbers[0];
 	unsigned keep = f->kind == PEER__FD_KIND__FD_STREAM
-				? O_ACCMODE | O_APPEND | O_NONBLOCK | O_SYNC
+				? STREAM_FLAGS
 				: ~(unsigned)(O_CREAT | O_EXCL | O_TRUNC);
 	uint64_t at = put_string(t, path, strlen(path));
 

@@ -88,6 +88,19 @@ void stream_site_expect_no_more(gpid pid)
 	}
 }
 
+void stream_site_expected(gpid pid, uint64_t id)
+{
+	struct expected *e;
+
+	list_for_each (e, &site.expected, link) {
+		if (e->pid != pid || e->id != id)
+			continue;
+		list_del(&e->link);
+		free(e);
+		return;
+	}
+}
+
 int stream_site_find(void *arg, const char *name, gpid caller, uint64_t *id)
 {
 	unsigned long long number;

@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 
 #include "base/log.h"
+#include "cmd/pando-kernel/errand.h"
 
 #define STREAM_DIR "/proc/.stream/"
 
@@ -137,9 +138,13 @@ void streams_given(struct world *w, const Peer__Fd *f)
 }
 
 /* ---- the node of arrival ---- */
+static uint64_t stream_id(const Peer__Fd *f)
+{
+	return (uint64_t)f->owner << STREAM_ID_BITS | f->relay;
+}
+
 int streams_take(struct world *w, const Peer__Fd *f, gpid pid, char path[STREAM_PATH_MAX], int *fd)
 {
-	uint64_t id = (uint64_t)f->owner << STREAM_ID_BITS | f->relay;
 	int own;
 
 	*fd = -1;
@@ -153,7 +158,42 @@ int streams_take(struct world *w, const Peer__Fd *f, gpid pid, char path[STREAM_
 	}
 	(void)snprintf(path, STREAM_PATH_MAX, STREAM_DIR "%u.%llu", f->owner,
 		       (unsigned long long)f->relay);
-	return stream_site_expect(pid, id);
+	return stream_site_expect(pid, stream_id(f));
+}
+
+struct fetching {
+	uint64_t id;
+	gpid zygote;
+	streams_fn done;
+	void *arg;
+};
+
+static void on_fetched(void *arg, int err, const int fds[2])
+{
+	struct fetching *x = arg;
+
+	stream_site_expected(x->zygote, x->id);
+	x->done(x->arg, err == 0 ? fds[0] : err);
+	free(x);
+}
+
+void streams_fetch(struct world *w, const Peer__Fd *f, unsigned flags, streams_fn done, void *arg)
+{
+	struct fetching *x = calloc(1, sizeof(*x));
+	struct stub_table *t = zygote_table();
+	char path[STREAM_PATH_MAX];
+	int fd = -1, r = x && t ? streams_take(w, f, w->zygote, path, &fd) : -ENOMEM;
+
+	if (r != 0 || fd >= 0) {
+		free(x);
+		free(t);
+		done(arg, r != 0 ? r : fd);
+		return;
+	}
+	*x = (struct fetching){ stream_id(f), w->zygote, done, arg };
+	STUB_CALL(t, SYS_openat, (uint64_t)AT_FDCWD, stub_table_bytes(t, path, strlen(path) + 1),
+		  (flags & STREAM_FLAGS) | O_CLOEXEC, 0);
+	zygote_ask(w, t, 1, on_fetched, x);
 }
 
 void streams_taken(struct world *w, gpid pid)

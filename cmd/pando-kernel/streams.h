@@ -22,6 +22,8 @@
 #ifndef PANDO_KERNEL_STREAMS_H
 #define PANDO_KERNEL_STREAMS_H
 
+#include <fcntl.h>
+
 #include "cmd/pando-kernel/world.h"
 #include "kernel/proc/peer.pb-c.h"
 #include "kernel/procfs/procfs.h"
@@ -34,6 +36,7 @@
 bool streams_are_ours(const char *path);
 
 #define STREAM_PATH_MAX 64
+#define STREAM_FLAGS    (O_ACCMODE | O_APPEND | O_NONBLOCK | O_SYNC) /* that one is opened with */
 #define STREAM_ID_BITS  40 /* the owner's number; above it in a procfs id: the owner */
 
 /*
@@ -52,6 +55,13 @@ void streams_given(struct world *w, const Peer__Fd *f);
  */
 must_check int streams_take(struct world *w, const Peer__Fd *f, gpid pid,
 			    char path[STREAM_PATH_MAX], int *fd);
+/*
+ * The same for a process that cannot open it by itself: a descriptor of ours, to be given to it,
+ * opened with @flags; or -errno. @done owns it. No loop may wait for it, nor close it (see
+ * streams_are_ours()): that is for a thread.
+ */
+typedef void (*streams_fn)(void *arg, int fd);
+void streams_fetch(struct world *w, const Peer__Fd *f, unsigned flags, streams_fn done, void *arg);
 /* All that @pid was to open is open, or will never be. */
 void streams_taken(struct world *w, gpid pid);
 
@@ -67,6 +77,7 @@ void stream_site_connected(struct world *w, node_id node);
 /* Process @pid, and nobody else, may open @id. */
 must_check int stream_site_expect(gpid pid, uint64_t id);
 void stream_site_expect_no_more(gpid pid);
+void stream_site_expected(gpid pid, uint64_t id);
 /* procfs_ops */
 int stream_site_find(void *arg, const char *name, gpid caller, uint64_t *id);
 int stream_site_begin(void *arg, const struct procfs_stream *rq);

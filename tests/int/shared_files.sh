@@ -66,6 +66,28 @@ same "truncate" "3" "$(here 'exec 7<>rw; on n2 python3 -c "import os; os.ftrunca
 here 'exec 9>f; on n2 sh -c "ls /proc/.stream; cat \$(readlink /proc/self/fd/9)" 2>/dev/null; [ $? != 0 ]' ||
 	fail "a stream was opened by its name"
 
+# ---- a running process moves with its files ----
+cat >"$home/moves.py" <<'END'
+import os, sys, time
+for i in range(40):
+    n = b""
+    while not n.endswith(b"\n"): n += os.read(0, 1) or sys.exit("the end")
+    os.write(1, b"python %s" % n)
+    time.sleep(0.03)
+print(open("/proc/%d/node" % os.getpid()).read().strip(), file=sys.stderr)
+END
+got=$(here 'exec 6<in >m 5>nodes
+	python3 moves.py <&6 2>&5 & pid=$!
+	for n in n2 n3 n1 n2; do
+		sleep 0.2
+		echo $n >/proc/$pid/node || echo "not to $n" >&5
+		echo "shell $n"
+	done
+	wait $pid; read -r x <&6; echo "last $x"; cat nodes >&2')
+same "where it ended" n2 "$got"
+same "read and written on the way" "$(seq -f "python %g" 40)" "$(grep python "$home/m")"
+same "written meanwhile" "shell n2 shell n3 shell n1 shell n2 last 41" "$(grep -v python "$home/m" | xargs)"
+
 # ---- it is let go ----
 deleted() { # descriptors of a guest kernel that are files of the volume
 	ls -l "/proc/$(kernel_pid n1 alice)/fd" 2>/dev/null | grep -c "home/big"
