@@ -199,8 +199,46 @@ static void role_changed(struct naming_replica *r)
 	r->ops->status(r->arg);
 }
 
+static unsigned voters_of(const struct raft_configuration *c)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < c->n; i++)
+		n += c->servers[i].role == RAFT_VOTER;
+	return n;
+}
+
+/*
+ * The frame that must be durable before a message leaves. An only voter elects itself without a new
+ * term: after a crash it may write another entry to the same place in the same term. So what others
+ * get of it is on its disk first, and until it is certainly no only voter.
+ */
+static uint64_t frame_before_sending(const struct naming_replica *r)
+{
+	if (voters_of(&r->raft.configuration) <= 1 ||
+	    voters_of(&r->raft.configuration_committed) <= 1)
+		return r->frame_next;
+	return replica_meta_frame(r);
+}
+
+/*
+ * What a leader of an older term is answered: only the term counts. The library leaves the indexes
+ * as they were on its stack, which a peer may take for nonsense and not step down.
+ */
+static bool of_an_old_term(const struct naming_replica *r, const struct raft_event *ev)
+{
+	const struct raft_message *m = ev->type == RAFT_RECEIVE ? ev->receive.message : NULL;
+
+	if (m == NULL)
+		return false;
+	if (m->type == RAFT_APPEND_ENTRIES)
+		return m->append_entries.term < r->raft.current_term;
+	return m->type == RAFT_INSTALL_SNAPSHOT && m->install_snapshot.term < r->raft.current_term;
+}
+
 int replica_step(struct naming_replica *r, struct raft_event *ev)
 {
+	bool old = of_an_old_term(r, ev);
 	struct raft_update u;
 	int rv;
 
@@ -215,8 +253,15 @@ int replica_step(struct naming_replica *r, struct raft_event *ev)
 	if (rv == 0 && (u.flags & (RAFT_UPDATE_SNAPSHOT)))
 		replica_snapshot_install(r, &u.snapshot.metadata, &u.snapshot.chunk);
 	/* Messages are in the library's memory, which the next step overwrites. */
-	for (unsigned i = 0; i < u.messages.n; i++)
-		replica_send_raft(r, &u.messages.batch[i], replica_meta_frame(r));
+	for (unsigned i = 0; i < u.messages.n; i++) {
+		struct raft_message *m = &u.messages.batch[i];
+
+		if (old && m->type == RAFT_APPEND_ENTRIES_RESULT) {
+			m->append_entries_result.rejected = 0;
+			m->append_entries_result.last_log_index = 0;
+		}
+		replica_send_raft(r, m, frame_before_sending(r));
+	}
 	replica_apply_committed(r);
 	role_changed(r);
 	return rv;

@@ -196,6 +196,33 @@ static void voters_outlive_a_snapshot_everywhere(void **state)
 	}
 }
 
+/*
+ * An only voter sent an entry to its stand-by, lost it with its disk's last write, and wrote
+ * another one there in the same term (seed 2 of the simulated world with two nodes).
+ */
+static void what_an_only_voter_sends_is_on_its_disk(void **state)
+{
+	for (uint64_t seed = 1; seed <= 30; seed++) {
+		struct world *w = world_new(seed);
+		struct naming_cmd c = world_cmd(NAMING_CMD_TENANT_ADD, "lost");
+
+		world_grow(w, 2);
+		world_run(w, 500);
+		w->node[1].disk.slow_ms = 300;
+		(void)world_propose(w, 1, &c, 5000);
+		world_run(w, 20);
+		world_kill(w, 1);
+		world_run(w, 20);
+		w->node[1].disk.slow_ms = 0;
+		world_start(w, 1);
+		c = world_cmd(NAMING_CMD_TENANT_ADD, "other");
+		assert_int_equal(world_do(w, 1, &c, NULL), 0);
+		assert_true(world_until(w, 5000, world_same, 0));
+		assert_null(w->broken);
+		world_free(w);
+	}
+}
+
 /* The answer of @from to an AppendEntries, as it is on its way; @rejected and the index it tells.
  */
 static bool append_answer(struct world *w, node_id from, uint64_t *rejected, uint64_t *index)
@@ -262,6 +289,41 @@ static void a_leader_that_asks_behind_the_snapshot_is_answered_from_it(void **st
 		w->delay_max_ms = 3;
 		world_run(w, 1100);
 	}
+	buf_fini(&b);
+	world_free(w);
+}
+
+/* The library answers it with indexes from its stack: other bytes in each run, and nonsense to a
+ * peer. */
+static void a_leader_of_an_old_term_is_told_the_term_only(void **state)
+{
+	struct world *w = world_new(14);
+	struct naming_replica_info i;
+	struct buf b = BUF_INIT;
+	uint64_t rejected = 1, index = 1;
+	node_id leader, follower;
+	struct wire_msg m = { .type = WIRE_RAFT,
+			      .raft = { .type = 1, .index = 5, .index_term = 1 } };
+
+	world_grow(w, 3);
+	world_kill(w, world_leader(w));
+	world_run(w, 3000);
+	leader = world_leader(w);
+	follower = leader == 1 ? 2 : 1;
+	if (w->node[follower].r == NULL)
+		follower = 6 - leader - follower;
+	i = info_of(w, follower);
+	assert_true(i.term > 1);
+	m.leader = leader;
+	m.raft.term = i.term - 1;
+	assert_int_equal(wire_msg_pack(&m, &b), 0);
+	world_run(w, 10);
+	w->delay_max_ms = 1000;
+	naming_replica_receive(w->node[follower].r, leader, b.data, b.len);
+	naming_replica_flush(w->node[follower].r);
+	assert_true(append_answer(w, follower, &rejected, &index));
+	assert_int_equal(rejected, 0);
+	assert_int_equal(index, 0);
 	buf_fini(&b);
 	world_free(w);
 }
@@ -484,7 +546,9 @@ int main(void)
 		cmocka_unit_test(without_a_majority_a_command_times_out),
 		cmocka_unit_test(a_parted_leader_answers_nothing),
 		cmocka_unit_test(voters_outlive_a_snapshot_everywhere),
+		cmocka_unit_test(what_an_only_voter_sends_is_on_its_disk),
 		cmocka_unit_test(a_leader_that_asks_behind_the_snapshot_is_answered_from_it),
+		cmocka_unit_test(a_leader_of_an_old_term_is_told_the_term_only),
 		cmocka_unit_test(a_full_disk_refuses_and_works_again),
 		cmocka_unit_test(a_voter_that_leaves_is_replaced),
 		cmocka_unit_test(the_last_voter_leaves_when_another_votes),
