@@ -22,6 +22,7 @@
 #define OUT_MAX    65536           /* frames that wait for the line */
 #define TYPED_MAX  65536           /* input that waits for the terminal */
 #define ADOPTED_NS (60 * NS_PER_S) /* a client whose kernel died comes back within that */
+#define REST_MAX   131072
 #define LOOK_NS    (200 * NS_PER_MS)
 #define LOST_NS    (3 * NS_PER_S) /* or whose connection to another node broke */
 
@@ -49,6 +50,7 @@ struct terminal {
 	bool typing;      /* @typed is of who is on the line now */
 	bool drained;     /* after the leader's end: nothing more comes */
 	bool has_ended;
+	size_t rest; /* taken since then */
 	int status;
 	void (*shown_all)(void *arg);
 	void *arg;
@@ -232,7 +234,10 @@ static void take_shown(struct terminal *t)
 
 	FAULT("kernel.terminal.read");
 	ring_taken(t->ring, got > 0 ? (size_t)got : 0);
-	if (got <= 0 && t->has_ended && err != EINTR)
+	if (t->has_ended && got > 0)
+		t->rest += (size_t)got;
+	/* More than a terminal holds: somebody writes who outlived the leader. */
+	if (t->has_ended && (got <= 0 ? err != EINTR : t->rest > REST_MAX))
 		t->drained = true;
 	else if (got <= 0 && err != EAGAIN && err != EINTR)
 		look_again(t);

@@ -28,6 +28,7 @@ enum {
 	BACKOFF_MAX_MS = 5000,
 	OLD_MS = 5000,    /* an sshd that lived so long does not count as failing */
 	CONNS_MAX = 8192, /* of logins, at the socket */
+	PIDS_MAX = 16384, /* sshd, its connections, session programs and their threads */
 };
 
 struct ssh {
@@ -270,11 +271,16 @@ static void become_sshd(const struct ssh *s)
 
 static int start(struct ssh *s)
 {
+	/* Strangers make connections: so many that the host is not harmed. */
+	const struct cgroup_limits limits = { .pids_max = PIDS_MAX };
 	int r = cgroup_make(s->pod->cgroups, s->group), pidfd;
 	pid_t pid;
 
 	if (r < 0)
 		return r;
+	r = cgroup_limit(s->pod->cgroups, s->group, &limits);
+	if (r < 0)
+		log_warn("sshd's processes are not limited: %s", strerror(-r));
 	pid = fork();
 	if (pid == 0)
 		become_sshd(s);

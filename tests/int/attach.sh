@@ -77,6 +77,19 @@ kill $agent
 wait $agent 2>/dev/null
 unset SSH_AUTH_SOCK
 
+# A shell that leaves a noisy child behind ends all the same, on a line and without one.
+noisy='yes & sleep 0.3; exit 3'
+script -qec "$BIN/pando --dir $CLUSTER_DIR --node n1 login -t alice -- bash -c '$noisy'" /dev/null </dev/null >"$PANDO_TEST_DIR/yes" 2>&1 &
+wait_for 30 sh -c "! kill -0 $! 2>/dev/null" || fail "a noisy child keeps the session"
+wait $!
+[ $? = 3 ] || fail "a noisy child's shell ends with another status"
+wait_for 20 sh -c "! $BIN/pando --dir $CLUSTER_DIR ps alice -o csv | grep -q ',yes'" || fail "the noisy child outlived its terminal"
+at lose "$PANDO_TEST_DIR/pid" "${SSH1[@]}" || fail "lose"
+wait_for 20 detached 1 || fail "the session is not detached"
+at noise 1 "${PANDO[@]}" attach alice 1 || fail "noise"
+wait_for 20 detached 0 || fail "a noisy child keeps a session without a line"
+timeout 20 "${PANDO[@]}" login -T alice -- true || fail "the guest kernel does not answer"
+
 # What the tenant wants: hang up what lost its line. A command without a terminal is hung up in any case.
 p tenant set alice detached=hangup || fail "tenant set"
 at lose "$PANDO_TEST_DIR/pid" "${SSH1[@]}" || fail "lose"

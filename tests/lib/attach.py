@@ -5,6 +5,7 @@
 shell               a shell on a terminal: its window, ctrl-C, its status
 lose PID_FILE       leaves a session behind whose line is lost without a word; its shell's pid goes to the file
 again N             the next login says that session N is detached; attach N brings it back; it ends with status 5
+noise X             leaves a session that will be noisy, and then end, without a line
 begin               a login, first of its tenant, that ends with status 3
 agent FINGERPRINT   who comes back brings his ssh agent
 by-command MARK     CMD attaches by itself; MARK is shown again
@@ -108,6 +109,14 @@ def again(number, *argv):
     s.status()
 
 
+def noise(mark, *argv):
+    s = start(list(argv))
+    s.expect(rb"ready> $")
+    s.send(b"(sleep 1; yes) & (sleep 2; kill -9 $$) &\n")
+    s.expect(rb"\[\d+\] \d+\r\n")
+    lose(s)
+
+
 def begin(*argv):
     s = login(list(argv))
     s.send(b"echo session-''$PANDO_SESSION\n")
@@ -180,5 +189,5 @@ def through(what, command, *argv):
 
 
 if __name__ == "__main__":
-    {"shell": lambda *a: shell(list(a)), "lose": leave_behind, "again": again, "by-command": by_command, "agent": agent, "begin": begin,
+    {"shell": lambda *a: shell(list(a)), "lose": leave_behind, "again": again, "by-command": by_command, "agent": agent, "begin": begin, "noise": noise,
      "taken": taken, "through": through}[sys.argv[1]](*sys.argv[2:])
