@@ -31,9 +31,16 @@ fail() {
 while [ "$(left)" -gt 0 ]; do
 	rounds=$((rounds + 1))
 	if [ -x "$BIN/pando" ] && "$BIN/pando" sim --help >/dev/null 2>&1; then
-		"$BIN/pando" sim --seeds "$seed-$((seed + 49))" >/dev/null ||
-			fail "a simulated seed" "$BIN/pando sim --seeds $seed-$((seed + 49))"
-		seed=$((seed + 50))
+		# On all processors, each its own seeds.
+		first=$seed pids=
+		for _ in $(seq "$(nproc)"); do
+			"$BIN/pando" sim --seeds "$seed-$((seed + 49))" >/dev/null &
+			pids="$pids $!"
+			seed=$((seed + 50))
+		done
+		for pid in $pids; do
+			wait "$pid" || fail "a simulated seed" "$BIN/pando sim --seeds $first-$((seed - 1))"
+		done
 	fi
 	for t in relay_test dsm_core_test member_test migrate_core_test naming_raft_test; do
 		[ -x "$B/unit/$t" ] || continue

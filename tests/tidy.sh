@@ -112,7 +112,7 @@ symbols() {
 	local core mine theirs twice
 	[ -f build/gcc/libsim.a ] && [ -f build/gcc/libpando.a ] || return 0
 	mine=$(nm -g --defined-only build/gcc/libsim.a 2>/dev/null | awk 'NF == 3 {print $3}' | sort -u)
-	for core in migrate/core quota/core naming/core dsm/core rpc/core kernel/sched; do
+	for core in migrate/core quota/core naming/core dsm/core rpc/core kernel/sched naming/member/core naming/raft; do
 		theirs=$(find "build/gcc/$core" -name '*.o' -exec nm -g --defined-only {} + 2>/dev/null | awk 'NF == 3 {print $3}' | sort -u)
 		twice=$(comm -12 <(echo "$mine") <(echo "$theirs") | head -3)
 		[ -z "$twice" ] || say "sim/ defines what $core defines: $twice: it must run the daemons' object"
