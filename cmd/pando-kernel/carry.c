@@ -130,7 +130,7 @@ static int on_look(void *arg)
 
 	if (fd < 0)
 		return fd;
-	t->is_end = pipes_find_end(t->c->w, fd, &e);
+	t->is_end = pipes_find_end(t->c->w, fd, false, &e);
 	(void)close(fd);
 	return 0;
 }
@@ -146,7 +146,7 @@ static int on_take(void *arg)
 
 	if (fd < 0)
 		return fd;
-	if (pipes_find_end(w, fd, &e)) {
+	if (pipes_find_end(w, fd, true, &e)) {
 		(void)close(fd);
 		return pack(&e, t->cookie);
 	}

@@ -529,9 +529,10 @@ void kin_tidy(struct world *w)
 	}
 	n = table_of_node(w, t, KIN_MAX);
 	/* Those whose process is elsewhere and whose home is here stay: they are not kin, but
-	 * places. */
+	 * places. And a stub whose move is not over is that's. */
 	for (uint32_t i = 0; i < n; i++)
-		if (t[i].kind == KIN_STUB && stubs_find(w->stubs, t[i].pid)->home)
+		if (t[i].kind == KIN_STUB &&
+		    (stubs_find(w->stubs, t[i].pid)->home || move_is_busy(w, t[i].pid)))
 			t[i].kind = KIN_HERE;
 	/* A process that has just ended needs its parent's stub: that one's wait tells home how. */
 	for (uint32_t i = 0; i < n; i++)

@@ -55,6 +55,7 @@ struct leave {
 	size_t piece_at, piece_len;
 	bool dumped; /* all of it is in the pipe, or has been */
 	bool sent;
+	bool adopted; /* of a predecessor */
 	struct loop_timer failed;
 	int failed_err;
 
@@ -330,6 +331,9 @@ static uint64_t became_stub(struct leave *l)
 	int r = keep_stub(l, authority_of(w, l->pid, NULL) == w->node);
 	struct stub *s = stubs_find(w->stubs, l->pid);
 
+	/* Killed since a predecessor made it one: where its place is that is known (remote.c). */
+	if ((r != 0 || !s) && l->adopted)
+		return 0;
 	if (r != 0 || !s) {
 		log_info("pid %d was killed while it moved: %s", l->pid, strerror(-r));
 		return UINT64_C(1) << (SIGKILL - 1);
@@ -428,6 +432,7 @@ static void on_job(struct mover *m, enum mover_job job, int result)
 	default: /* THAW */
 		l->waiting = false;
 		pipes_drop(l->w, l->pid, true);
+		pipes_thaw(l->w, l->pid);
 		run_effects(l);
 	}
 }
@@ -758,6 +763,7 @@ void leave_adopt(struct world *w, const struct mig_note *note)
 		return;
 	log_info("pid %d was on its way to node %u", copy.pid, copy.peer);
 	l->carry.target = copy.peer;
+	l->adopted = true;
 	l->sent = true; /* what was not is known by no one: the record says */
 	if (migrate_source_adopt(&l->m, &move_conf, w->node, &copy, loop_now_ns(w->loop),
 				 &l->out) != 0) {

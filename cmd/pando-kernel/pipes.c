@@ -162,7 +162,7 @@ static int send_to(struct rpc_conn *c, uint64_t id, bool home, enum relay_kind k
 
 static void relay_connected(struct pipe_relay *p)
 {
-	if (!p->k->going)
+	if (!p->k->going || p->k->held)
 		return;
 	if (p->k->is_out)
 		relay_out_resume(&p->out);
@@ -238,7 +238,9 @@ static void on_message(void *arg, struct rpc_conn *c, struct rpc_call *call,
 	struct pipe_relay *p = q ? find(w, q->relay, rpc_conn_peer(c)->node, !q->home) : NULL;
 	int r = 0;
 
-	if (q && !p)
+	if (q && p && p->k->held)
+		log_debug("pid %d is moving: its relay waits", p->k->pid);
+	else if (q && !p)
 		answer_for_none(c, q);
 	else if (q && p->k->is_out)
 		r = relay_out_msg(&p->out, q->kind, q->offset);
@@ -739,7 +741,28 @@ static bool same_pipe(int a, int b)
 	       x.st_ino == y.st_ino;
 }
 
-bool pipes_find_end(struct world *w, int fd, struct pipes_end *out)
+static void pause_relay(struct pipe_relay *p)
+{
+	if (p->k->is_out)
+		relay_out_pause(&p->out);
+	else
+		relay_in_pause(&p->in);
+}
+
+void pipes_thaw(struct world *w, gpid pid)
+{
+	struct pipe_relay *p, *tmp;
+
+	list_for_each_safe (p, tmp, &w->pipes, link) {
+		if (p->k->pid != pid || !p->k->held)
+			continue;
+		p->k->held = false;
+		if (peers_conn(w, p->k->peer))
+			relay_connected(p);
+	}
+}
+
+bool pipes_find_end(struct world *w, int fd, bool hold, struct pipes_end *out)
 {
 	struct pipe_relay *p;
 
@@ -749,6 +772,10 @@ bool pipes_find_end(struct world *w, int fd, struct pipes_end *out)
 
 		if (p->k->home || p->ended || !same_pipe(p->fd[END], fd))
 			continue;
+		if (hold) {
+			p->k->held = true;
+			pause_relay(p);
+		}
 		*out = (struct pipes_end){ .id = p->k->id,
 					   .home = p->k->peer,
 					   .pid = p->k->pid,
@@ -891,20 +918,11 @@ static void tell_moved(struct pipe_relay *p)
 
 static void tell_all(struct world *w)
 {
-	struct pipe_relay *p;
-	bool again;
+	struct pipe_relay *p, *tmp;
 
-	/* A call may change the list: from the start after each. */
-	do {
-		again = false;
-		list_for_each (p, &w->pipes, link) {
-			if (!p->k->came || p->k->home || p->k->going || p->asked)
-				continue;
+	list_for_each_safe (p, tmp, &w->pipes, link)
+		if (p->k->came && !p->k->home && !p->k->going && !p->asked)
 			tell_moved(p);
-			again = true;
-			break;
-		}
-	} while (again);
 }
 
 static void on_tell_again(struct loop_timer *t)
@@ -938,10 +956,7 @@ static void on_moved(void *arg, struct rpc_conn *c, struct rpc_call *call, const
 	if (r == 0) {
 		p->k->peer = rpc_conn_peer(c)->node;
 		p->k->going = true;
-		if (p->k->is_out)
-			relay_out_pause(&p->out); /* until it says what it has */
-		else
-			relay_in_pause(&p->in);
+		pause_relay(p); /* until it says what it has */
 	}
 	answers_reply(call, r, NULL);
 	if (r == 0)

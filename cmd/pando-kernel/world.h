@@ -218,7 +218,8 @@ void pipes_sweep(struct world *w);
  * Moves. Source: is @fd the end of a relay from home? Its bytes are good until the next call.
  * Has everything that @pid wrote here arrived at @home?
  */
-bool pipes_find_end(struct world *w, int fd, struct pipes_end *out);
+bool pipes_find_end(struct world *w, int fd, bool hold, struct pipes_end *out);
+void pipes_thaw(struct world *w, gpid pid); /* those that are held: it stays */
 bool pipes_are_out(struct world *w, gpid pid, node_id home);
 /* Target that is home: a description of the guests' own object. */
 must_check int pipes_object(struct world *w, const struct pipes_end *e);

@@ -1,0 +1,88 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Guest kernels die at named points of a move, at the source and at the target: the process lives exactly once
+# (K1), on one of the two nodes, and loses and repeats nothing.
+. tests/lib/cluster.sh
+cluster_up 3
+p tenant add alice >/dev/null || fail "tenant add"
+for node in n2 n3; do
+	as_on $node alice true || fail "login on $node"
+done
+
+as alice sh -c 'cat >count.py' <<'PY'
+import hashlib, os, sys, time
+h = hashlib.sha256()
+i = 0
+while not os.path.exists("enough"):
+    h.update(str(i).encode())
+    print(i, h.hexdigest(), flush=True)
+    time.sleep(0.01)
+    i += 1
+sys.exit(5)
+PY
+as alice bash -c 'python3 count.py | tee copy; exit ${PIPESTATUS[0]}' >"$PANDO_TEST_DIR/got" &
+session=$!
+wait_for 20 grep -qs '^5 ' "$PANDO_TEST_DIR/got" || fail "the counter does not start"
+pid=$(p ps alice -o csv | awk -F, '$10 == "python3 count.py" { print $2 }')
+
+# The nodes on which the host runs it, by control group: no stub.
+runs_on() {
+	local procs q
+	find /sys/fs/cgroup -path "*/pando-$(basename "$CLUSTER_DIR")-*/n*/alice/guests/*" -name cgroup.procs 2>/dev/null |
+		while read -r procs; do
+			while read -r q; do
+				[ "$(awk '/^NSpid/ { print $NF }' "/proc/$q/status" 2>/dev/null)" = "$pid" ] || continue
+				[ "$(cat "/proc/$q/comm" 2>/dev/null)" = pando-stub ] || echo "$procs" | grep -oE '/n[0-9]+/' | tr -d /
+			done <"$procs"
+		done | sort -u
+}
+
+lines() { wc -l <"$PANDO_TEST_DIR/got"; }
+more_than() { [ "$(lines)" -gt "$1" ]; }
+once() { [ "$(runs_on | wc -l)" = 1 ]; }
+answers() { # every node's kernel has a successor that is ready
+	local node
+	for node in n1 n2 n3; do
+		as_on $node alice true 2>/dev/null || return 1
+	done
+}
+
+die_at() { # source|target point
+	local from to node before
+	wait_for 20 once || fail "$pid runs on '$(runs_on)'"
+	from=$(runs_on)
+	case $from in n1) to=n2 ;; n2) to=n3 ;; *) to=n1 ;; esac
+	node=$from
+	[ "$1" = source ] || node=$to
+	wait_for 20 answers || fail "before $2: no login"
+	p debug fault "$node" alice "$2" || fail "arm $2 at $node"
+	p migrate "$pid" "$to" >"$PANDO_TEST_DIR/moved" 2>&1
+	before=$(lines)
+	wait_for 30 more_than $((before + 5)) || fail "$1 $2: it stands still on '$(runs_on)'"
+	wait_for 20 once || fail "$1 $2: it runs on '$(runs_on)'"
+	echo "$1 $2: $from to $to, now on $(runs_on)"
+}
+
+for point in image.dump.state kernel.leave.sent kernel.move.noted kernel.leave.stub kernel.leave.kept \
+	kernel.move.unnote; do
+	die_at source $point
+done
+for point in image.build.cleared image.build.ready kernel.move.noted kernel.come.guest kernel.come.taken \
+	image.go.unparked kernel.come.went; do
+	die_at target $point
+done
+
+as alice touch enough
+wait $session
+code=$?
+[ $code = 5 ] || fail "it ended with $code"
+python3 - "$(lines)" >"$PANDO_TEST_DIR/want" <<'PY'
+import hashlib, sys
+h = hashlib.sha256()
+for i in range(int(sys.argv[1])):
+    h.update(str(i).encode())
+    print(i, h.hexdigest())
+PY
+cmp "$PANDO_TEST_DIR/got" "$PANDO_TEST_DIR/want" || fail "a gap or a repetition"
+wait_for 10 sh -c "[ -z \"\$('$BIN/pando' --dir '$CLUSTER_DIR' ps alice -o csv | tail -n +2)\" ]" || fail "left: $(p ps alice)"
+exit 0
