@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "cmd/pando-kernel/terminal.h"
@@ -24,6 +25,9 @@
 
 #define KEY_PREFIX "session."
 #define WORDS_MAX  4096 /* arguments, and variables, of a session's start */
+
+#define SPAWN_TRIES    15
+#define SPAWN_AGAIN_NS (100 * NS_PER_MS)
 
 struct session {
 	struct list link;
@@ -46,6 +50,8 @@ struct session {
 	size_t nfds;
 	struct terminal_ask ask;
 	uint32_t number;
+	unsigned tries;
+	struct loop_timer again;
 };
 
 static void free_words(char **v)
@@ -70,6 +76,7 @@ static void drop_request(struct session *s)
 
 static void session_free(struct session *s)
 {
+	loop_timer_clear(s->world->loop, &s->again);
 	list_del(&s->link);
 	drop_request(s);
 	terminal_free(s->terminal, true);
@@ -254,6 +261,14 @@ static void open_terminal(struct session *s)
 		terminal_ended(s->terminal, s->status);
 }
 
+static void spawn(struct session *s);
+
+/* A hog has the tenant's memory until the host's kernel, or its own end, takes it away. */
+static void spawn_again(struct loop_timer *t)
+{
+	spawn(container_of(t, struct session, again));
+}
+
 static void on_spawned(void *arg, int err, gpid pid, const int *fds, size_t nfds)
 {
 	struct session *s = arg;
@@ -263,6 +278,9 @@ static void on_spawned(void *arg, int err, gpid pid, const int *fds, size_t nfds
 	int r;
 
 	FAULT("kernel.session.spawned");
+	if (err == -ENOMEM && s->tries++ < SPAWN_TRIES &&
+	    loop_timer_set(w->loop, &s->again, clock_mono_ns() + SPAWN_AGAIN_NS, spawn_again) == 0)
+		return;
 	if (err != 0) {
 		answer_start(s, err, NULL, 0);
 		session_free(s);

@@ -32,11 +32,13 @@ enum {
 	USE_MAX = 512,       /* tenants in one message */
 	KERNEL_WEIGHT = 400, /* of a guest kernel beside its guests, which have 100 */
 	FULL_TICKS = 10,     /* so long guests wait for memory before one is killed */
+	CALM_MAX = 4,        /* ticks that are left out where nothing happens */
 };
 
 static void step(struct quota_tenant *q, enum quota_ev_kind kind, int err,
 		 const struct quota_amounts *a);
 static void tell_kernel(const struct quota_tenant *q);
+static uint64_t memory_left(const struct quota_tenant *q);
 
 /* ---- finding ---- */
 
@@ -266,6 +268,9 @@ static void measure(struct quota_tenant *q)
 	group_of(q, "/guests", group);
 	if (cgroup_stats(q->pod->cgroups, group, &st) < 0)
 		return;
+	q->calm = st.cpu_ns - q->cpu_ns < NS_PER_MS && st.pids == q->use.v[QUOTA_PROCS]
+			  ? MIN(q->calm + 1, (unsigned)CALM_MAX)
+			  : 0;
 	if (q->cpu_at_ns != 0 && ns > 0 && st.cpu_ns >= q->cpu_ns)
 		q->use.v[QUOTA_CPU] = (st.cpu_ns - q->cpu_ns) * 1000 / ns;
 	q->cpu_ns = st.cpu_ns;
@@ -292,7 +297,10 @@ static void mind_memory(struct quota_tenant *q)
 	full = max != QUOTA_ANY && st.memory_bytes + max / 64 >= max &&
 	       q->use.v[QUOTA_MEMORY] + max / 16 >= max;
 	q->full_ticks = full && max == q->waits_at ? q->full_ticks + 1 : 0;
-	waits = max != QUOTA_ANY && q->full_ticks < FULL_TICKS;
+	/* Waiting is for what may yet come: whoever waits gets ENOMEM from the host in the midst of
+	 * a call, an exec for one. */
+	waits = max != QUOTA_ANY && q->full_ticks < FULL_TICKS &&
+		(!full || memory_left(q) > max / 32);
 	if (waits == q->waits && max == q->waits_at)
 		return;
 	r = cgroup_memory_wait(q->pod->cgroups, group, waits, max == QUOTA_ANY ? 0 : max);
@@ -654,6 +662,7 @@ static bool is_idle(const struct quota_tenant *q)
 static void tick_one(struct quota_tenant *q, bool slow)
 {
 	bool limited = is_limited(q);
+	bool look = slow || (limited && ++q->left_out > q->calm);
 
 	if (q->closing) {
 		close_if_empty(q);
@@ -661,9 +670,11 @@ static void tick_one(struct quota_tenant *q, bool slow)
 	}
 	if (q->world == NULL && !is_empty(q))
 		return; /* what could not be adopted still runs, and holds what it holds */
-	if (limited || slow)
+	if (look) {
+		q->left_out = 0;
 		measure(q);
-	if (limited || q->waits)
+	}
+	if (limited && (look || q->full_ticks > 0))
 		mind_memory(q);
 	if (q->unsent) {
 		q->unsent = false;

@@ -28,6 +28,7 @@ struct quota_tenant {
 	unsigned full_ticks;        /* since all of the memory that it is lent is in use */
 	bool waits;                 /* for memory, instead of being killed */
 	uint64_t waits_at;          /* with this limit */
+	unsigned calm, left_out;    /* ticks without change; ticks since it was looked at */
 	uint64_t cpu_ns, cpu_at_ns; /* of the guests, when last looked at */
 };
 

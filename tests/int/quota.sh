@@ -86,8 +86,10 @@ try:
 except MemoryError:
     print(len(a))
 '
+# What one left is known to the other node within a second or so.
+roomy() { [ "$(as_on "$1" alice sh -c 'ulimit -d')" -gt 100000 ]; }
 for n in n1 n2; do
-	wait_for 10 sh -c "$BIN/pando --dir $CLUSTER_DIR quota alice -o csv | grep -q '^alice,processes,60,,[0-9]*,[0-3],'" || fail "the bomb is not gone"
+	wait_for 10 roomy $n || fail "there is no memory left on $n: $(p quota alice)"
 	got=$(as_on $n alice python3 -c "$hog") || fail "the hog on $n ends with status $?"
 	[ "$got" -gt 60 ] && [ "$got" -lt 192 ] || fail "the hog on $n got $got MB of 192"
 done
@@ -114,22 +116,23 @@ cpu_ns() { # tenant
 	cat /sys/fs/cgroup/cpuacct/pando-"$(basename "$CLUSTER_DIR")"-*/n1/"$1"/cpuacct.usage 2>/dev/null ||
 		awk '/usage_usec/ { print $2 * 1000 }' /sys/fs/cgroup/pando-"$(basename "$CLUSTER_DIR")"-*/n1/"$1"/cpu.stat
 }
-# Shells that end by themselves: nothing here is executed, so nothing is placed elsewhere.
-burn='for i in $(seq 1 '"$(($(nproc) * 2))"'); do (while [ $SECONDS -lt 10 ]; do :; done) & done; echo burning; wait'
+# Shells that execute nothing, so nothing is placed elsewhere.
+burn='for i in $(seq 1 '"$(($(nproc) * 2))"'); do (while [ ! -e /tmp/burned ]; do :; done) & done; echo burning; wait'
 for t in alice bob; do
 	"$BIN/pando" --dir "$CLUSTER_DIR" login -T --node n1 $t -- bash -c "$burn" >"$PANDO_TEST_DIR/burn.$t" &
 	wait_for 20 grep -qs burning "$PANDO_TEST_DIR/burn.$t" || fail "$t does not burn"
 done
 a=$(cpu_ns alice) b=$(cpu_ns bob)
-enough() { [ $(($(cpu_ns alice) - a + $(cpu_ns bob) - b)) -gt 2000000000 ]; }
-wait_for 30 enough || fail "nobody burns"
+enough() { [ $(($(cpu_ns alice) - a + $(cpu_ns bob) - b)) -gt 1500000000 ]; }
+wait_for 60 enough || fail "nobody burns"
 a=$(($(cpu_ns alice) - a)) b=$(($(cpu_ns bob) - b))
 [ $b -gt $((a * 2)) ] && [ $b -lt $((a * 8)) ] || fail "weights 100 and 400 got $((a / 1000000)) and $((b / 1000000)) ms"
+for t in alice bob; do as_on n1 $t sh -c ': >/tmp/burned' || fail "the burning of $t does not end"; done
 wait
 
 # What was used is on disk: a daemon's death loses none of it, and the next one holds the limits.
 used() { p usage -o csv | awk -F, -v t="$1" '$1 == t { print int($2 * 1000) }'; }
-burned() { [ "$(used bob)" -ge 900 ] && [ "$(used alice)" -ge 100 ]; }
+burned() { [ "$(used bob)" -ge 600 ] && [ "$(used alice)" -ge 100 ]; }
 wait_for 10 burned || fail "usage: $(p usage)"
 before=$(used bob)
 kill -9 "$(pandod_pid n1)"

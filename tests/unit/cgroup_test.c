@@ -75,6 +75,8 @@ static void a_unified_host_is_driven_by_its_files(void **state)
 					     "cgroup.procs" };
 	const struct cgroup_limits l = { 250, 50, 1 << 20, 77 }, none = { 0 };
 	struct cgroup_offers offers;
+	struct cgroup_limits back;
+	uint64_t bytes;
 	struct cgroup_stats st;
 	struct cgroup_host *h;
 	char line[512];
@@ -121,6 +123,22 @@ static void a_unified_host_is_driven_by_its_files(void **state)
 	assert_int_equal(st.cpu_ns, 1234000);
 	assert_int_equal(st.memory_bytes, 4096);
 	assert_int_equal(st.pids, 3);
+	make_file("v2/a/b/memory.stat", "anon 5\nactive_file 4096\ninactive_file 8192\n");
+	assert_int_equal(cgroup_cached(h, "a/b", &bytes), 0);
+	assert_int_equal(bytes, 12288);
+	make_file("v2/a/b/memory.high", "");
+	assert_int_equal(cgroup_memory_wait(h, "a/b", true, 160 << 20), 0);
+	assert_string_equal(content("v2/a/b/memory.high"), "159383552");
+	make_file("v2/a/b/memory.high", "");
+	assert_int_equal(cgroup_memory_wait(h, "a/b", false, 160 << 20), 0);
+	assert_string_equal(content("v2/a/b/memory.high"), "max");
+	make_file("v2/a/b/cpu.max", "15000 20000\n");
+	make_file("v2/a/b/memory.max", "max\n");
+	make_file("v2/a/b/pids.max", "77\n");
+	assert_int_equal(cgroup_limits_read(h, "a/b", &back), 0);
+	assert_int_equal(back.cpu_milli, 750);
+	assert_int_equal(back.memory_max_bytes, 0);
+	assert_int_equal(back.pids_max, 77);
 	cgroup_host_free(h);
 }
 
@@ -245,6 +263,32 @@ static void forks(int arg)
 	_exit(n);
 }
 
+/* Where the host has the controllers: what was written is read back. */
+static void limits_are_read_back(void **state)
+{
+	const struct cgroup_limits l = { .cpu_milli = 500,
+					 .memory_max_bytes = 64 << 20,
+					 .pids_max = 20 };
+	struct cgroup_limits back;
+	struct cgroup_offers offers;
+	uint64_t bytes;
+
+	(void)state;
+	cgroup_host_offers(h, &offers);
+	if (!offers.cpu || !offers.memory || !offers.pids)
+		skip();
+	assert_int_equal(cgroup_limits_read(h, group, &back), 0);
+	assert_true(back.cpu_milli == 0 && back.memory_max_bytes == 0 && back.pids_max == 0);
+	assert_int_equal(cgroup_limit(h, group, &l), 0);
+	assert_int_equal(cgroup_limits_read(h, group, &back), 0);
+	assert_int_equal(back.cpu_milli, 500);
+	assert_int_equal(back.memory_max_bytes, 64 << 20);
+	assert_int_equal(back.pids_max, 20);
+	assert_int_equal(cgroup_cached(h, group, &bytes), 0);
+	assert_int_equal(cgroup_memory_wait(h, group, true, 64 << 20), 0);
+	assert_int_equal(cgroup_memory_wait(h, group, false, 64 << 20), 0);
+}
+
 static void limits_of_tasks_hold(void **state)
 {
 	const struct cgroup_limits l = { .pids_max = 10 };
@@ -262,14 +306,17 @@ static void limits_of_tasks_hold(void **state)
 
 static void a_frozen_group_uses_no_cpu_and_can_be_killed(void **state)
 {
-	struct cgroup_stats a, b;
+	struct cgroup_stats before, a, b;
 	int status;
-	pid_t pid = child(spin, 0);
+	pid_t pid;
 
+	/* Other tests have used the group: it spins, and so is in all trees, when time is added. */
+	assert_int_equal(cgroup_stats(h, group, &before), 0);
+	pid = child(spin, 0);
 	do {
 		assert_int_equal(cgroup_stats(h, group, &a), 0);
 		(void)poll(NULL, 0, 1);
-	} while (a.cpu_ns < 2 * NS_PER_MS);
+	} while (a.cpu_ns < before.cpu_ns + 5 * NS_PER_MS);
 	assert_int_equal(cgroup_freeze(h, group, true), 0);
 	while (cgroup_frozen(h, group) == 0)
 		(void)poll(NULL, 0, 1);
@@ -331,6 +378,7 @@ int main(void)
 		cmocka_unit_test(a_cluster_has_a_name_of_its_own),
 	};
 	const struct CMUnitTest host[] = {
+		cmocka_unit_test(limits_are_read_back),
 		cmocka_unit_test(limits_of_tasks_hold),
 		cmocka_unit_test(a_frozen_group_uses_no_cpu_and_can_be_killed),
 		cmocka_unit_test(whoever_holds_the_entrances_may_enter),
