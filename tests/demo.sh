@@ -161,6 +161,48 @@ done_ "neither in ps nor in /home"
 kill $sleeper
 wait $sleeper 2>/dev/null
 
+step "move a running python3 that counts and hashes, piped into tee: n1, n2, n3, n1"
+cat >"$work/moving.py" <<'PY'
+import hashlib, os, sys, time
+h = hashlib.sha256()
+i = 0
+while not os.path.exists("enough"):
+    h.update(str(i).encode())
+    print(i, h.hexdigest(), flush=True)
+    time.sleep(0.02)
+    i += 1
+sys.exit(5)
+PY
+as alice sh -c 'rm -f enough; cat >moving.py' <"$work/moving.py" || fail "copy the program"
+as_on n1 alice on n1 bash -c 'on n1 python3 moving.py | tee moved; exit ${PIPESTATUS[0]}' >"$work/moving" &
+mover=$!
+wait_for 15 grep -qs '^9 ' "$work/moving" || fail "it does not start"
+pid=$(p ps alice -o csv | awk -F, '$10 == "python3 moving.py" { print $2 }')
+on_node() { # node
+	[ "$(p ps alice -o csv | awk -F, -v pid="$pid" '$2 == pid { print $4 }')" = "$1" ] || fail "ps does not show $pid on $1"
+	[ "$(as alice cat "/proc/$pid/node")" = "$1" ] || fail "/proc/$pid/node does not say $1"
+	[ "$(where_tasks alice python3)" = "$1" ] || fail "the host sees it on '$(where_tasks alice python3)', not on $1"
+}
+p migrate "$pid" n2 | sed 's/^/      /'
+on_node n2
+as alice sh -c "echo n3 >/proc/$pid/node" || fail "echo n3 >/proc/$pid/node"
+on_node n3
+as alice migrate "$pid" n1 | sed 's/^/      /'
+on_node n1
+as alice touch enough
+wait $mover
+code=$?
+[ $code = 5 ] || fail "its exit status is $code"
+python3 -c '
+import hashlib, sys
+h = hashlib.sha256()
+for i in range(int(sys.argv[1])):
+    h.update(str(i).encode())
+    print(i, h.hexdigest())' "$(wc -l <"$work/moving")" >"$work/moving.want"
+cmp -s "$work/moving" "$work/moving.want" || fail "a gap or a repetition"
+as alice cat moved | cmp -s - "$work/moving.want" || fail "tee wrote something else"
+done_ "pid $pid all the way, $(wc -l <"$work/moving") lines without a gap, exit status 5"
+
 step "what cannot be done is refused by name"
 p migrate 4194000 n2 2>&1 | grep -q 'there is no process 4194000; try: pando ps' || fail "migrate of nobody"
 done_ "$(p migrate 4194000 n2 2>&1)"
