@@ -99,6 +99,11 @@ as alice on n3 sh -c 'kill -9 $$'
 [ $? = 137 ] || fail "signal over nodes"
 done_ "42 and 128+9"
 
+step "one terminal on three nodes: its number, vi, top; ctrl-C, ctrl-Z, fg and bg of \`on n1 yes | on n2 cat | on n3 cat\`"
+python3 tests/lib/terminals.py number,vi,jobs "$BIN/pando" --dir "$CLUSTER_DIR" login --node n1 alice >"$work/terminals" ||
+	fail "the terminal"
+done_ "as on one machine: $(tr '\n' ' ' <"$work/terminals")"
+
 step "build a C project in alice's session with make -j6, as natively"
 mkdir "$work/src"
 cp -r --parents base */core kernel/sched "$work/src/" || fail "copy the sources"

@@ -75,6 +75,11 @@ static enum notify_verdict on_port(struct world *w, struct init_slot *s)
 	return ports_concern(w, s) ? NOTIFY_LATER : run(w, s);
 }
 
+static enum notify_verdict on_group(struct world *w, struct init_slot *s)
+{
+	return groups_concern(w, s) ? NOTIFY_LATER : run(w, s);
+}
+
 typedef enum notify_verdict (*handler)(struct world *w, struct init_slot *s);
 
 static const struct {
@@ -87,7 +92,7 @@ static const struct {
 	{ SYS_listen, on_port },
 	{ SYS_execve, on_exec },
 	{ SYS_execveat, on_exec },
-	{ SYS_kill, run },
+	{ SYS_kill, on_group },
 	{ SYS_tkill, run },
 	{ SYS_tgkill, run },
 	{ SYS_rt_sigqueueinfo, run },
@@ -97,8 +102,8 @@ static const struct {
 	{ SYS_pidfd_getfd, run },
 	{ SYS_sysinfo, on_sysinfo },
 	{ SYS_ptrace, run },
-	{ SYS_setpgid, run },
-	{ SYS_setsid, run },
+	{ SYS_setpgid, on_group },
+	{ SYS_setsid, on_group },
 	{ SYS_getpgid, run },
 	{ SYS_getsid, run },
 	{ SYS_getpriority, run },
@@ -182,6 +187,11 @@ static void postponed(void *arg, struct init_slot *s)
 		break;
 	case SYS_ioctl:
 		ttys_ioctl(w, s);
+		break;
+	case SYS_kill:
+	case SYS_setpgid:
+	case SYS_setsid:
+		groups_call(w, s);
 		break;
 	default:
 		place_exec(w, s);

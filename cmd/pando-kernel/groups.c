@@ -7,6 +7,10 @@
  * first, speaks for all: each node where members execute is told once, and there the carrier of the
  * terminal raises it for who is in front, or we do for the group. An event has a number that goes
  * with it from node to node, so that nobody gets it by two ways.
+ *
+ * A guest's kill, setpgid or setsid is the host's for whoever has a task here, stubs included,
+ * which tell on. The others are asked or told before it: kill reaches who has none here (a child
+ * born elsewhere), and stubs elsewhere follow their process into its group.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,12 +18,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <termios.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "cmd/pando-kernel/ttys.h"
+#include "kernel/proc/stub.h"
 
 #define SITES_MAX 64
+#define TOLD_MAX  1024
+#define ASK_NS    (3 * NS_PER_S)
 
 static bool by_terminal(int signo)
 {
@@ -171,4 +180,291 @@ void groups_hear(struct world *w, const Peer__Tty *q)
 	if (signo != 0)
 		raise_here(w, &l, q->pid, signo);
 	proc_list_fini(&l);
+}
+
+/* ---- kill(2) ---- */
+static bool is_meant(const struct task_info *t, gpid target)
+{
+	return target > 0 ? t->gpid == target : target == -1 || t->pgid == -target;
+}
+
+/* Who executes here, or where the sender has told nobody: then its stub tells it. */
+static bool is_ours_to_reach(const struct stub *s, const Peer__Kill *q)
+{
+	if (!s)
+		return true;
+	for (size_t i = 0; i < q->n_told; i++)
+		if (q->told[i] == s->peer)
+			return false;
+	return s->home && !s->leaving;
+}
+
+static void on_kill(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
+{
+	struct world *w = arg;
+	Peer__Kill *q = peer__kill__unpack(NULL, m->len, m->body);
+	struct proc_list l;
+	int r = !q || q->target == 0 || q->signo < 0 || q->signo > 64 ? -EINVAL : 0;
+	bool hit = false;
+
+	if (r == 0)
+		r = proc_scan(&l, &w->view);
+	for (size_t i = 0; r == 0 && i < l.n; i++) {
+		struct task_info now;
+		bool excepted = false;
+		int fd;
+
+		for (size_t k = 0; k < q->n_except; k++)
+			excepted |= q->except[k] == l.v[i].t.gpid;
+		if (excepted || !is_meant(&l.v[i].t, q->target) ||
+		    !is_ours_to_reach(stubs_find(w->stubs, l.v[i].t.gpid), q))
+			continue;
+		fd = proc_open(&w->view, l.v[i].t.gpid, &now);
+		if (fd < 0)
+			continue;
+		hit |= task_pidfd_signal(fd, q->signo) == 0;
+		(void)close(fd);
+	}
+	if (r == 0)
+		proc_list_fini(&l);
+	answers_reply(call, r != 0 ? r : hit ? 0 : -ESRCH, NULL);
+	if (q)
+		peer__kill__free_unpacked(q, NULL);
+}
+
+/* A call that waits for other nodes' answers. */
+struct group_call {
+	struct world *w;
+	struct init_slot *slot;
+	unsigned missing;
+	bool hit;
+	bool runs; /* then it is the host's too */
+	uint32_t method;
+	size_t len;
+	uint8_t body[];
+};
+
+static void call_end(struct group_call *x)
+{
+	if (--x->missing > 0)
+		return;
+	if (x->runs)
+		notify_set_run(x->slot);
+	else if (x->hit)
+		notify_set_value(x->slot, 0);
+	else
+		notify_set_errno(x->slot, -ESRCH);
+	notify_answer(x->w->notify, x->slot);
+	free(x);
+}
+
+static void on_answer(void *arg, int err, const struct rpc_msg *m)
+{
+	struct group_call *x = arg;
+
+	x->hit |= err == 0;
+	call_end(x);
+}
+
+static void tell(void *arg, node_id node)
+{
+	struct group_call *x = arg;
+	struct rpc_conn *c = peers_conn(x->w, node);
+	struct rpc_msg m = { .method = x->method, .body = x->body, .len = x->len };
+	/* A handler that runs again after our death asks with the same key: told once. */
+	struct rpc_opts o = { .deadline_ns = loop_now_ns(x->w->loop) + ASK_NS,
+			      .key = notify_call(x->slot)->id };
+
+	x->missing++;
+	if (!c || rpc_request(c, &m, &o, on_answer, x, NULL) != 0)
+		x->missing--;
+}
+
+static void answer_run(struct world *w, struct init_slot *s)
+{
+	notify_set_run(s);
+	notify_answer(w->notify, s);
+}
+
+static void add_told(void *arg, node_id node)
+{
+	Peer__Kill *q = arg;
+
+	if (q->n_told < TOLD_MAX)
+		q->told[q->n_told++] = node;
+}
+
+static void kill_begin(struct world *w, struct init_slot *s, const struct proc_list *l, gpid caller)
+{
+	gpid target = (gpid)notify_call(s)->args[0];
+	const struct proc *me = proc_list_find(l, caller);
+	Peer__Kill q = PEER__KILL__INIT;
+	int32_t *except = calloc(l->n + 1, sizeof(*except));
+	uint32_t told[TOLD_MAX] = { w->node };
+	struct group_call *x;
+	size_t len;
+
+	if (target == 0 && me)
+		target = -me->t.pgid;
+	q.target = target;
+	q.signo = (int32_t)notify_call(s)->args[1];
+	q.except = except;
+	for (size_t i = 0; except && i < l->n; i++)
+		if (is_meant(&l->v[i].t, target))
+			except[q.n_except++] = l->v[i].t.gpid;
+	q.told = told;
+	q.n_told = 1;
+	peers_each(w, add_told, &q);
+	len = peer__kill__get_packed_size(&q);
+	x = except && target != 0 ? calloc(1, sizeof(*x) + len) : NULL;
+	if (!x) {
+		free(except);
+		answer_run(w, s);
+		return;
+	}
+	x->w = w;
+	x->slot = s;
+	x->missing = 1;
+	x->runs = q.n_except > 0;
+	x->method = PEER_KILL;
+	x->len = peer__kill__pack(&q, x->body);
+	free(except);
+	peers_each(w, tell, x);
+	call_end(x);
+}
+
+/* ---- setpgid(2), setsid(2) ---- */
+static void on_grouped(void *arg, struct stub *s, int err, struct stub_table *t)
+{
+	answers_reply(arg, err != 0 ? err : (int)MIN(t->calls[0].ret, 0), NULL);
+}
+
+/* Where the group is not known the stub stays in its own: nobody there is of it. */
+static void on_group(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
+{
+	struct world *w = arg;
+	Peer__Group *q = peer__group__unpack(NULL, m->len, m->body);
+	struct stub *s = q ? stubs_find(w->stubs, q->pid) : NULL;
+	struct stub_table *t =
+		s && !s->leaving && !s->turning && !s->arriving ? stub_table_new() : NULL;
+	int r = q ? -ESRCH : -EPROTO;
+
+	if (t) {
+		if (q->pgid == 0)
+			STUB_CALL(t, SYS_setsid, 0);
+		else
+			STUB_CALL(t, SYS_setpgid, 0, (uint64_t)q->pgid);
+		r = stub_table_give(s, t, on_grouped, call);
+	}
+	if (r != 0)
+		answers_reply(call, r, NULL);
+	if (q)
+		peer__group__free_unpacked(q, NULL);
+}
+
+/* Whether the host will do it, as far as can be told before. */
+static bool is_allowed(const struct proc_list *l, const struct proc *me, const struct proc *who,
+		       gpid pgid)
+{
+	if (pgid == 0) /* setsid */
+		return who == me && who->t.pgid != who->t.gpid;
+	if (!who || who->t.gpid == who->t.sid || who->t.sid != me->t.sid ||
+	    (who != me && who->ppid != me->t.gpid))
+		return false;
+	if (pgid == who->t.gpid)
+		return true;
+	for (size_t i = 0; i < l->n; i++)
+		if (l->v[i].t.pgid == pgid && l->v[i].t.sid == me->t.sid)
+			return true;
+	return false;
+}
+
+static bool is_kin(const struct proc_list *l, const struct proc *of, gpid pid)
+{
+	for (size_t depth = 0; of && depth < l->n; depth++) {
+		if (of->t.gpid == pid || of->t.pgid == pid || of->t.sid == pid)
+			return true;
+		of = proc_list_find(l, of->ppid);
+	}
+	return false;
+}
+
+/* Its home has one, and the sites of its relatives. */
+static bool has_stubs(struct world *w, const struct proc_list *l, gpid pid)
+{
+	for (size_t i = 0; i < l->n; i++) {
+		const struct stub *s = stubs_find(w->stubs, l->v[i].t.gpid);
+
+		if (s && s->home && is_kin(l, &l->v[i], pid))
+			return true;
+	}
+	return site_has_guest(w, pid);
+}
+
+static void group_begin(struct world *w, struct init_slot *s, const struct proc_list *l,
+			gpid caller)
+{
+	const struct notify_call *n = notify_call(s);
+	const struct proc *me = proc_list_find(l, caller), *who = me;
+	Peer__Group q = PEER__GROUP__INIT;
+	struct group_call *x = NULL;
+	gpid pid = n->nr == SYS_setsid ? caller : (gpid)n->args[0];
+
+	if (pid != 0 && me)
+		who = proc_list_find(l, pid);
+	if (me && who) {
+		q.pid = who->t.gpid;
+		q.pgid = n->nr == SYS_setsid     ? 0
+			 : (gpid)n->args[1] == 0 ? who->t.gpid
+						 : (gpid)n->args[1];
+		if (q.pgid >= 0 && is_allowed(l, me, who, q.pgid) && !stubs_find(w->stubs, q.pid) &&
+		    has_stubs(w, l, q.pid))
+			x = calloc(1, sizeof(*x) + peer__group__get_packed_size(&q));
+	}
+	if (!x) {
+		answer_run(w, s);
+		return;
+	}
+	x->w = w;
+	x->slot = s;
+	x->missing = 1;
+	x->runs = true;
+	x->method = PEER_GROUP;
+	x->len = peer__group__pack(&q, x->body);
+	peers_each(w, tell, x);
+	call_end(x);
+}
+
+bool groups_concern(const struct world *w, const struct init_slot *s)
+{
+	const struct notify_call *n = notify_call(s);
+
+	if (__atomic_load_n(&w->peers_up, __ATOMIC_ACQUIRE) == 0)
+		return false;
+	return n->nr != SYS_kill || (gpid)n->args[0] <= 0 || !machine_has_task((gpid)n->args[0]);
+}
+
+void groups_call(struct world *w, struct init_slot *s)
+{
+	pid_t pid = (pid_t)notify_call(s)->pid;
+	struct task_info t;
+	struct proc_list l;
+
+	/* What stubs do is the same already where their process is. */
+	if (stubs_find_node_pid(w->stubs, pid) || task_read(&t, w->view.procfs, pid) != 0 ||
+	    proc_scan(&l, &w->view) != 0) {
+		answer_run(w, s);
+		return;
+	}
+	if (notify_call(s)->nr == SYS_kill)
+		kill_begin(w, s, &l, t.gpid);
+	else
+		group_begin(w, s, &l, t.gpid);
+	proc_list_fini(&l);
+}
+
+void groups_open(struct world *w)
+{
+	rpc_serve(w->peer_rpc, PEER_KILL, on_kill, w);
+	rpc_serve(w->peer_rpc, PEER_GROUP, on_group, w);
 }

@@ -101,6 +101,15 @@ static int find_far(gpid pid, struct procfs_pid *out)
 	return 0;
 }
 
+bool machine_has_task(gpid pid)
+{
+	char name[16];
+	struct stat st;
+
+	(void)snprintf(name, sizeof(name), "%d", pid);
+	return fstatat(machine.native, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 static int find(void *arg, gpid pid, struct procfs_pid *out)
 {
 	struct world *w = arg;

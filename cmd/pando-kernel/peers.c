@@ -71,6 +71,15 @@ static void tell_waiting(struct peer *p, int err)
 	}
 }
 
+void peers_each(struct world *w, void (*cb)(void *arg, node_id node), void *arg)
+{
+	struct peer *p, *tmp;
+
+	list_for_each_safe (p, tmp, &w->peers, link)
+		if (p->up)
+			cb(arg, p->node);
+}
+
 struct rpc_conn *peers_conn(struct world *w, node_id node)
 {
 	struct peer *p = peer_get(w, node);
@@ -86,6 +95,8 @@ static void on_conn(void *arg, struct rpc_conn *c, int err)
 		/* The newest: who makes one has lost the others. An older one that is not lost
 		 * (both have dialled) serves all the same, until the other end drops it. */
 		p->conn = c;
+		if (!p->up)
+			__atomic_add_fetch(&p->w->peers_up, 1, __ATOMIC_RELEASE);
 		p->up = true;
 		pipes_connected(p->w, p->node);
 		streams_connected(p->w, p->node);
@@ -96,6 +107,8 @@ static void on_conn(void *arg, struct rpc_conn *c, int err)
 		return;
 	log_info("connection to node %u: %s (%s)", p->node, strerror(-err), rpc_conn_reason(c));
 	p->conn = NULL;
+	if (p->up)
+		__atomic_sub_fetch(&p->w->peers_up, 1, __ATOMIC_RELEASE);
 	p->up = false;
 	pipes_disconnected(p->w, p->node);
 	move_disconnected(p->w, p->node);

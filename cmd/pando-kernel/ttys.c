@@ -551,5 +551,6 @@ int ttys_open(struct world *w)
 	rpc_serve(w->peer_rpc, PEER_TTY, on_message, w);
 	terminals_open(w);
 	carriers_open(w);
+	groups_open(w);
 	return 0;
 }

@@ -107,5 +107,10 @@ void carriers_arrive(struct world *w, Peer__Task *const *kin, size_t n, gpid pid
 bool groups_raised(struct world *w, struct stub *s, int signo, const siginfo_t *si);
 /* From another node. */
 void groups_hear(struct world *w, const Peer__Tty *q);
+void groups_open(struct world *w);
+/* Any thread: must others be asked, or told? */
+bool groups_concern(const struct world *w, const struct init_slot *s);
+/* kill, setpgid and setsid. */
+void groups_call(struct world *w, struct init_slot *s);
 
 #endif

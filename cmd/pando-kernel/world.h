@@ -108,6 +108,7 @@ struct world {
 	uint64_t carriers_look_ns;
 	unsigned ttys_shared; /* atomic: of both, the receiving thread looks at it */
 	uint32_t tty_event;
+	unsigned peers_up; /* atomic, as is the one before: connections to other nodes */
 
 	/* place.c: processes at home here */
 	struct stubs *stubs;
@@ -144,6 +145,7 @@ void gates_hold(struct world *w, struct init_slot *s);
 must_check int machine_open(struct world *w);
 unsigned machine_cpus(const struct world *w);
 void machine_memory(const struct world *w, uint64_t *total, uint64_t *unused);
+bool machine_has_task(gpid pid);          /* a process or a stub of this node; any thread */
 void machine_look(const struct world *w); /* the nodes have changed */
 void machine_sysinfo(struct init_slot *s);
 void machine_getaffinity(struct world *w, struct init_slot *s);
@@ -172,6 +174,8 @@ unsigned session_count(const struct world *w);
 
 /* ---- peers.c: guest kernels of other nodes ---- */
 must_check int peers_open(struct world *w);
+/* Calls @cb for each node that is connected. */
+void peers_each(struct world *w, void (*cb)(void *arg, node_id node), void *arg);
 /* The connection to the kernel on @node if it is up, else NULL. */
 struct rpc_conn *peers_conn(struct world *w, node_id node);
 /* Calls @fn once there is a connection, maybe at once; or with @err. */

@@ -19,6 +19,8 @@ enum peer_method {
 	PEER_IMAGE = KERNEL_METHOD(97),        /* a stream that Image opens */
 	PEER_RELAY_MOVED = KERNEL_METHOD(98),  /* RelayMoved -> (empty); -ENOENT: no such relay */
 	PEER_HOLD = KERNEL_METHOD(99),         /* Hold -> (empty); -ESRCH: it has ended */
+	PEER_KILL = KERNEL_METHOD(91),         /* Kill -> (empty); -ESRCH: nobody here */
+	PEER_GROUP = KERNEL_METHOD(92),        /* Group -> (empty) */
 	PEER_TTY = KERNEL_METHOD(90), /* Tty -> Tty; -ENOENT: no such terminal, or it hung up */
 };
 

@@ -247,6 +247,7 @@ def jobs(argv):
     sh.send("fg\n")
     sh.expect(r"sleep 100")
     front(argv, "sleep")
+    until("sleep goes on", lambda: all(f[0] == "S" for f in tasks(argv, "sleep")))
     sh.send("\x1c")
     sh.prompt()
     gone(sh, argv, "sleep")
@@ -298,6 +299,67 @@ def shells(argv):
     sh.end()
 
 
+def groups(argv):
+    """Groups and sessions agree on all nodes; signals find who has no stub where they are sent."""
+    sh = Shell(argv)
+    sh.run("rm -f pid pid2")
+    # A child born elsewhere is nobody here, but can be signalled from here; so can its group.
+    sh.run("on n2 sh -c 'sleep 300 & echo $! >pid; wait; echo over; sleep 1' & until test -s pid; do sleep 0.05; done")
+    sh.run("kill -0 $(cat pid) && echo there; kill $(cat pid); wait; rm pid", r"there", r"over")
+    sh.run("kill -0 4194000", "No such process")
+    sh.run("on n2 bash -c 'sleep 300 & echo $! >pid; wait; sleep 300' & until test -s pid; do sleep 0.05; done; "
+           "kill -TERM -$!; wait $!; echo was $?", "was 143")
+    gone(sh, argv, "sleep 300")
+    # Upwards: from a node that has no stub of the target.
+    sh.run("on n3 sleep 301 & echo $! >pid; sleep 302 & echo $! >pid2; sleep 0.5; on n2 sh -c 'kill $(cat pid pid2)'; wait")
+    gone(sh, argv, "sleep 30[12]")
+    # Who founds a session elsewhere does so where its stub is.
+    sh.run("printf '%s\\n' 'import os,time' 'os.setsid()' 'open(\"pid\",\"w\").write(str(os.getpid()))' 'time.sleep(300)' >s.py")
+    sh.run("rm -f pid; sh -c 'on n2 python3 s.py; true' & until test -s pid; do sleep 0.05; done")
+    sh.run("python3 -c 'import os; p=int(open(\"pid\").read()); print(os.getpgid(p)==p, os.getsid(p)==p)'", "True True")
+    sh.run("kill -9 $(cat pid); wait; rm pid")
+    sh.end()
+
+
+def crash(argv):
+    """Guest kernels of both sides die while a program is in front of the terminal elsewhere."""
+    sh = Shell(argv)
+    sh.send("on n2 cat\n")
+    away(sh, argv, ("n2", "cat"))
+    for n, node in enumerate(("n2", "n1", "n2", "n1")):
+        kill_kernel(argv, node)
+        sh.send(f"line {n}\n")
+        sh.expect(rf"\nline {n}\r\n")
+    sh.send("\x04")
+    sh.prompt()
+    sh.send("on n2 sh -c 'stty -echo; while read x; do stty -a | grep -o -e \"-echo \"; echo =$x; done'\n")
+    away(sh, argv, ("n2", "sh"))
+    front(argv, "sh")
+    for n, node in enumerate(("n1", "n2")):
+        kill_kernel(argv, node)
+        sh.send(f"raw {n}\n")
+        sh.expect(rf"-echo \r\n=raw {n}\r\n")
+    sh.s.size(60, 90)
+    sh.send("\x03")
+    sh.prompt()
+    sh.run("stty echo; on n2 stty size", "60 90")
+    sh.send("on n2 sleep 303 | on n3 sleep 303\n")
+    away(sh, argv, ("n2", "sleep"), ("n3", "sleep"))
+    front(argv, "sleep")
+    kill_kernel(argv, "n1")
+    kill_kernel(argv, "n3")
+    sh.send("\x1a")
+    sh.expect("Stopped")
+    sh.prompt()
+    sh.send("fg\n")
+    front(argv, "sleep")
+    kill_kernel(argv, "n2")
+    sh.send("\x03")
+    sh.prompt()
+    gone(sh, argv, "sleep 303")
+    sh.end()
+
+
 def hangup(argv):
     """The terminal goes: what is in front of it on another node hears of it."""
     sh = Shell(argv)
@@ -340,6 +402,22 @@ def states(sh, argv, want, *comms):
     until(f"{comms} are {want}", all_so)
 
 
+def kill_kernel(argv, node):
+    """kill -9 of alice's guest kernel there, and its successor answers."""
+    cluster = os.path.basename(argv[argv.index("--dir") + 1])
+
+    def pids():
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/cgroup") as f:
+                    if re.search(rf"/pando-{cluster}-[^/]*/{node}/alice/kernel$", f.read(), re.M):
+                        yield int(pid)
+            except OSError:
+                pass
+    for pid in list(pids()):
+        os.kill(pid, 9)
+
+
 def tasks(argv, comm):
     """The host's own view: stat fields, from the state on, of a cluster's tasks with this name."""
     cluster = os.path.basename(argv[argv.index("--dir") + 1])
@@ -374,7 +452,7 @@ def gone(sh, argv, comm):
     until(f"{comm} is gone", lambda: not any(comm in " ".join(r) for r in listing(argv)))
 
 
-STEPS = {f.__name__: f for f in (number, modes, typing, vi, jobs, shells, hangup)}
+STEPS = {f.__name__: f for f in (number, modes, typing, vi, jobs, shells, groups, crash, hangup)}
 
 
 def main():
