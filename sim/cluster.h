@@ -77,6 +77,7 @@ struct kin_entry {
 struct note_slot {
 	bool used;
 	struct mig_note note;
+	epoch_t peer_epoch; /* sources: life of the target's node */
 };
 
 struct exit_slot {
@@ -106,6 +107,7 @@ struct block {
 struct src_slot {
 	bool used;
 	struct mig_source m;
+	epoch_t peer_epoch;
 };
 
 struct dst_slot {

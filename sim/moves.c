@@ -55,13 +55,14 @@ static struct dst_slot *target_free(struct knode *n)
 	return NULL;
 }
 
-static void note_put(struct note_slot *slots, const struct mig_note *note)
+static void note_put(struct note_slot *slots, const struct mig_note *note, epoch_t peer_epoch)
 {
 	struct note_slot *at = NULL;
 
 	for (uint32_t i = 0; i < SIM_MACHINES; i++) {
 		if (slots[i].used && slots[i].note.pid == note->pid) {
 			slots[i].note = *note;
+			slots[i].peer_epoch = peer_epoch;
 			return;
 		}
 		if (!slots[i].used && !at)
@@ -70,6 +71,7 @@ static void note_put(struct note_slot *slots, const struct mig_note *note)
 	CHECK(at != NULL);
 	at->used = true;
 	at->note = *note;
+	at->peer_epoch = peer_epoch;
 }
 
 static void note_drop(struct note_slot *slots, gpid pid)
@@ -339,7 +341,7 @@ static bool source_effects(struct sim *s, struct knode *n, struct src_slot *slot
 			}
 			break;
 		case MIG_FX_NOTE:
-			note_put(n->source_notes, &fx->note);
+			note_put(n->source_notes, &fx->note, slot->peer_epoch);
 			break;
 		case MIG_FX_UNNOTE:
 			note_drop(n->source_notes, slot->m.pid);
@@ -388,7 +390,7 @@ static bool target_effects(struct sim *s, struct knode *n, struct dst_slot *slot
 			kernel_send(s, n, fx->to, &fx->msg);
 			break;
 		case MIG_FX_NOTE:
-			note_put(n->target_notes, &fx->note);
+			note_put(n->target_notes, &fx->note, 0);
 			break;
 		case MIG_FX_UNNOTE:
 			note_drop(n->target_notes, pid);
@@ -592,6 +594,18 @@ void moves_node_dead(struct sim *s, struct knode *n, node_id dead)
 	}
 }
 
+/* The target may have died while nobody was here to hear of it. */
+static bool adopt_told(struct sim *s, struct knode *n, struct src_slot *slot)
+{
+	struct mig_ev ev = { .kind = MIG_EV_NODE_DEAD, .node = slot->m.target };
+	const struct view_node *v = &n->nodes[slot->m.target];
+	uint32_t life = n->life;
+
+	if (slot->used && (v->epoch != slot->peer_epoch || !v->alive))
+		moves_step_source(s, n, slot, &ev);
+	return n->kernel_up && n->life == life;
+}
+
 static bool adopt_sources(struct sim *s, struct knode *n)
 {
 	uint64_t now_ns = world_local(&s->w, n->id);
@@ -609,10 +623,13 @@ static bool adopt_sources(struct sim *s, struct knode *n)
 			return false;
 		}
 		slot->used = true;
+		slot->peer_epoch = n->source_notes[i].peer_epoch;
 		if (!source_effects(s, n, slot, &out))
 			return false;
 		if (slot->used)
 			arm(s, n, slot->m.pid, slot->m.move, slot->m.wake_ns);
+		if (!adopt_told(s, n, slot))
+			return false;
 	}
 	return true;
 }
@@ -696,6 +713,7 @@ bool kernel_move(struct sim *s, struct knode *n, gpid pid, node_id to)
 	migrate_source_init(&slot->m, &s->mig, pid, n->id, to, v->authority,
 			    MAX(v->aterm, n->fences[sim_block(pid)]), move);
 	slot->used = true;
+	slot->peer_epoch = n->nodes[to].epoch;
 	s->stats.moves_asked++;
 	world_trace(&s->w, 'b', n->id, "move", move);
 	moves_step_source(s, n, slot, &(struct mig_ev){ .kind = MIG_EV_START });

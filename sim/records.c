@@ -185,9 +185,21 @@ void kernel_node_dead(struct sim *s, struct knode *n, node_id dead)
 		memory_node_dead(s, n, dead);
 }
 
+/* What was handed to an earlier life of a node was not handed to this one. */
+static void stands_look(const struct knode *n, struct mig_stand *st, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		if (st[i].peer != NODE_NONE && st[i].peer < WORLD_NODES_MAX &&
+		    st[i].peer_epoch != 0 && n->nodes[st[i].peer].epoch > st[i].peer_epoch)
+			st[i].peer = NODE_NONE;
+	}
+}
+
 void records_msg(struct sim *s, struct knode *n, const struct mig_msg *m)
 {
+	static struct mig_stand stands[SIM_BLOCK_USED];
 	uint32_t b = sim_block(m->pid);
+	struct mig_msg looked = *m;
 	struct mig_auth_out out;
 	const struct mig_rec *rec;
 	struct mig_rec was = { 0 };
@@ -195,6 +207,12 @@ void records_msg(struct sim *s, struct knode *n, const struct mig_msg *m)
 
 	if (m->pid <= 0 || b >= SIM_BLOCKS_MAX || !n->auth[b])
 		return;
+	if (m->stand_count > 0 && m->stand_count <= SIM_BLOCK_USED) {
+		memcpy(stands, m->stands, m->stand_count * sizeof(*stands));
+		stands_look(n, stands, m->stand_count);
+		looked.stands = stands;
+	}
+	m = &looked;
 	state = n->auth[b]->auth.state;
 	rec = migrate_auth_find(&n->auth[b]->auth, m->pid);
 	was = rec ? *rec : was;
@@ -219,6 +237,14 @@ static void stand_add(struct kmsg *k, uint32_t max, struct mig_stand st)
 	k->stands[k->stand_count++] = st;
 }
 
+static struct mig_stand source_stand(const struct src_slot *slot)
+{
+	struct mig_stand st = migrate_source_stand(&slot->m);
+
+	st.peer_epoch = slot->peer_epoch;
+	return st;
+}
+
 static void records_stands(struct knode *n, uint32_t b, struct kmsg *k, uint32_t max)
 {
 	/* What has ended here is ours until everybody knows. */
@@ -226,11 +252,11 @@ static void records_stands(struct knode *n, uint32_t b, struct kmsg *k, uint32_t
 		const struct exit_slot *x = &n->exits[i];
 
 		if (x->used && x->ours && !x->reaped && sim_block(x->pid) == b)
-			stand_add(k, max, (struct mig_stand){ x->pid, MIG_RUNS, 0, 0 });
+			stand_add(k, max, (struct mig_stand){ .pid = x->pid, .stance = MIG_RUNS });
 	}
 	for (uint32_t i = 0; i < SIM_MACHINES; i++) {
 		if (n->sources[i].used && sim_block(n->sources[i].m.pid) == b)
-			stand_add(k, max, migrate_source_stand(&n->sources[i].m));
+			stand_add(k, max, source_stand(&n->sources[i]));
 		if (n->targets[i].used && sim_block(n->targets[i].m.pid) == b)
 			stand_add(k, max, migrate_target_stand(&n->targets[i].m));
 	}
@@ -238,7 +264,7 @@ static void records_stands(struct knode *n, uint32_t b, struct kmsg *k, uint32_t
 		const struct task *t = &n->host.tasks[i];
 
 		if (t->kind == TASK_PROC && sim_block(t->pid) == b && !kernel_busy(n, t->pid))
-			stand_add(k, max, (struct mig_stand){ t->pid, MIG_RUNS, 0, 0 });
+			stand_add(k, max, (struct mig_stand){ .pid = t->pid, .stance = MIG_RUNS });
 	}
 }
 

@@ -15,7 +15,8 @@
  *	RUNS    the record is that node's
  *	FROZEN  it goes back to that source - if its target has answered the fence
  *		without having it (it never will); dead, if the target is dead, since
- *		it may have executed there
+ *		it may have executed there (a node that has died and come back is not
+ *		the target: struct mig_stand)
  *	LOST    it is the target's, who may have loaded it and not know yet that it won
  *	ENDED, or nobody: dead
  * What has ended at a node and is not told to all yet still RUNS there.

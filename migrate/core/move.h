@@ -114,6 +114,12 @@ struct mig_stand {
 	enum mig_stance stance;
 	uint64_t move; /* 0: none */
 	node_id peer;  /* FROZEN, LOST: the target */
+	/*
+	 * Life of the peer's node that it was handed to, noted beside the move by who carries it
+	 * out. Who gives a stand to an authority makes the peer NODE_NONE if that life is over: its
+	 * successor answers a fence without knowing what it may have executed.
+	 */
+	epoch_t peer_epoch;
 };
 
 enum mig_phase {

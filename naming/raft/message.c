@@ -116,11 +116,14 @@ static bool fill_snapshot(struct naming_replica *r, const struct raft_install_sn
 	return r->snap.index == s->last_index && r->snap.term == s->last_term;
 }
 
-static void fill_result(const struct raft_append_entries_result *a, struct wire_raft *w)
+/* The library says nothing of the last index where it refuses a snapshot: what it left there is
+ * stack. */
+static void fill_result(struct naming_replica *r, const struct raft_append_entries_result *a,
+			struct wire_raft *w)
 {
 	w->term = a->term;
 	w->rejected = a->rejected;
-	w->index = a->last_log_index;
+	w->index = a->rejected != 0 ? raft_last_index(&r->raft) : a->last_log_index;
 	w->features = a->features;
 	w->capacity = a->capacity;
 }
@@ -155,7 +158,7 @@ void replica_send_raft(struct naming_replica *r, const struct raft_message *m, u
 		good = fill_entries(r, &m->append_entries, &w);
 		break;
 	case RAFT_APPEND_ENTRIES_RESULT:
-		fill_result(&m->append_entries_result, &w.raft);
+		fill_result(r, &m->append_entries_result, &w.raft);
 		break;
 	case RAFT_REQUEST_VOTE:
 		fill_vote(&m->request_vote, &w.raft);
@@ -363,6 +366,13 @@ static void receive_one(struct naming_replica *r, node_id from, const struct wir
 
 	/* The library would neither take nor free it. Heartbeats tell it that the leader lives. */
 	if (w->raft.type == RAFT_INSTALL_SNAPSHOT && r->raft.snapshot.installing)
+		return;
+	/*
+	 * Of use to candidates only. Others read in_pre_vote all the same, where a follower keeps
+	 * its leader's address: whether the answer to a pre-vote then takes them to a new term is
+	 * up to where that lies in memory.
+	 */
+	if (w->raft.type == RAFT_REQUEST_VOTE_RESULT && r->raft.state != RAFT_CANDIDATE)
 		return;
 	memset(&m, 0, sizeof(m));
 	if (!make_message(r, from, w, &m)) {

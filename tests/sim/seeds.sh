@@ -4,9 +4,11 @@
 set -eu
 cd "$(dirname "$0")/../.."
 out=$PANDO_TEST_DIR/out
-t0=$(date +%s)
-"$BIN"/pando sim --seeds 1-200 --coverage | tee "$out"
-[ $(($(date +%s) - t0)) -lt 60 ] || { echo "200 seeds took a minute or more"; exit 1; }
+# Of processor time: what else the machine does is not the simulator's fault.
+TIMEFORMAT=%U
+took=$({ time "$BIN"/pando sim --seeds 1-200 --coverage >"$out" 2>&1; } 2>&1) || { cat "$out"; exit 1; }
+cat "$out"
+[ "${took%.*}" -lt 60 ] || { echo "200 seeds took a minute or more: $took s"; exit 1; }
 percent=$(sed -n 's/.*pairs .*(\([0-9]*\) %).*/\1/p' "$out")
 [ "$percent" -ge 95 ] || { echo "coverage of pairs is $percent %"; exit 1; }
 grep -q 'deaths  13 of 13' "$out" || { echo "the guest kernel did not die in every state of a move"; exit 1; }
