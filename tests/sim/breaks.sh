@@ -25,18 +25,19 @@ R2 naming.vote.undurable naming.write.failed_is_done
 N7 naming.command.twice
 G1 lease.from_answer lease.never_killed lease.old_book lease.new_book_hasty lease.over_early
 S2-S6 member.old-news-believed member.no-refutation member.no-suspicion member.late-timers-blame
-Q1 quota.share.early quota.share.unsure quota.share.unclaimed naming.loan.serial naming.loan.over_limit
+Q1 quota.share.early quota.share.unsure quota.share.unclaimed naming.loan.serial naming.loan.over_limit lease.over_early
 P1 migrate.forget.dropped migrate.drop.forgotten kin.drop.never
 '
 # The first seed that caught these when this was written, where it takes many: tried first, to save time.
 hints='migrate.fence.ignored 64
 naming.vote.undurable 83
+naming.loan.serial 44
 dsm.old-epoch-obeyed 136
 rpc.refused-once 43
 rpc.sent-to-strangers 27'
 
 # Of channels, shared memory and loans all variants that there are, at least so many of each.
-many='rpc 11 dsm 18'
+many='rpc 11 dsm 18 quota 3'
 
 try() {
 	local name=$1 out seed
