@@ -54,7 +54,7 @@ enum kernel_method {
 /*
  * The magic system call by which a program (`on NODE CMD`) says where its next exec shall run:
  * syscall(KERNEL_SYS_ON, "n2") -> 0, or an errno: -ENOENT no such node, -EHOSTDOWN it does not
- * answer.
+ * answer for some seconds.
  */
 #define KERNEL_SYS_ON 0x5511
 

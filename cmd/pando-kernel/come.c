@@ -802,8 +802,8 @@ void come_adopt_rest(struct world *w)
 
 		for (unsigned j = 0; j < n; j++)
 			again |= done[j] == slot->pid;
-		/* GATE_MOVE has a note, or is an exec's that leaves. */
-		if (again || slot->role == GATE_MOVE)
+		/* GATE_MOVE has a note, GATE_PLACE is an exec's that leaves (place.c). */
+		if (again || slot->role == GATE_MOVE || slot->role == GATE_PLACE)
 			continue;
 		done[n++] = slot->pid;
 		adopt_held(w, slot->pid, slot->role == GATE_CALL ? MOVER_THAW : MOVER_UNBUILD);

@@ -23,7 +23,7 @@
 #define STEPS_MAX   512
 #define AGAIN_NS    (2 * NS_PER_MS)
 #define RETRIES_MAX 500
-#define RETRIES_FEW 20
+#define RETRIES_FEW 250
 
 struct kin_plan {
 	struct kin_step steps[STEPS_MAX];
@@ -101,10 +101,14 @@ static void on_step(void *arg, struct stub *s, int err, struct stub_table *t)
 	if (step->kind == KIN_DROP && err == -ESRCH)
 		ret = 0;
 	if (step->kind == KIN_MAKE && ret == -EEXIST)
-		site_reap(k->w, s);
-	if ((ret == -EEXIST || ret == -ESRCH) && plan_again(k))
+		site_reap_rest(k->w, s);
+	/* EPERM: of a session or group that has changed since the plan was made, maybe by what a
+	 * predecessor had begun. */
+	if ((ret == -EEXIST || ret == -ESRCH || ret == -EPERM) && plan_again(k))
 		return;
 	if (ret < 0) {
+		log_info("pid %d from node %u cannot come: step %d of its relative %d: %s", k->pid,
+			 k->from, (int)step->kind, step->pid, strerror((int)-ret));
 		k->why = "the stubs of its relatives cannot be made";
 		finish(k, ret == -EEXIST ? -EAGAIN : (int)ret);
 		return;
@@ -272,6 +276,9 @@ static int plan(struct kin_making *k)
 	}
 	free(t);
 	if (r < 0)
+		log_info("pid %d from node %u cannot come: its relative %d is in the way here",
+			 k->pid, k->from, bad);
+	if (r < 0)
 		k->why = "its relatives cannot be told apart here";
 	else
 		k->plan->count = r;
@@ -310,6 +317,10 @@ static void begin(struct kin_making *k)
 		return;
 	k->plan->at = 0;
 	r = plan(k);
+	/* What a predecessor had begun, or one that is just going, may be in the way for a moment.
+	 */
+	if (r == -EXDEV && k->retries < RETRIES_FEW && plan_again(k))
+		return;
 	if (r != 0)
 		finish(k, r);
 	else

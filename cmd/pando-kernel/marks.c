@@ -14,13 +14,16 @@
 #include "cmd/pando-kernel/place.h"
 #include "kernel/host/mem.h"
 
-#define BUSY_PERCENT 90 /* of a node's capacity: above, execs look for another */
+#define TRIES_MAX    4
+#define PATIENCE_NS  (3 * NS_PER_S) /* with a node that is silent: it may just be restarted */
+#define BUSY_PERCENT 90             /* of a node's capacity: above, execs look for another */
 
 struct mark {
 	struct list link;
 	pid_t pid; /* node's, of the thread that asked */
 	int pidfd;
 	node_id node;
+	unsigned tries;
 };
 
 bool place_wanted(const struct world *w)
@@ -102,57 +105,43 @@ void marks_stay(struct world *w, pid_t pid)
 		log_debug("node pid %d is not marked to stay", pid);
 }
 
+/* -EAGAIN: pandod has not told which nodes there are; -EHOSTDOWN: it is silent. */
 static int choose(struct world *w, pid_t pid, const char *name)
 {
 	if (strcmp(name, w->node_name) == 0)
 		return mark_add(w, pid, w->node);
+	if (w->node_count == 0)
+		return -EAGAIN;
 	for (size_t i = 0; i < w->node_count; i++)
 		if (strcmp(w->nodes[i].name, name) == 0)
 			return w->nodes[i].alive ? mark_add(w, pid, w->nodes[i].id) : -EHOSTDOWN;
 	return -ENOENT;
 }
 
-/* A call that waits until pandod has told which nodes there are. */
+/* A call that waits for the nodes: for a list of them, or that one is seen alive (again). */
 struct waiting_on {
 	struct list link;
+	struct world *w;
 	struct init_slot *slot;
+	uint64_t until_ns; /* 0: for a list */
+	struct loop_timer patience;
 };
 
-static bool wait_for_nodes(struct world *w, struct init_slot *s)
-{
-	struct waiting_on *x = w->node_count == 0 ? malloc(sizeof(*x)) : NULL;
+static void on_patience(struct loop_timer *t);
 
-	if (!x)
-		return false;
-	x->slot = s;
-	list_add_tail(&w->ons, &x->link);
-	return true;
-}
-
-static void answer_waiting(struct world *w)
-{
-	while (w->node_count > 0 && !list_empty(&w->ons)) {
-		struct waiting_on *x = list_front(&w->ons, struct waiting_on, link);
-
-		list_del(&x->link);
-		place_on(w, x->slot);
-		free(x);
-	}
-}
-
-void place_on(struct world *w, struct init_slot *s)
+static int try_on(struct world *w, const struct init_slot *s)
 {
 	char name[NODE_NAME_MAX];
 	pid_t pid = (pid_t)notify_call(s)->pid;
 	ssize_t len = mem_read_string(pid, notify_call(s)->args[0], name, sizeof(name));
-	int r;
 
-	if (wait_for_nodes(w, s))
-		return;
 	if (len < 0)
-		r = len == -ENAMETOOLONG ? -ENOENT : -EFAULT;
-	else
-		r = notify_valid(w->notify, s) ? choose(w, pid, name) : -ESRCH;
+		return len == -ENAMETOOLONG ? -ENOENT : -EFAULT;
+	return notify_valid(w->notify, s) ? choose(w, pid, name) : -ESRCH;
+}
+
+static void answer_on(struct world *w, struct init_slot *s, int r)
+{
 	if (r < 0)
 		notify_set_errno(s, r);
 	else
@@ -160,11 +149,61 @@ void place_on(struct world *w, struct init_slot *s)
 	notify_answer(w->notify, s);
 }
 
+static void waiting_end(struct waiting_on *x, int r)
+{
+	loop_timer_clear(x->w->loop, &x->patience);
+	list_del(&x->link);
+	answer_on(x->w, x->slot, r);
+	free(x);
+}
+
+static void waiting_look(struct waiting_on *x)
+{
+	int r = try_on(x->w, x->slot);
+
+	if (r == -EHOSTDOWN && x->until_ns == 0) {
+		x->until_ns = loop_now_ns(x->w->loop) + PATIENCE_NS;
+		if (loop_timer_set(x->w->loop, &x->patience, x->until_ns, on_patience) != 0)
+			waiting_end(x, r);
+	} else if (r != -EAGAIN && r != -EHOSTDOWN) {
+		waiting_end(x, r);
+	}
+}
+
+static void on_patience(struct loop_timer *t)
+{
+	struct waiting_on *x = container_of(t, struct waiting_on, patience);
+
+	waiting_end(x, try_on(x->w, x->slot));
+}
+
+void place_on(struct world *w, struct init_slot *s)
+{
+	int r = try_on(w, s);
+	struct waiting_on *x = r == -EAGAIN || r == -EHOSTDOWN ? calloc(1, sizeof(*x)) : NULL;
+
+	if (!x) {
+		answer_on(w, s, r);
+		return;
+	}
+	x->w = w;
+	x->slot = s;
+	list_add_tail(&w->ons, &x->link);
+	waiting_look(x);
+}
+
 node_id marks_find(struct world *w, pid_t pid)
 {
 	const struct mark *m = mark_find(w, pid);
 
 	return m ? m->node : NODE_NONE;
+}
+
+bool marks_try_again(struct world *w, pid_t pid)
+{
+	struct mark *m = mark_find(w, pid);
+
+	return m && ++m->tries < TRIES_MAX;
 }
 
 void marks_drop(struct world *w, pid_t pid)
@@ -179,6 +218,7 @@ void marks_drop(struct world *w, pid_t pid)
 void place_look(struct world *w)
 {
 	bool busy = false, room = false;
+	struct waiting_on *x, *tmp;
 
 	for (size_t i = 0; i < w->node_count; i++) {
 		const struct world_node *n = &w->nodes[i];
@@ -190,7 +230,8 @@ void place_look(struct world *w)
 			room |= n->alive && n->has_key && !full;
 	}
 	__atomic_store_n(&w->busy, busy && room && w->has_identity, __ATOMIC_RELAXED);
-	answer_waiting(w);
+	list_for_each_safe (x, tmp, &w->ons, link)
+		waiting_look(x);
 }
 
 static void adopt(void *arg, const char *key)

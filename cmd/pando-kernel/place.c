@@ -36,6 +36,7 @@
 #define RUN_NS         (15 * NS_PER_S)
 #define AGAIN_NS       (100 * NS_PER_MS)
 #define ASK_NS         (200 * NS_PER_MS) /* pandod's patience is ours: the caller is held */
+#define AREA_BYTES     8192
 #define STOP_MS        3000
 #define REACH_NS       (5 * NS_PER_S) /* how long `on` waits for a node's guest kernel */
 #define REACH_AGAIN_NS (20 * NS_PER_MS)
@@ -135,9 +136,16 @@ static enum verdict await_verdict(struct placing *p)
 static int become_stub(struct placing *p, struct tracee_set *set, struct gate *g)
 {
 	int r = gate_exec(g, set, TENANT_STUB);
+	uint64_t at;
 
+	/* Below its stack is nothing: then in an area, though a vfork child leaves it to its
+	 * parent. */
+	if (r == -EFAULT && gate_hole(p->w->view.procfs, p->pid, AREA_BYTES, &at) == 0 &&
+	    gate_area(g, at, AREA_BYTES) == 0)
+		r = gate_exec(g, set, TENANT_STUB);
 	FAULT("kernel.place.stub");
 	if (r != 0) {
+		log_warn("pid %d cannot become a stub: %s", p->gpid, strerror(-r));
 		if (task_pidfd_signal(p->pidfd, SIGKILL) != 0)
 			log_debug("pid %d is dead already", p->gpid);
 		gate_forget(g);
@@ -181,6 +189,22 @@ static void *worker(void *arg)
 	return NULL;
 }
 
+static bool is_dead(const struct placing *p)
+{
+	struct task_info t;
+
+	return task_read(&t, p->w->view.procfs, p->pid) != 0 || t.state == 'Z' || t.state == 'X';
+}
+
+static void forget_slots(struct placing *p)
+{
+	struct gate_slots *g = &p->w->gates;
+	struct gate_slot *slot;
+
+	while ((slot = gate_slot_find(g, p->pid)) != NULL)
+		gate_forget(&(struct gate){ .slots = g, .slot = slot });
+}
+
 /* After a predecessor's death: the caller is in its gate, was on its way out of it, or is gone. */
 static void *recoverer(void *arg)
 {
@@ -192,7 +216,9 @@ static void *recoverer(void *arg)
 	bool stub = await_verdict(p) == VERDICT_STUB;
 
 	p->result = image_recover(&env, p->pid, stub ? IMAGE_FATE_STUB : IMAGE_FATE_RUN, &why);
-	if (p->result != 0)
+	if (p->result != 0 && is_dead(p))
+		forget_slots(p);
+	else if (p->result != 0)
 		log_warn("pid %d is not recovered: %s", p->gpid, buf_str(&why));
 	loop_post(p->w->loop, &p->done);
 	return NULL;
@@ -224,7 +250,7 @@ static void it_does_not(struct placing *p, int err)
 	p->k->phase = PLACE_OVER;
 	FAULT("kernel.place.over");
 	pipes_drop(p->w, p->gpid, true);
-	if (err == 0) {
+	if (err == 0 || (p->site_is_why && marks_try_again(p->w, p->pid))) {
 		decide(p, VERDICT_AGAIN, 0);
 	} else if (p->asked_for) {
 		decide(p, VERDICT_RETURN, err);
@@ -249,7 +275,8 @@ static int ran_of(int err, const struct rpc_msg *msg, struct placing *p, bool *l
 	if (!ran)
 		return err != 0 ? err : -EPROTO;
 	err = ran->err;
-	if (err != 0 && ran->why[0])
+	p->site_is_why = err != 0 && ran->why[0];
+	if (p->site_is_why)
 		log_info("pid %d does not run on node %u: %s", p->gpid, p->site, ran->why);
 	peer__ran__free_unpacked(ran, NULL);
 	return MIN(err, 0);

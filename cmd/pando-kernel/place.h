@@ -35,7 +35,8 @@ struct placing {
 	Peer__Fd *fds[PLACE_FDS_MAX];
 	int sources[PLACE_FDS_MAX]; /* our copies of relayed descriptions, -1: none */
 	const char *why;
-	bool asked_for; /* `on`: what cannot be is an error. Else it runs here. */
+	bool site_is_why; /* the site could not take it: not what execve says */
+	bool asked_for;   /* `on`: what cannot be is an error. Else it runs here. */
 
 	struct kept_place *k; /* from before Run is sent */
 	int pidfd;            /* -1: not yet */
@@ -63,6 +64,8 @@ must_check int marks_open(struct world *w);
 /* Where the process of node pid @pid wants its next exec to run; NODE_NONE: it has not said. */
 node_id marks_find(struct world *w, pid_t pid);
 void marks_drop(struct world *w, pid_t pid);
+/* Its node could not have it just now: may it ask once more? */
+bool marks_try_again(struct world *w, pid_t pid);
 /* Its next exec runs here. */
 void marks_stay(struct world *w, pid_t pid);
 

@@ -673,10 +673,18 @@ static void adopt_kin(void *arg, const char *key)
 	}
 }
 
-/* A predecessor may have died before it could. */
+static void reap_rest(void *arg, struct stub *s)
+{
+	site_reap_rest(arg, s);
+}
+
+/* A predecessor may have died before it could reap and drop what nobody needs. */
 static void on_tidy(struct loop_timer *t)
 {
-	kin_tidy(container_of(t, struct world, tidy));
+	struct world *w = container_of(t, struct world, tidy);
+
+	stubs_each(w->stubs, reap_rest, w);
+	kin_tidy(w);
 }
 
 int site_open(struct world *w)
