@@ -17,6 +17,8 @@
 #define UNIX_LISTENING 0x10000 /* __SO_ACCEPTCON in the host's table */
 #define TABLE_MAX      (16 * 1024 * 1024)
 
+static int net_dir = -1; /* /proc/net of the tenant; pando-init has it for ever */
+
 static const uint8_t mapped[12] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff };
 
 static void set_v4(uint8_t out[16], const void *addr)
@@ -31,6 +33,12 @@ static bool is_any(const uint8_t a[16])
 
 	return memcmp(a, zero, 16) == 0 ||
 	       (memcmp(a, mapped, sizeof(mapped)) == 0 && memcmp(a + 12, zero, 4) == 0);
+}
+
+static bool is_loopback(const uint8_t a[16])
+{
+	return memcmp(a, &in6addr_loopback, 16) == 0 ||
+	       (memcmp(a, mapped, sizeof(mapped)) == 0 && a[12] == 127);
 }
 
 static int parse_unix(struct world *w, pid_t pid, const struct sockaddr_un *un, size_t len,
@@ -93,7 +101,7 @@ int port_parse(struct world *w, pid_t pid, const void *addr, size_t len, bool da
 	} else {
 		return -EINVAL;
 	}
-	return out->port != 0 ? 0 : -EINVAL;
+	return out->port != 0 && (is_any(out->addr) || is_loopback(out->addr)) ? 0 : -EINVAL;
 }
 
 socklen_t port_sockaddr(const struct port *p, struct sockaddr_storage *out)
@@ -158,18 +166,25 @@ int port_from(const Peer__Port *q, struct port *out)
 }
 
 /* ---- the host's tables ---- */
-/* @name of the tenant's network namespace, whole, with a NUL. */
-static int read_table(struct world *w, const char *name, struct buf *out)
+int port_open(struct world *w)
 {
-	char path[64];
-	cleanup_close int fd = -1, init = pid1_get(w->pid1, INIT_KEY_INIT);
+	cleanup_close int init = pid1_get(w->pid1, INIT_KEY_INIT);
 	pid_t pid = init >= 0 ? task_pidfd_pid(w->view.procfs, init) : -1;
-	ssize_t n = 1;
+	char path[32];
 
 	if (pid <= 0)
-		return -ESRCH;
-	(void)snprintf(path, sizeof(path), "%d/net/%s", pid, name);
-	fd = openat(w->view.procfs, path, O_RDONLY | O_CLOEXEC);
+		return init < 0 ? init : -ESRCH;
+	(void)snprintf(path, sizeof(path), "%d/net", pid);
+	net_dir = openat(w->view.procfs, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return net_dir < 0 ? -errno : 0;
+}
+
+/* @name of the tenant's network namespace, whole, with a NUL. */
+static int read_table(const char *name, struct buf *out)
+{
+	cleanup_close int fd = openat(net_dir, name, O_RDONLY | O_CLOEXEC);
+	ssize_t n = 1;
+
 	if (fd < 0)
 		return -errno;
 	while (n > 0 && out->len < TABLE_MAX) {
@@ -238,13 +253,13 @@ static bool line_is(const char *line, const struct port *p)
 	       strcmp(p->name + p->name_len - len, path) == 0;
 }
 
-static bool table_holds(struct world *w, const char *name, const struct port *p)
+static bool table_holds(const char *name, const struct port *p)
 {
 	cleanup_buf struct buf b = { 0 };
 	char *line, *rest;
 	bool held = false;
 
-	if (read_table(w, name, &b) != 0)
+	if (read_table(name, &b) != 0)
 		return false;
 	for (line = strtok_r((char *)b.data, "\n", &rest); line && !held;
 	     line = strtok_r(NULL, "\n", &rest))
@@ -252,11 +267,11 @@ static bool table_holds(struct world *w, const char *name, const struct port *p)
 	return held;
 }
 
-bool port_held(struct world *w, const struct port *p)
+bool port_held(const struct port *p)
 {
 	if (p->family == AF_UNIX)
-		return table_holds(w, "unix", p);
+		return table_holds("unix", p);
 	if (p->kind == PORT_UDP)
-		return table_holds(w, "udp", p) || table_holds(w, "udp6", p);
-	return table_holds(w, "tcp", p) || table_holds(w, "tcp6", p);
+		return table_holds("udp", p) || table_holds("udp6", p);
+	return table_holds("tcp", p) || table_holds("tcp6", p);
 }

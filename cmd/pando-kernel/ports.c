@@ -70,6 +70,7 @@ struct waiting_bridge {
 };
 
 static struct list stand_ins = LIST_INIT(stand_ins);
+static unsigned stand_ins_count; /* atomic: the receiving thread looks at it */
 static struct list questions = LIST_INIT(questions);
 
 /* ---- questions ---- */
@@ -279,7 +280,7 @@ static struct stand_in *stand_in_find(const struct port *p)
 
 bool ports_serve(struct world *w, const struct port *p)
 {
-	return !stand_in_find(p) && port_held(w, p);
+	return !stand_in_find(p) && port_held(p);
 }
 
 static void stand_in_end(struct stand_in *s)
@@ -297,6 +298,7 @@ static void stand_in_end(struct stand_in *s)
 		free(x);
 	}
 	list_del(&s->link);
+	__atomic_sub_fetch(&stand_ins_count, 1, __ATOMIC_RELEASE);
 	free(s);
 }
 
@@ -390,6 +392,7 @@ static struct stand_in *make_stand_in(struct world *w, const struct port *p,
 	list_init(&s->waiting);
 	list_init(&s->bridges);
 	list_add_tail(&stand_ins, &s->link);
+	__atomic_add_fetch(&stand_ins_count, 1, __ATOMIC_RELEASE);
 	STUB_CALL(t, SYS_socket, (uint64_t)p->family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	STUB_CALL(t, SYS_setsockopt, 0, SOL_SOCKET, SO_REUSEADDR,
 		  stub_table_bytes(t, &one, sizeof(one)), sizeof(one));
@@ -510,12 +513,12 @@ static int read_address(const struct notify_call *c, uint8_t bytes[128], size_t 
 	return mem_read((pid_t)c->pid, c->args[1], bytes, *len);
 }
 
-bool ports_concern(const struct world *w, const struct init_slot *s)
+bool ports_concern(struct world *w, const struct init_slot *s)
 {
 	const struct notify_call *c = notify_call(s);
 	uint8_t bytes[128] = { 0 };
+	struct port p;
 	size_t len;
-	sa_family_t family;
 
 	if (w->node_count < 2 || !w->has_identity)
 		return false;
@@ -523,9 +526,11 @@ bool ports_concern(const struct world *w, const struct init_slot *s)
 		return true;
 	if (read_address(c, bytes, &len) != 0)
 		return false;
-	memcpy(&family, bytes, sizeof(family));
-	return family == AF_INET || family == AF_INET6 ||
-	       (family == AF_UNIX && len > sizeof(family));
+	if (port_parse(w, (pid_t)c->pid, bytes, len, false, &p) != 0)
+		return false;
+	/* What is connected to on this node never waits for the loop. */
+	return c->nr != SYS_connect || __atomic_load_n(&stand_ins_count, __ATOMIC_ACQUIRE) != 0 ||
+	       !port_held(&p);
 }
 
 static bool is_cloexec(struct world *w, pid_t pid, int number)
@@ -602,5 +607,8 @@ int ports_open(struct world *w)
 	list_init(&questions);
 	list_init(&stand_ins);
 	rpc_serve(w->peer_rpc, PEER_PORT, on_port, w);
+	if (port_open(w) != 0)
+		log_warn("the tables of sockets cannot be read: ports are looked for elsewhere "
+			 "only");
 	return bridge_open(w);
 }

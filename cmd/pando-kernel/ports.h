@@ -40,7 +40,7 @@ struct port {
 
 must_check int ports_open(struct world *w);
 /* In the receiving thread: is there anything to ask the loop? */
-bool ports_concern(const struct world *w, const struct init_slot *s);
+bool ports_concern(struct world *w, const struct init_slot *s);
 /* bind, listen or connect, in the loop. Answers it. */
 void ports_call(struct world *w, struct init_slot *s);
 
@@ -53,8 +53,9 @@ must_check int port_parse(struct world *w, pid_t pid, const void *addr, size_t l
 			  struct port *out);
 /* As a socket address; returns its length. */
 socklen_t port_sockaddr(const struct port *p, struct sockaddr_storage *out);
-/* Is it bound (TCP and connections of unix: listening) on this node? */
-bool port_held(struct world *w, const struct port *p);
+/* Is it bound (TCP and connections of unix: listening) on this node? Any thread. */
+bool port_held(const struct port *p);
+must_check int port_open(struct world *w);
 
 /* As peers say it. Error: -EPROTO. */
 must_check int port_from(const Peer__Port *q, struct port *out);

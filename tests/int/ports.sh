@@ -12,6 +12,7 @@ cat >"$home/serve.py" <<'END'
 import os, socket, struct, sys, threading
 kind, name, tag = sys.argv[1:4]
 s = socket.socket(socket.AF_UNIX if kind == "unix" else socket.AF_INET)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of an earlier one linger
 s.bind(name.replace("@", "\0") if kind == "unix" else ("127.0.0.1", int(name)))
 s.listen(64)
 open(tag + ".ready", "w").close()
@@ -128,6 +129,9 @@ got=$(as_on n1 alice python3 bind.py)
 kill -TERM $servers
 # shellcheck disable=SC2086
 wait $servers 2>/dev/null
+# Their sessions are hung up; they themselves end when they hear of it.
+gone() { [ -z "$(holders tcp ':1F40 .* 0A ')$(holders unix 'b.sock$')" ]; }
+wait_for 30 gone || fail "the servers do not end"
 ask n1 ECONNREFUSED tcp 8000 1
 ask n1 ECONNREFUSED unix b.sock 1
 serve n2 tcp 8000 A
