@@ -360,19 +360,19 @@ int ssh_init(struct pod *p)
 		return -ENOMEM;
 	s->pod = p;
 	s->pidfd = -1;
-	p->ssh = s;
-	if (access("/usr/sbin/sshd", X_OK) < 0) {
-		log_warn("there is no sshd, so no login over ssh; try: apt-get install "
-			 "openssh-server");
-		return 0;
-	}
-	r = dirs_make(s);
+	r = access("/usr/sbin/sshd", X_OK) < 0 ? -ENOPKG : dirs_make(s);
 	if (r == 0)
 		r = put_fixed(s);
 	if (r == 0)
 		r = serve_gate(s);
-	if (r < 0)
-		return r;
+	/* A node is a node without it. */
+	if (r < 0) {
+		log_error("no login over ssh: %s; try: pando doctor",
+			  r == -ENOPKG ? "there is no sshd" : strerror(-r));
+		free(s);
+		return 0;
+	}
+	p->ssh = s;
 	fd = find_running(s);
 	if (fd >= 0)
 		return watch(s, fd);
