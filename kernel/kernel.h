@@ -49,6 +49,7 @@ enum kernel_method {
 	KERNEL_PIDS_WANTED = KERNEL_METHOD(34),  /* PidsWanted -> PidsGranted */
 	KERNEL_PEER_WANTED = KERNEL_METHOD(35),  /* PeerWanted -> (empty) + descriptor */
 	KERNEL_PLACE = KERNEL_METHOD(36),        /* Place -> Placed */
+	KERNEL_MOVED = KERNEL_METHOD(40),        /* one-way Moved */
 };
 
 /*

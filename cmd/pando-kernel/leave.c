@@ -462,6 +462,8 @@ static void leave_end(struct leave *l, int err)
 			: err == -ESRCH     ? "it has ended"
 					    : strerror(-err);
 	r.try_next = err == -EOPNOTSUPP ? NULL : "pando nodes";
+	if (err == 0)
+		quota_moved(l->w, l->mover.bytes);
 	list_del(&l->link);
 	leaves_count--;
 	stream_end(l, -ECANCELED);

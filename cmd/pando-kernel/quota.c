@@ -120,6 +120,19 @@ static void on_quota(void *arg, struct rpc_conn *c, struct rpc_call *call, const
 	limit_all(w);
 }
 
+void quota_moved(struct world *w, uint64_t bytes)
+{
+	Kernel__Moved m = KERNEL__MOVED__INIT;
+	uint8_t body[16];
+	struct rpc_msg msg = { .method = KERNEL_MOVED, .body = body };
+
+	m.bytes = bytes;
+	msg.len = kernel__moved__pack(&m, body);
+	/* pandod may be away: then this one is not counted. */
+	if (w->pod != NULL && rpc_send(w->pod, &msg) < 0)
+		log_debug("a move was not told");
+}
+
 void quota_serve(struct world *w)
 {
 	rpc_serve(w->pod_rpc, KERNEL_QUOTA, on_quota, w);

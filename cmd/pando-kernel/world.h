@@ -155,6 +155,8 @@ void machine_setaffinity(struct world *w, struct init_slot *s);
 void quota_serve(struct world *w);
 /* RLIMIT_DATA of a process that has @own_bytes of data; 0: it has no limit. */
 uint64_t quota_data_max(const struct world *w, uint64_t own_bytes);
+/* A process has left for another node. */
+void quota_moved(struct world *w, uint64_t bytes);
 
 /* ---- pod.c: the connection to pandod ---- */
 must_check int pod_open(struct world *w, int fd);

@@ -290,7 +290,6 @@ static void moved(void *arg, int err, const struct rpc_msg *m)
 		ctl_problem(g->req, ctl_status_of(o->err), *o->try_next ? o->try_next : NULL, "%s",
 			    *o->why ? o->why : strerror(-o->err));
 	} else {
-		meter_moved(g->pod, g->tenant, o->bytes);
 		events_add(g->pod, "process.moved", g->tenant,
 			   json_pack("{s:i, s:s, s:I}", "pid", g->pid, "to", g->target, "freeze_ns",
 				     (json_int_t)o->freeze_ns));

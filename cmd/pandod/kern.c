@@ -591,6 +591,18 @@ static void on_place(void *arg, struct rpc_conn *c, struct rpc_call *call, const
 		log_warn("a reply to a guest kernel was lost");
 }
 
+static void on_moved(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
+{
+	struct world *w = rpc_conn_user(c);
+	Kernel__Moved *x = kernel__moved__unpack(NULL, m->len, m->body);
+
+	/* A tenant that tells of moves that were none is charged for them. */
+	if (x != NULL && w != NULL)
+		meter_moved(arg, w->id, MIN(x->bytes, UINT64_C(1) << 40));
+	reply_empty(call, x == NULL ? -EPROTO : 0);
+	kernel__moved__free_unpacked(x, NULL);
+}
+
 void kern_serve(struct pod *p)
 {
 	the_pod = p;
@@ -599,6 +611,7 @@ void kern_serve(struct pod *p)
 	rpc_serve(p->kernels, KERNEL_PIDS_WANTED, on_pids_wanted, p);
 	rpc_serve(p->kernels, KERNEL_PEER_WANTED, on_peer_wanted, p);
 	rpc_serve(p->kernels, KERNEL_PLACE, on_place, p);
+	rpc_serve(p->kernels, KERNEL_MOVED, on_moved, p);
 }
 
 /* ---- a kernel on another node ---- */

@@ -144,6 +144,17 @@ p tenant set alice procs=20 || fail "tenant set after the death"
 lowered() { [ $(($(group n1 pids pids.max) + $(group n2 pids pids.max))) -le 20 ]; }
 wait_for 15 lowered || fail "a lowered limit is not in force: $(p quota alice)"
 
+# A move is in the usage, with the bytes that it took.
+spawn_as bob sleep 100
+sleeper() { pid=$(p ps bob -o csv | awk -F, '/,sleep 100/ { print $2 }') && [ -n "$pid" ]; }
+wait_for 15 sleeper || fail "nothing to move"
+from=$(p ps bob -o csv | awk -F, '/,sleep 100/ { print $4 }')
+to=n1
+[ "$from" = n1 ] && to=n2
+p migrate "$pid" $to >/dev/null || fail "migrate"
+moved() { p usage bob -o csv | awk -F, '$1 == "bob" && $4 >= 1 && $5 > 0 { f = 1 } END { exit !f }'; }
+wait_for 10 moved || fail "the move is not in the usage: $(p usage bob)"
+
 # Who ends gives back.
 p tenant rm bob || fail "tenant rm"
 p quota -o csv | grep -q '^bob,' && fail "bob is gone and has a quota"
