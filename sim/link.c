@@ -227,6 +227,7 @@ static void link_up_end(struct sim *s, struct link_end *e, uint32_t conn)
 	if (!e->core || e->life != life)
 		return;
 	e->conn = conn;
+	e->up_ns = s->w.now_ns;
 	rpc_core_up(e->core, world_local(&s->w, e->node));
 	link_run(s, e);
 }

@@ -66,6 +66,7 @@ struct link_end {
 	void *core_mem, *scope_mem;
 	uint64_t life;                 /* of the daemon, unique in a run */
 	uint32_t conn;                 /* the connection it is on; 0: none */
+	uint64_t up_ns;                /* since when it is on it */
 	uint64_t armed_ns;             /* tick; 0: none */
 	unsigned running;              /* keyed requests in execution */
 	unsigned kept;                 /* replies kept in the scope */
