@@ -407,6 +407,18 @@ static void on_kin_reaped(void *arg, struct stub *s, int err, struct stub_table 
 {
 }
 
+void site_reap_one(struct world *w, struct stub *s, gpid pid)
+{
+	const struct guest *g = guest_find(w, pid);
+	struct stub_table *t = g && g->k->phase != GUEST_MAKING ? NULL : stub_table_new();
+
+	if (!t)
+		return;
+	STUB_CALL(t, SYS_wait4, (uint64_t)pid, 0, WNOHANG, 0);
+	if (stub_table_give(s, t, on_kin_reaped, w) != 0)
+		log_debug("stub %d is on its way out", s->gpid);
+}
+
 static void reap_kin(struct world *w, const struct stub *dead)
 {
 	struct stub *s = dead->parent ? stubs_find(w->stubs, dead->parent) : NULL;

@@ -101,7 +101,7 @@ static void on_step(void *arg, struct stub *s, int err, struct stub_table *t)
 	if (step->kind == KIN_DROP && err == -ESRCH)
 		ret = 0;
 	if (step->kind == KIN_MAKE && ret == -EEXIST)
-		site_reap_rest(k->w, s);
+		site_reap_one(k->w, s, step->pid);
 	/* EPERM: of a session or group that has changed since the plan was made, maybe by what a
 	 * predecessor had begun. */
 	if ((ret == -EEXIST || ret == -ESRCH || ret == -EPERM) && plan_again(k))

@@ -303,6 +303,11 @@ void site_hold(struct world *w, gpid pid, held_fn done, void *arg);
 void site_look_again(struct world *w);
 /* The children of the stub that have ended and that nobody is told of. */
 void site_reap_rest(struct world *w, struct stub *s);
+/*
+ * @pid, if it is a zombie that is nobody's business. Newer hosts hide the zombies of stubs (which
+ * are undumpable) from us: /proc does not tell.
+ */
+void site_reap_one(struct world *w, struct stub *s, gpid pid);
 /* A process of another home that is here, or whose end is not told yet. */
 bool site_has_guest(struct world *w, gpid pid);
 bool site_want(const struct world *w, node_id node);
