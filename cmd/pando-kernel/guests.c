@@ -435,6 +435,9 @@ void site_stub_died(struct world *w, struct stub *s)
 {
 	char key[INIT_KEY_MAX];
 	const struct guest *g;
+	/* Not one of an exec that was undone. */
+	bool is_kin = !s->leaving && !s->arriving && s->gpid != w->zygote &&
+		      !guest_find(w, s->gpid);
 
 	if (s->gpid == w->zygote) {
 		w->zygote = 0;
@@ -448,6 +451,8 @@ void site_stub_died(struct world *w, struct stub *s)
 	g = guest_find(w, s->gpid);
 	if (!g || g->k->phase == GUEST_MAKING)
 		reap_kin(w, s);
+	if (is_kin)
+		remote_kin_killed(w, s);
 }
 
 /* ---- lives ---- */

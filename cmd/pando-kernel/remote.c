@@ -20,7 +20,8 @@
 #include "base/log.h"
 #include "cmd/pando-kernel/place.h"
 
-#define AGAIN_NS (300 * NS_PER_MS)
+#define AGAIN_NS  (300 * NS_PER_MS)
+#define KILLED_NS (100 * NS_PER_MS)
 
 struct remote {
 	struct list link;
@@ -271,6 +272,31 @@ void remote_kill(struct world *w, struct kept_place *k)
 	raise_begin(x);
 }
 
+static void on_kin_killed(struct loop_timer *t)
+{
+	struct raising *x = container_of(t, struct raising, again);
+
+	if (x->w->zygote == 0)
+		raising_free(x);
+	else
+		raise_begin(x);
+}
+
+/*
+ * Somebody here has killed a relative's stub: he meant the process. A moment later, for where all
+ * are killed, the zygote among them, it is the node that ends, not the process.
+ */
+void remote_kin_killed(struct world *w, const struct stub *s)
+{
+	node_id home = authority_of(w, s->gpid, NULL);
+	node_id to = home != NODE_NONE && home != w->node ? home : s->peer;
+	struct raising *x = to == NODE_NONE ? NULL : raising_new(w, to, s->gpid, SIGKILL);
+
+	if (x && loop_timer_set(w->loop, &x->again, loop_now_ns(w->loop) + KILLED_NS,
+				on_kin_killed) != 0)
+		raising_free(x);
+}
+
 bool remote_signal(struct world *w, struct stub *s, int signo, const siginfo_t *si, uint64_t key)
 {
 	struct remote *r = s->home ? remote_find(w, s->gpid) : NULL;
@@ -505,6 +531,9 @@ static int kin_changed(struct world *w, gpid pid, int status)
 {
 	struct stub *s = stubs_find(w->stubs, pid);
 
+	/* It has left, and is not its stub yet. */
+	if (!s && move_is_busy(w, pid))
+		return -EAGAIN;
 	if (!s || s->home || WIFSTOPPED(status) || WIFCONTINUED(status))
 		return 0;
 	come_ended(w, pid);

@@ -287,6 +287,8 @@ must_check int remote_end_kin(struct world *w, struct stub *s, int status);
 /* A signal from another node goes on to where the process is. */
 struct Peer__Raise;
 must_check int remote_pass(struct world *w, const struct stub *s, const struct Peer__Raise *q);
+/* A relative's stub has died, and not because we told it to. */
+void remote_kin_killed(struct world *w, const struct stub *s);
 /* The stub becomes the process: its pidfd is the caller's. */
 int remote_take(struct world *w, struct stub *s);
 bool remote_want(const struct world *w, node_id node);
