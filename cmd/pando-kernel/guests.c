@@ -436,8 +436,8 @@ void site_stub_died(struct world *w, struct stub *s)
 	char key[INIT_KEY_MAX];
 	const struct guest *g;
 	/* Not one of an exec that was undone. */
-	bool is_kin = !s->leaving && !s->arriving && s->gpid != w->zygote &&
-		      !guest_find(w, s->gpid);
+	bool is_kin =
+		!s->leaving && !s->arriving && s->gpid != w->zygote && !guest_find(w, s->gpid);
 
 	if (s->gpid == w->zygote) {
 		w->zygote = 0;
