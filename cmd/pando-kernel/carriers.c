@@ -164,9 +164,12 @@ static void set_front(struct carrier *c, gpid pgid)
 		(void)!ttys_set_front(c->w, c->local, slave, pgid, 0, on_fronted, NULL);
 }
 
+static void attach(struct carrier *c);
+
 static void on_attached(void *arg, int err, const Peer__Tty *a)
 {
 	struct carrier *c = arg;
+	bool again = c->relay != 0;
 
 	c->attaching = false;
 	if (c->dead) {
@@ -174,15 +177,35 @@ static void on_attached(void *arg, int err, const Peer__Tty *a)
 		return;
 	}
 	FAULT("kernel.carrier.attached");
+	if (again != (c->asked != 0)) { /* detached meanwhile */
+		look_soon(c->w);
+		return;
+	}
 	if (err == -ENOENT) {
 		hang_up(c);
 		return;
+	}
+	if (err == 0 && again && c->relay == a->value &&
+	    pipes_has(c->w, a->value, c->owner, false) &&
+	    pipes_has(c->w, a->value + 1, c->owner, false)) {
+		carriers_modes(c, &a->modes);
+		return;
+	}
+	/* One side has lost one of them: both begin anew, and what was under way is lost. */
+	if (err == 0 && again) {
+		pipes_drop(c->w, tag_of(c->local), false);
+		again = c->relay == a->value;
+		c->relay = 0;
+		if (again) {
+			attach(c);
+			return;
+		}
 	}
 	if (err == 0)
 		err = relays_make(c, a->value);
 	if (err == 0) {
 		carriers_modes(c, &a->modes);
-		if (a->pid > 0)
+		if (a->pid > 0 && c->asked == 0)
 			set_front(c, a->pid);
 	} else {
 		log_debug("terminal %u is not carried yet: %s", c->local, strerror(-err));
@@ -190,16 +213,18 @@ static void on_attached(void *arg, int err, const Peer__Tty *a)
 	}
 }
 
+/* Also again, over a new connection: modes may have changed, and either side may have died. */
 static void attach(struct carrier *c)
 {
 	Peer__Tty q = PEER__TTY__INIT;
 
-	if (c->attaching || c->dead || c->relay != 0)
+	if (c->attaching || c->dead)
 		return;
 	c->attaching = true;
 	q.word = PEER__TTY_WORD__TTY_ATTACH;
 	q.owner = c->owner;
 	q.number = c->number;
+	q.value = c->asked = c->relay;
 	ttys_say(c->w, c->owner, &q, on_attached, c);
 }
 
@@ -253,6 +278,15 @@ static void look_soon(struct world *w)
 		log_error("cannot wait: out of memory");
 }
 
+void carriers_connected(struct world *w, node_id node)
+{
+	struct carrier *c, *tmp;
+
+	list_for_each_safe (c, tmp, &w->carriers, link)
+		if (c->owner == node && c->relay != 0)
+			attach(c);
+}
+
 void carriers_unused(struct world *w, gpid tag)
 {
 	struct carrier *c = carriers_find(w, (unsigned)(-1 - tag));
@@ -268,7 +302,7 @@ bool carriers_flushed(struct carrier *c)
 {
 	struct pollfd p = { .fd = c->master, .events = POLLIN };
 
-	if (c->attaching)
+	if (c->attaching && c->relay == 0)
 		return false;
 	if (poll(&p, 1, 0) == 1 && (p.revents & POLLIN))
 		return false;

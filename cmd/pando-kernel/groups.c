@@ -28,6 +28,7 @@
 
 #define SITES_MAX 64
 #define TOLD_MAX  1024
+#define AGAIN_NS  (50 * NS_PER_MS)
 #define ASK_NS    (3 * NS_PER_S)
 
 static bool by_terminal(int signo)
@@ -83,7 +84,78 @@ static bool add_size(struct world *w, unsigned local, const struct carrier *c, P
 	return r == 0;
 }
 
-bool groups_raised(struct world *w, struct stub *s, int signo, const siginfo_t *si)
+/* Until its node has answered: the stub that has told waits, so that a successor is told again. */
+struct raised {
+	struct list link;
+	struct world *w;
+	gpid speaker;
+	node_id node;
+	Peer__Tty q;
+	struct winsize ws;
+	struct loop_timer again;
+};
+static struct list raised = LIST_INIT(raised);
+
+static bool is_pending(gpid speaker)
+{
+	const struct raised *x;
+
+	list_for_each (x, &raised, link)
+		if (x->speaker == speaker)
+			return true;
+	return false;
+}
+
+static void raised_say(struct raised *x);
+
+static void on_raised_again(struct loop_timer *t)
+{
+	raised_say(container_of(t, struct raised, again));
+}
+
+static void on_raised(void *arg, int err, const Peer__Tty *answer)
+{
+	struct raised *x = arg;
+	struct world *w = x->w;
+	gpid speaker = x->speaker;
+	struct stub *s;
+
+	if (err != 0 && err != -ENOENT && err != -EPROTO && !peers_gone(w, x->node) &&
+	    loop_timer_set(w->loop, &x->again, loop_now_ns(w->loop) + AGAIN_NS, on_raised_again) ==
+		    0)
+		return;
+	list_del(&x->link);
+	free(x);
+	s = is_pending(speaker) ? NULL : stubs_find(w->stubs, speaker);
+	if (s)
+		stubs_go_on(s);
+}
+
+static void raised_say(struct raised *x)
+{
+	ttys_say(x->w, x->node, &x->q, on_raised, x);
+}
+
+static void raised_begin(struct world *w, gpid speaker, node_id node, const Peer__Tty *q)
+{
+	struct raised *x = calloc(1, sizeof(*x));
+
+	if (!x)
+		return;
+	x->w = w;
+	x->speaker = speaker;
+	x->node = node;
+	x->q = *q;
+	if (q->data.len == sizeof(x->ws)) {
+		memcpy(&x->ws, q->data.data, sizeof(x->ws));
+		x->q.data.data = (uint8_t *)&x->ws;
+	}
+	list_add_tail(&raised, &x->link);
+	raised_say(x);
+}
+
+bool groups_raised(struct world *w, struct stub *s, int signo, const siginfo_t *si, uint64_t key,
+		   bool *done)
 {
 	Peer__Tty q = PEER__TTY__INIT;
 	node_id sites[SITES_MAX];
@@ -92,8 +164,10 @@ bool groups_raised(struct world *w, struct stub *s, int signo, const siginfo_t *
 	struct winsize ws;
 	struct proc_list l;
 	bool speaks = false;
+	gpid speaker;
 	size_t n = 0;
 
+	*done = true;
 	if (si->si_code != SI_KERNEL || !by_kernel(signo))
 		return false;
 	if (!s->home || proc_scan(&l, &w->view) != 0)
@@ -107,13 +181,15 @@ bool groups_raised(struct world *w, struct stub *s, int signo, const siginfo_t *
 		q.number = me->t.tty < 0 ? 0 : c ? c->number : (unsigned)me->t.tty;
 		q.value = (uint64_t)signo;
 		q.pid = me->t.pgid;
-		q.command = c ? c->event[signo] : ++w->tty_event;
+		q.command = c && c->event[signo] != 0 ? c->event[signo] : (uint32_t)key;
 		if (signo == SIGWINCH)
 			speaks &= me->t.tty >= 0 && add_size(w, (unsigned)me->t.tty, c, &q, &ws);
 	}
-	for (size_t i = 0; speaks && i < n; i++)
-		ttys_say(w, sites[i], &q, NULL, NULL);
 	proc_list_fini(&l);
+	speaker = s->gpid;
+	for (size_t i = 0; speaks && i < n; i++)
+		raised_begin(w, speaker, sites[i], &q);
+	*done = !is_pending(speaker);
 	return true;
 }
 

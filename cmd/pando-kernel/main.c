@@ -53,7 +53,7 @@ static bool on_stub_signal(void *arg, struct stub *s, int signo, const siginfo_t
 	/* A child of it has changed, not somebody who sends the signal himself. */
 	if (signo == SIGCHLD && si->si_code > 0)
 		site_reap(arg, s);
-	else if (!groups_raised(arg, s, signo, si))
+	else if (!groups_raised(arg, s, signo, si, key, &done))
 		done = remote_signal(arg, s, signo, si, key);
 	ttys_look_again(arg);
 	return done;

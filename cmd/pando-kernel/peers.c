@@ -11,7 +11,7 @@
 
 #include "base/log.h"
 #include "cmd/pando-kernel/streams.h"
-#include "cmd/pando-kernel/world.h"
+#include "cmd/pando-kernel/ttys.h"
 #include "kernel/kernel.pb-c.h"
 #include "kernel/proc/peer.h"
 
@@ -99,6 +99,7 @@ static void on_conn(void *arg, struct rpc_conn *c, int err)
 			__atomic_add_fetch(&p->w->peers_up, 1, __ATOMIC_RELEASE);
 		p->up = true;
 		pipes_connected(p->w, p->node);
+		carriers_connected(p->w, p->node);
 		streams_connected(p->w, p->node);
 		tell_waiting(p, 0);
 		return;

@@ -494,6 +494,10 @@ static void hear_attach(struct terminal *t, node_id from, struct rpc_call *call,
 		user_free(t, u);
 		u = NULL;
 	}
+	/* Of a predecessor's, which was not found at the start. */
+	if (!u && id != 0 && pipes_has(t->w, id, from, true) &&
+	    pipes_has(t->w, id + 1, from, true) && user_add(t, from, id) == 0)
+		u = user_find(t, from);
 	if (!u) {
 		id = t->w->last_relay + 1;
 		t->w->last_relay += 2;
@@ -607,6 +611,5 @@ static void adopt(struct world *w, gpid tag, node_id peer, uint64_t id)
 void terminals_open(struct world *w)
 {
 	list_init(&w->terminals);
-	w->tty_event = (uint32_t)(clock_wall_ns() / NS_PER_MS);
 	pipes_each_terminal(w, true, adopt);
 }

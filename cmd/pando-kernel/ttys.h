@@ -75,6 +75,7 @@ struct carrier {
 	int master;
 	uint64_t relay; /* 0: not attached */
 	bool attaching;
+	uint64_t asked;         /* with this relay */
 	bool dead;              /* hung up while it was attaching */
 	uint64_t idle_since_ns; /* 0: not idle */
 	struct tty_modes modes;
@@ -87,6 +88,7 @@ struct carrier *carriers_find(struct world *w, unsigned local);
 /* Finds it or makes it. */
 must_check int carriers_get(struct world *w, node_id owner, unsigned number, struct carrier **out);
 must_check int carriers_slave(struct carrier *c, int flags);
+void carriers_connected(struct world *w, node_id node);
 void carriers_modes(struct carrier *c, const ProtobufCBinaryData *modes);
 /* What was written to it is on its way to the owner, and has arrived. */
 bool carriers_flushed(struct carrier *c);
@@ -103,8 +105,12 @@ void carriers_arrive(struct world *w, Peer__Task *const *kin, size_t n, gpid pid
 		     struct stub_table *t, unsigned at);
 
 /* ---- groups.c ---- */
-/* A stub got @signo from the host's kernel itself: raised where the group's members are. */
-bool groups_raised(struct world *w, struct stub *s, int signo, const siginfo_t *si);
+/*
+ * A stub got @signo from the host's kernel itself: raised where the group's members are. True: that
+ * was so; *done as stubs_ops.signal returns it.
+ */
+bool groups_raised(struct world *w, struct stub *s, int signo, const siginfo_t *si, uint64_t key,
+		   bool *done);
 /* From another node. */
 void groups_hear(struct world *w, const Peer__Tty *q);
 void groups_open(struct world *w);

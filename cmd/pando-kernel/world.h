@@ -107,8 +107,7 @@ struct world {
 	struct loop_timer carriers_again;
 	uint64_t carriers_look_ns;
 	unsigned ttys_shared; /* atomic: of both, the receiving thread looks at it */
-	uint32_t tty_event;
-	unsigned peers_up; /* atomic, as is the one before: connections to other nodes */
+	unsigned peers_up;    /* atomic, as is the one before: connections to other nodes */
 
 	/* place.c: processes at home here */
 	struct stubs *stubs;

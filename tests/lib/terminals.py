@@ -322,7 +322,8 @@ def groups(argv):
 
 
 def crash(argv):
-    """Guest kernels of both sides die while a program is in front of the terminal elsewhere."""
+    """By hand: guest kernels of both sides die under a program that is in front of the terminal elsewhere. A line that is
+    under way may be lost (docs/limits.md)."""
     sh = Shell(argv)
     sh.send("on n2 cat\n")
     away(sh, argv, ("n2", "cat"))
