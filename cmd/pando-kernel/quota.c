@@ -29,8 +29,8 @@
 
 static uint64_t left_of(const struct world_quota *q)
 {
-	/* Page tables and the like are charged to the group as well. */
-	uint64_t kept = q->memory_left_bytes / 8 + q->memory_bytes / 64;
+	/* Page tables, and what is mapped of files, are charged to the group as well. */
+	uint64_t kept = q->memory_left_bytes / 8 + q->memory_bytes / 16;
 
 	return q->memory_left_bytes > kept ? q->memory_left_bytes - kept : 0;
 }
