@@ -47,6 +47,11 @@ while [ "$(left)" -gt 0 ]; do
 		"$B/unit/$t" >/dev/null 2>&1 || fail "$t" "$B/unit/$t"
 		[ "$(left)" -gt 0 ] || break 2
 	done
+	KILLS=20 MB=100 OBJECTS=24 PANDO_SEED=$seed ONLY=deaths ./tests/run.sh int >/tmp/pando-soak.$$ 2>&1 || {
+		cat /tmp/pando-soak.$$
+		fail "int/deaths, the long way" "KILLS=20 MB=100 OBJECTS=24 PANDO_SEED=$seed ONLY=deaths B=$B tests/run.sh int"
+	}
+	[ "$(left)" -gt 0 ] || break
 	for t in tests/int/*.sh; do
 		[ -x "$t" ] || continue
 		name=$(basename "$t" .sh)
