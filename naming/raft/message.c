@@ -123,7 +123,9 @@ static void fill_result(struct naming_replica *r, const struct raft_append_entri
 {
 	w->term = a->term;
 	w->rejected = a->rejected;
-	w->index = a->rejected != 0 ? raft_last_index(&r->raft) : a->last_log_index;
+	w->index = a->last_log_index;
+	if (a->rejected != 0 && r->offered)
+		w->index = MIN((uint64_t)raft_last_index(&r->raft), (uint64_t)a->rejected - 1);
 	w->features = a->features;
 	w->capacity = a->capacity;
 }
@@ -388,8 +390,10 @@ static void receive_one(struct naming_replica *r, node_id from, const struct wir
 	m.server_address = address;
 	ev.receive.message = &m;
 	/* Batches and snapshot data are the library's from here, also when it fails. */
+	r->offered = m.type == RAFT_INSTALL_SNAPSHOT;
 	if (replica_step(r, &ev) != 0)
 		r->refused++;
+	r->offered = false;
 	if (m.type == RAFT_APPEND_ENTRIES)
 		free(m.append_entries.entries);
 }

@@ -96,6 +96,7 @@ struct naming_replica {
 	uint64_t wall_ms;
 
 	struct raft raft;
+	bool offered; /* a snapshot is being received: what raft sends answers it */
 	bool started; /* RAFT_START was given */
 	bool applying;
 	unsigned short role_seen;
