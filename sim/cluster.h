@@ -41,8 +41,8 @@
 #define SIM_FAULTS_MAX    1024
 #define SIM_STATUS_KILL   9 /* wait status: killed by SIGKILL */
 #define SIM_SEGMENT_BYTES (64u << 10)
-#define DISK_FILES        64 /* segments, and snapshots, of one disk */
-#define NAME_ASKS         64 /* commands of one node under way */
+#define DISK_FILES        192 /* segments, and snapshots, of one disk */
+#define NAME_ASKS         64  /* commands of one node under way */
 
 /* ---- truth ---- */
 struct proc {
