@@ -326,6 +326,15 @@ static size_t list_blocks(const struct naming_core *k, tenant_id t, Kernel__Auth
 	return at;
 }
 
+/* A figure that moves all the time would wake every idle tenant's kernel as often. */
+static uint64_t in_steps(uint64_t bytes, uint64_t of)
+{
+	uint64_t step = of / 256;
+
+	return step ? bytes / step * step : bytes;
+}
+
+/* What is known of the machine, if it is not what the kernel was told last. */
 static void tell_nodes(struct world *w)
 {
 	const struct naming_core *k = naming_tables(w->pod->naming);
@@ -351,7 +360,7 @@ static void tell_nodes(struct world *w)
 		row->cpu_milli = load.cpu_milli;
 		row->load_milli = load.load_milli;
 		row->memory_bytes = load.memory_bytes;
-		row->free_bytes = load.free_bytes;
+		row->free_bytes = in_steps(load.free_bytes, load.memory_bytes);
 		row->key.data = (uint8_t *)(uintptr_t)n->key;
 		row->key.len = sizeof(n->key);
 		list[all.n_nodes++] = row;
@@ -365,8 +374,16 @@ static void tell_nodes(struct world *w)
 		return;
 	m.body = body;
 	m.len = kernel__nodes__pack(&all, body);
-	if (rpc_send(w->kernel, &m) < 0)
+	if (w->told && m.len == w->told_len && memcmp(body, w->told, m.len) == 0)
+		return;
+	if (rpc_send(w->kernel, &m) < 0) {
 		log_debug("the nodes were not told to the kernel of %s", w->name);
+		return;
+	}
+	free(w->told);
+	w->told = body;
+	w->told_len = m.len;
+	body = NULL;
 }
 
 void kern_tell_nodes(struct pod *p)
@@ -401,6 +418,7 @@ static void on_ready(void *arg, struct rpc_conn *c, struct rpc_call *call, const
 	loop_timer_clear(w->pod->loop, &w->kernel_restart);
 	w->kernel_failures = 0;
 	relay_introduce(w);
+	w->told_len = 0;
 	tell_nodes(w);
 	quota_introduce(w);
 	session_adopt(w);

@@ -166,7 +166,8 @@ struct world {
 	uint64_t kernel_started_ns;
 	unsigned kernel_deaths;
 	unsigned kernel_failures; /* deaths in a row without a word */
-	bool nodes_dirty;
+	uint8_t *told; /* the last Nodes that this kernel was told; NULL: none */
+	size_t told_len;
 };
 
 /* The running world of a tenant, or NULL. */

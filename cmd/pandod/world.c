@@ -52,6 +52,7 @@ static void world_free(struct world *w)
 	if (w->api != NULL)
 		ctl_listener_close(w->api);
 	list_del(&w->link);
+	free(w->told);
 	free(w);
 }
 
