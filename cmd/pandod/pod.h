@@ -166,7 +166,7 @@ struct world {
 	uint64_t kernel_started_ns;
 	unsigned kernel_deaths;
 	unsigned kernel_failures; /* deaths in a row without a word */
-	uint8_t *told; /* the last Nodes that this kernel was told; NULL: none */
+	uint8_t *told;            /* the last Nodes that this kernel was told; NULL: none */
 	size_t told_len;
 };
 
