@@ -302,6 +302,7 @@ static void on_nodes(void *arg, struct rpc_conn *c, struct rpc_call *call, const
 
 		*to = (struct world_node){ .id = n->id,
 					   .alive = n->alive,
+					   .closed = n->closed,
 					   .cpu_milli = n->cpu_milli,
 					   .load_milli = n->load_milli,
 					   .memory_bytes = n->memory_bytes,

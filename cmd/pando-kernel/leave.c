@@ -711,6 +711,8 @@ static const char *forbidden(struct world *w, gpid pid, node_id to, int *err, co
 	*err = -EHOSTDOWN;
 	if (!n || !n->alive || !n->has_key)
 		return "the node is not there";
+	if (n->closed)
+		return "the node is draining";
 	*err = -EAGAIN;
 	if (leaves_count >= MOVES_MAX)
 		return "too many move just now";

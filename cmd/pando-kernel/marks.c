@@ -105,17 +105,24 @@ void marks_stay(struct world *w, pid_t pid)
 		log_debug("node pid %d is not marked to stay", pid);
 }
 
-/* -EAGAIN: pandod has not told which nodes there are; -EHOSTDOWN: it is silent. */
+/* -EAGAIN: pandod has not told which nodes there are; -EHOSTDOWN: it is silent; -ESHUTDOWN: it
+ * is draining. */
 static int choose(struct world *w, pid_t pid, const char *name)
 {
+	const struct world_node *n = NULL;
+
+	for (size_t i = 0; i < w->node_count && n == NULL; i++)
+		if (strcmp(w->nodes[i].name, name) == 0)
+			n = &w->nodes[i];
+	if (n && n->closed)
+		return -ESHUTDOWN;
 	if (strcmp(name, w->node_name) == 0)
 		return mark_add(w, pid, w->node);
 	if (w->node_count == 0)
 		return -EAGAIN;
-	for (size_t i = 0; i < w->node_count; i++)
-		if (strcmp(w->nodes[i].name, name) == 0)
-			return w->nodes[i].alive ? mark_add(w, pid, w->nodes[i].id) : -EHOSTDOWN;
-	return -ENOENT;
+	if (n == NULL)
+		return -ENOENT;
+	return n->alive ? mark_add(w, pid, n->id) : -EHOSTDOWN;
 }
 
 /* A call that waits for the nodes: for a list of them, or that one is seen alive (again). */
@@ -224,10 +231,11 @@ void place_look(struct world *w)
 		const struct world_node *n = &w->nodes[i];
 		bool full = (uint64_t)n->load_milli * 100 >= (uint64_t)n->cpu_milli * BUSY_PERCENT;
 
+		/* From a node that is drained programs go as soon as they can. */
 		if (n->id == w->node)
-			busy = full;
+			busy = full || n->closed;
 		else
-			room |= n->alive && n->has_key && !full;
+			room |= n->alive && !n->closed && n->has_key && !full;
 	}
 	__atomic_store_n(&w->busy, busy && room && w->has_identity, __ATOMIC_RELAXED);
 	list_for_each_safe (x, tmp, &w->ons, link)

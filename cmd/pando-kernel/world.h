@@ -27,6 +27,7 @@ struct world_node {
 	node_id id;
 	char name[NODE_NAME_MAX];
 	bool alive;
+	bool closed; /* it is draining: alive, but nothing new goes there */
 	uint32_t cpu_milli;
 	uint32_t load_milli;
 	uint64_t memory_bytes;

@@ -14,7 +14,9 @@ static int on_run(struct ctx *c, int argc, char **argv)
 			return fail(c, CODE_SESSION_FAILED, "pando login TENANT",
 				    "cannot run on %s: this is not inside a session", argv[0]);
 		return fail(c, CODE_SESSION_FAILED, "pando nodes", "cannot run on %s: %s", argv[0],
-			    errno == ENOENT ? "there is no such node" : strerror(errno));
+			    errno == ENOENT      ? "there is no such node"
+			    : errno == ESHUTDOWN ? "the node is draining"
+						 : strerror(errno));
 	}
 	execvp(argv[1], argv + 1);
 	return fail(c, errno == ENOENT ? CODE_NO_PROGRAM : CODE_CANNOT_EXEC, NULL,

@@ -265,6 +265,13 @@ static const struct route routes[] = {
 	{ "GET", "/v1/nodes", ANYBODY, TABLES, api_get_nodes,
 	  .summary = "The nodes, whether they are alive, and how loaded.",
 	  .curl = "http://pando/v1/nodes" },
+	{ "POST", "/v1/nodes/:name/drain", OPERATOR, TABLES, api_post_drain,
+	  .summary = "Closes a node for what is new and moves away what runs there: one line each.",
+	  .curl = "-d '{\"deadline_s\":10}' http://pando/v1/nodes/n2/drain",
+	  .body = "deadline_s:integer", .answer = LINES },
+	{ "DELETE", "/v1/nodes/:name/drain", OPERATOR, TABLES, api_delete_drain,
+	  .summary = "Opens a node again that was drained.",
+	  .curl = "-X DELETE http://pando/v1/nodes/n2/drain" },
 	{ "POST", "/v1/tenants", OPERATOR, TABLES, api_post_tenant, .summary = "A new account.",
 	  .curl = "-d '{\"name\":\"carol\"}' http://pando/v1/tenants",
 	  .body = "name:string! cpu_milli:integer memory_bytes:integer procs:integer "

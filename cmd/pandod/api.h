@@ -57,6 +57,13 @@ uint64_t api_number(const struct ctl_req *r, const char *key);
 must_check int api_propose(struct pod *p, const struct naming_cmd *cmd, naming_done_fn done,
 			   void *arg);
 
+/* A guest chose these bytes: what is no UTF-8 becomes '?'. api_process.c. */
+json_t *api_guest_text(const char *s);
+
+/* ---- drain.c ---- */
+void api_post_drain(struct pod *p, struct ctl_req *r, args_t a);
+void api_delete_drain(struct pod *p, struct ctl_req *r, args_t a);
+
 /* ---- api_node.c ---- */
 bool api_ready(const struct pod *p);
 /* Answers @r, or handles it again (@redo), when so many nodes are alive. */

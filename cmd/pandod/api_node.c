@@ -207,7 +207,11 @@ static const char *state_of(const struct naming_node *n, const struct peer_load 
 		return "left";
 	if (n->state == NAMING_NODE_LEAVING)
 		return "leaving";
-	return l->alive ? "alive" : "silent";
+	if (!l->alive)
+		return "silent";
+	return n->drain == NAMING_OPEN       ? "alive"
+	       : n->drain == NAMING_DRAINING ? "draining"
+					     : "drained";
 }
 
 json_t *api_nodes_json(const struct pod *p)

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "cmd/pandod/pod.h"
+#include "cmd/pandod/api.h"
 #include "kernel/kernel.pb-c.h"
 
 struct gather;
@@ -64,8 +64,7 @@ static const char *tenant_name(const struct pod *p, tenant_id id)
 	return t ? t->name : "?";
 }
 
-/* A guest chose these bytes: what is no UTF-8 becomes '?'. */
-static json_t *guest_text(const char *s)
+json_t *api_guest_text(const char *s)
 {
 	json_t *j = json_string(s);
 	char plain[256];
@@ -90,9 +89,9 @@ static json_t *process_json(const struct question *q, const Kernel__Process *x)
 
 	if (row == NULL)
 		return NULL;
-	(void)json_object_set_new(row, "state", guest_text(x->state ? x->state : "?"));
-	(void)json_object_set_new(row, "comm", guest_text(x->comm ? x->comm : ""));
-	(void)json_object_set_new(row, "args", guest_text(text ? text : ""));
+	(void)json_object_set_new(row, "state", api_guest_text(x->state ? x->state : "?"));
+	(void)json_object_set_new(row, "comm", api_guest_text(x->comm ? x->comm : ""));
+	(void)json_object_set_new(row, "args", api_guest_text(text ? text : ""));
 	(void)json_object_set_new(row, "cpu_ns", json_integer((json_int_t)x->cpu_ns));
 	(void)json_object_set_new(row, "rss_bytes", json_integer((json_int_t)x->rss_bytes));
 	(void)json_object_set_new(row, "age_ns", json_integer((json_int_t)x->age_ns));
@@ -354,7 +353,7 @@ static void explained(void *arg, int err, const struct rpc_msg *m)
 	json_t *reasons = json_array();
 
 	for (size_t i = 0; a != NULL && i < a->n_reasons; i++)
-		(void)json_array_append_new(reasons, guest_text(a->reasons[i]));
+		(void)json_array_append_new(reasons, api_guest_text(a->reasons[i]));
 	if (g->req != NULL && a != NULL)
 		ctl_reply(g->req, 200,
 			  json_pack("{s:s, s:O, s:I, s:I}", "node", node_name(g->pod, a->node),

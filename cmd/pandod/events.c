@@ -163,6 +163,7 @@ void events_add(struct pod *p, const char *kind, tenant_id tenant, json_t *facts
 void events_tables(struct pod *p, uint32_t kinds, uint32_t id)
 {
 	static const char *const states[] = { "", "joined", "leaving", "left" };
+	static const char *const drains[] = { "joined", "draining", "drained" };
 	const struct naming_core *k = naming_tables(p->naming);
 	const struct naming_node *n;
 	const struct naming_tenant *t;
@@ -174,8 +175,9 @@ void events_tables(struct pod *p, uint32_t kinds, uint32_t id)
 	if (n != NULL && n->state < ARRAY_LEN(states))
 		events_add(p, "node.changed", TENANT_NONE,
 			   json_pack("{s:s, s:s, s:I, s:b}", "name", n->name, "state",
-				     states[n->state], "epoch", (json_int_t)n->epoch, "dead",
-				     n->down != 0));
+				     n->state == NAMING_NODE_JOINED ? drains[MIN(n->drain, 2u)]
+								    : states[n->state],
+				     "epoch", (json_int_t)n->epoch, "dead", n->down != 0));
 	if (!(kinds & naming_kind_bit(NAMING_TENANT)))
 		return;
 	t = naming_tenant_find(k, id);

@@ -357,6 +357,7 @@ static void tell_nodes(struct world *w)
 		row->id = n->id;
 		row->name = (char *)n->name;
 		row->alive = load.alive && n->state == NAMING_NODE_JOINED;
+		row->closed = n->drain != NAMING_OPEN;
 		row->cpu_milli = load.cpu_milli;
 		row->load_milli = load.load_milli;
 		row->memory_bytes = load.memory_bytes;

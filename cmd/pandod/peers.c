@@ -419,7 +419,8 @@ node_id peers_place(struct pod *p, node_id here)
 		peers_load(p, n->id, &l);
 		nodes[count++] = (struct sched_node){
 			.id = n->id,
-			.closed = !l.alive || n->state != NAMING_NODE_JOINED,
+			.closed = !l.alive || n->state != NAMING_NODE_JOINED ||
+				  n->drain != NAMING_OPEN,
 			.cpu_milli = l.cpu_milli,
 			.load_milli = l.load_milli,
 			.placed_milli = n->id == self ? p->peers->own_placed_milli

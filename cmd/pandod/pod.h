@@ -11,6 +11,7 @@
  *	meter.c     what they have used
  *	kern.c      the guest kernel of a world: its process and what it asks
  *	session.c   sessions: start, end, status
+ *	drain.c     emptying a node
  *	agent.c     ssh agents of sessions' clients
  *	attach.c    sessions on terminals: which there are, their lines
  *	ssh.c       logins over ssh: sshd, who may, which key
@@ -266,6 +267,10 @@ void session_adopt(struct world *w);
 void session_ended(struct world *w, uint64_t id, int pid, int status, uint64_t event, bool tty);
 /* The world is gone: so are its sessions. */
 void session_world_ended(struct world *w);
+
+/* ---- drain.c ---- */
+/* This node is closed for what is new: then @r, which asks for a session of @tenant, is refused. */
+bool drain_refuses(struct pod *p, struct ctl_req *r, const char *tenant);
 
 /* ---- agent.c: where programs of a session find the ssh agent of its client ---- */
 /* "/run/pando/agent.ID" as they see it. */

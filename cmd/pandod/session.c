@@ -617,6 +617,8 @@ void session_start(struct pod *p, const struct naming_tenant *t, struct ctl_req 
 		ctl_problem(r, 409, NULL, "there is such a session already");
 		return;
 	}
+	if (drain_refuses(p, r, t->name))
+		return;
 	s = session_new(p, t->id, (uint64_t)id);
 	if (s == NULL) {
 		api_refuse(r, -ENOMEM, NULL, "the node is out of memory");

@@ -52,6 +52,14 @@ static int node_takes(struct naming_core *k, node_id id)
 	return n->state == NAMING_NODE_JOINED && !n->down ? 0 : -EINVAL;
 }
 
+/* The same, of what it would keep when its processes are gone. */
+static int node_takes_for_long(struct naming_core *k, node_id id)
+{
+	int r = node_takes(k, id);
+
+	return r == 0 && naming_core_node(k, id)->drain != NAMING_OPEN ? -EINVAL : r;
+}
+
 static bool node_used(const struct naming_core *k, node_id id)
 {
 	const struct naming_block *b;
@@ -229,8 +237,9 @@ static int node_epoch(struct apply *a)
 	n->down = dead;
 	a->r->epoch = ++n->epoch;
 	/* What it gave pids from is free to be leased: their processes may have moved away. */
-	for (uint32_t i = a->k->table[NAMING_BLOCK].count;
-	     MUTANT("naming.block.freed_by_death") && i-- > 0;) {
+	for (uint32_t i = MUTANT("naming.block.freed_by_death") ? a->k->table[NAMING_BLOCK].count
+								: 0;
+	     i-- > 0;) {
 		struct naming_block *b = table_at(&a->k->table[NAMING_BLOCK], i);
 
 		naming_core_tenant(a->k, b->tenant)->next_block = NAMING_BLOCK_FIRST;
@@ -255,6 +264,23 @@ static int node_addr(struct apply *a)
 	if (!terminated(a->cmd->addr, sizeof(n->addr)) || a->cmd->addr[0] == '\0')
 		return -EINVAL;
 	memcpy(n->addr, a->cmd->addr, sizeof(n->addr));
+	changed(a, NAMING_NODE, n->id);
+	return 0;
+}
+
+static int node_drain(struct apply *a)
+{
+	struct naming_node *n = naming_core_node(a->k, a->cmd->node);
+	uint32_t want = a->cmd->flags;
+
+	if (n == NULL)
+		return -ENOENT;
+	if (n->state != NAMING_NODE_JOINED || want > NAMING_DRAINED ||
+	    (want == NAMING_DRAINED && n->drain == NAMING_OPEN))
+		return -EINVAL;
+	if (n->drain == want)
+		return 0;
+	n->drain = want;
 	changed(a, NAMING_NODE, n->id);
 	return 0;
 }
@@ -532,7 +558,7 @@ static int block_move(struct apply *a)
 
 	if (r != 0)
 		return r;
-	r = node_takes(a->k, a->cmd->to);
+	r = node_takes_for_long(a->k, a->cmd->to);
 	if (r != 0)
 		return r;
 	b->authority = a->cmd->to;
@@ -620,7 +646,7 @@ static int volume_add(struct apply *a)
 		return -EINVAL;
 	if (cmd->tenant != TENANT_NONE && naming_core_tenant(a->k, cmd->tenant) == NULL)
 		return -ENOENT;
-	r = cmd->subkind == NAMING_VOLUME_SERVED ? node_takes(a->k, cmd->node) : 0;
+	r = cmd->subkind == NAMING_VOLUME_SERVED ? node_takes_for_long(a->k, cmd->node) : 0;
 	if (r != 0)
 		return r;
 	if (naming_volume_find(a->k, cmd->tenant, cmd->name) != NULL)
@@ -665,6 +691,7 @@ static int (*const handlers[NAMING_CMD_COUNT])(struct apply *a) = {
 	[NAMING_CMD_NODE_ADDR] = node_addr,
 	[NAMING_CMD_NODE_LEAVE] = node_leave,
 	[NAMING_CMD_NODE_LEFT] = node_left,
+	[NAMING_CMD_NODE_DRAIN] = node_drain,
 	[NAMING_CMD_TENANT_ADD] = tenant_add,
 	[NAMING_CMD_TENANT_LIMITS] = tenant_limits,
 	[NAMING_CMD_TENANT_FLAGS] = tenant_flags,

@@ -94,6 +94,13 @@ enum naming_node_state {
 	NAMING_NODE_LEFT,    /* gone for good; the row goes when its place is needed */
 };
 
+/* What an operator wants of a node. It outlives the node's restarts, and ends when it is opened. */
+enum naming_drain {
+	NAMING_OPEN = 0,
+	NAMING_DRAINING, /* nothing new is placed there; what runs there is to be moved away */
+	NAMING_DRAINED,  /* and nothing was found to execute there */
+};
+
 struct naming_node {
 	node_id id;
 	char name[NODE_NAME_MAX];
@@ -101,7 +108,8 @@ struct naming_node {
 	uint8_t key[NAMING_KEY_BYTES];
 	epoch_t epoch; /* 1 when it joined; +1 each time it starts empty */
 	uint32_t state;
-	uint32_t down; /* 1: announced dead, and not come back yet */
+	uint32_t down;  /* 1: announced dead, and not come back yet */
+	uint32_t drain; /* enum naming_drain */
 	uint64_t joined_ms;
 };
 
@@ -229,6 +237,10 @@ enum naming_cmd_kind {
 	 * 1: all is given back, the row goes. */
 	NAMING_CMD_LOAN,
 	NAMING_CMD_TENANT_FLAGS, /* tenant, number=which flags, flags=their values */
+	/* node, flags=enum naming_drain. Drained is only who was draining: -EINVAL when it was
+	 * opened meanwhile. While it is closed it gets no authority and no volume; what runs there
+	 * may still lease pids. */
+	NAMING_CMD_NODE_DRAIN,
 	NAMING_CMD_COUNT,
 };
 

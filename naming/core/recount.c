@@ -17,7 +17,8 @@ static const char *recount_nodes(const struct naming_core *k)
 			return "N4 a node id is out of order or was never given";
 		last = n->id;
 		if (n->state < NAMING_NODE_JOINED || n->state > NAMING_NODE_LEFT || n->epoch == 0 ||
-		    !naming_name_ok(n->name, sizeof(n->name), false) || n->addr[0] == '\0')
+		    n->drain > NAMING_DRAINED || !naming_name_ok(n->name, sizeof(n->name), false) ||
+		    n->addr[0] == '\0')
 			return "N4 a node row makes no sense";
 		if (n->state != NAMING_NODE_LEFT && naming_node_find_name(k, n->name) != n)
 			return "N3 two nodes share a name";
