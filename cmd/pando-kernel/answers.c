@@ -165,6 +165,7 @@ static void on_status(void *arg, struct rpc_conn *c, struct rpc_call *call, cons
 	char *names[NAMES_MAX];
 	size_t points;
 	struct fault_point *f = fault_points(&points);
+	const struct list *relay;
 	struct proc_list l;
 
 	close_fds(m);
@@ -181,6 +182,9 @@ static void on_status(void *arg, struct rpc_conn *c, struct rpc_call *call, cons
 	s.fault_points = names;
 	s.node = w->node;
 	s.tenant = w->tenant;
+	s.held = streams_owned();
+	for (relay = w->pipes.next; relay != &w->pipes; relay = relay->next)
+		s.held++;
 	s.listening = notify_listening(w->notify);
 	if (proc_scan(&l, &w->view) == 0) {
 		s.stubs = stubs_count(w->stubs);

@@ -147,6 +147,16 @@ static struct stream *stream_of(int fd)
 	return NULL;
 }
 
+unsigned streams_owned(void)
+{
+	const struct stream *s;
+	unsigned n = 0;
+
+	list_for_each (s, &owner.streams, link)
+		n++;
+	return n;
+}
+
 bool stream_owner_has(int fd)
 {
 	return stream_of(fd) != NULL;

@@ -71,6 +71,9 @@ void streams_connected(struct world *w, node_id node);
 /* The nodes have changed: descriptions kept for those that are gone are let go. */
 void streams_look(struct world *w);
 
+/* Descriptions of ours that other nodes hold. */
+unsigned streams_owned(void);
+
 /* ---- stream_site.c ---- */
 must_check int stream_site_open(struct world *w);
 void stream_site_connected(struct world *w, node_id node);

@@ -159,10 +159,20 @@ static void leave_done(void *arg, int err, const char *why)
 		loop_stop(p->loop);
 }
 
+static void cleared(void *arg, int err, const char *why)
+{
+	struct api_pending *x = arg;
+
+	if (err == 0)
+		member_leave(x->pod, leave_done, x);
+	else
+		api_done(x, err, why);
+}
+
 void api_post_leave(struct pod *p, struct ctl_req *r, args_t a)
 {
 	(void)a;
-	member_leave(p, leave_done, api_pending(p, r, "pando nodes"));
+	drain_clear(p, cleared, api_pending(p, r, "pando drain NODE"));
 }
 
 static void invite_done(void *arg, int err, const char *why)

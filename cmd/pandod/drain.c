@@ -444,3 +444,96 @@ bool drain_refuses(struct pod *p, struct ctl_req *r, const char *tenant)
 	ctl_problem(r, 409, try_next, "node %s is draining", self->name);
 	return true;
 }
+
+/* ---- before it leaves ---- */
+struct clearing {
+	struct pod *pod;
+	member_done_fn done;
+	void *arg;
+	unsigned left;
+	int err;
+	char why[160];
+	struct loop_timer end; /* worlds are not ended inside an answer of their kernels */
+	tenant_id *idle;
+	size_t count;
+};
+
+struct clear_question {
+	struct clearing *c;
+	tenant_id tenant;
+};
+
+static void clear_end(struct loop_timer *t)
+{
+	struct clearing *c = container_of(t, struct clearing, end);
+	char why[TENANT_WHY_MAX];
+
+	for (size_t i = 0; i < c->count && c->err == 0; i++) {
+		c->err = world_stop(c->pod, c->idle[i], why);
+		if (c->err < 0)
+			(void)snprintf(c->why, sizeof(c->why), "%.150s", why);
+	}
+	c->done(c->arg, c->err, c->why);
+	free(c->idle);
+	free(c);
+}
+
+static void clear_answered(void *arg, int err, const struct rpc_msg *m)
+{
+	struct clear_question *q = arg;
+	struct clearing *c = q->c;
+	Kernel__Status *s = err == 0 ? kernel__status__unpack(NULL, m->len, m->body) : NULL;
+	const struct naming_tenant *t =
+		naming_tenant_find(naming_tables(c->pod->naming), q->tenant);
+	const char *name = t ? t->name : "?";
+
+	if (s != NULL && s->processes == 0 && s->stubs == 0 && s->held == 0) {
+		c->idle[c->count++] = q->tenant;
+	} else if (c->err == 0) {
+		c->err = -EBUSY;
+		if (s == NULL)
+			(void)snprintf(c->why, sizeof(c->why), "the guest kernel of %s is silent",
+				       name);
+		else
+			(void)snprintf(c->why, sizeof(c->why),
+				       "%s has %u processes here, %u elsewhere that began here or "
+				       "have relatives here, and %u pipes and files here that they "
+				       "use",
+				       name, s->processes, s->stubs, s->held);
+	}
+	kernel__status__free_unpacked(s, NULL);
+	free(q);
+	if (--c->left == 0)
+		CHECK(loop_timer_set(c->pod->loop, &c->end, 0, clear_end) == 0);
+}
+
+void drain_clear(struct pod *p, member_done_fn done, void *arg)
+{
+	const struct naming_node *self =
+		naming_node_find(naming_tables(p->naming), naming_self(p->naming));
+	struct clearing *c = calloc(1, sizeof(*c));
+	struct clear_question *q;
+	struct world *w;
+	size_t n = 0;
+	int r;
+
+	list_for_each (w, &p->worlds, link)
+		n++;
+	CHECK(c != NULL);
+	*c = (struct clearing){ .pod = p, .done = done, .arg = arg, .left = 1 };
+	c->idle = calloc(n + 1, sizeof(*c->idle));
+	CHECK(c->idle != NULL);
+	list_for_each (w, &p->worlds, link) {
+		if (w->state == WORLD_ENDED || self == NULL || self->drain != NAMING_DRAINED)
+			continue;
+		q = malloc(sizeof(*q));
+		CHECK(q != NULL);
+		*q = (struct clear_question){ c, w->id };
+		c->left++;
+		r = kern_request(w, KERNEL_STATUS, NULL, 0, NULL, 0, clear_answered, q);
+		if (r < 0)
+			clear_answered(q, r, NULL);
+	}
+	if (--c->left == 0)
+		CHECK(loop_timer_set(p->loop, &c->end, 0, clear_end) == 0);
+}

@@ -518,10 +518,13 @@ static int release_blocks(struct pod *p)
 void member_leave(struct pod *p, member_done_fn done, void *arg)
 {
 	struct ask *a = ask_new(p, done, arg, "");
+	const struct world *w;
 	int r;
 
-	if (!list_empty(&p->worlds)) {
-		ask_end(a, -EBUSY, "tenants have processes here");
+	list_for_each (w, &p->worlds, link) {
+		if (w->state == WORLD_ENDED)
+			continue;
+		ask_end(a, -EBUSY, "tenants have worlds here, and the node is not drained");
 		return;
 	}
 	r = release_blocks(p);

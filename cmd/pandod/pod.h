@@ -271,6 +271,9 @@ void session_world_ended(struct world *w);
 /* ---- drain.c ---- */
 /* This node is closed for what is new: then @r, which asks for a session of @tenant, is refused. */
 bool drain_refuses(struct pod *p, struct ctl_req *r, const char *tenant);
+/* Ends the worlds on this node, if it is drained, that nothing anywhere needs any more. 0, or
+ * -EBUSY and why one is needed. Never from inside. */
+void drain_clear(struct pod *p, member_done_fn done, void *arg);
 
 /* ---- agent.c: where programs of a session find the ssh agent of its client ---- */
 /* "/run/pando/agent.ID" as they see it. */

@@ -73,7 +73,23 @@ grep -q '^pando: cannot drain n2: 1 of its processes stay; it stays closed; try:
 state_is n2 draining || fail "$(p nodes)"
 exec 9>&-
 wait $stays || fail "the one that stays"
+# Its pid is n2's, and lives on elsewhere: until it ends n2 cannot leave.
+p drain n2 --undo >/dev/null || fail "undo"
+wait_for 10 state_is n2 alive n2 || fail "undone: $(p nodes)"
+as_on n2 alice sleep 3600 &
+late=$!
+wait_for 20 sh -c "'$BIN/pando' --dir '$CLUSTER_DIR' ps alice -o csv | grep -q 'sleep 3600'" || fail "no sleeper"
+p leave --node n2 2>"$work/refused" && fail "a node that is not drained leaves"
+grep -q 'tenants have worlds here, and the node is not drained; try: pando drain NODE' "$work/refused" || fail "leave: $(cat "$work/refused")"
 drain n2 || fail "drain at last: $(cat "$work/drained")"
+wait_for 10 state_is n2 drained n2 || fail "drained: $(p nodes)"
+p leave --node n2 2>"$work/refused" && fail "a node leaves that a pid began at"
+grep -q 'alice has 0 processes here, 1 elsewhere that began here' "$work/refused" || fail "leave: $(cat "$work/refused")"
+pid=$(p ps alice -o csv | grep 'sleep 3600' | cut -d, -f2)
+as_on "$(node_of alice 'sleep 3600')" alice kill "$pid" || fail "kill"
+wait $late
+code=$?
+[ $code = 143 ] || fail "the late one ended with $code"
 
 # ---- refusals ----
 drain n9 && fail "n9"
@@ -83,4 +99,11 @@ drain n3 && fail "the last open node is drained"
 grep -q 'cannot drain n3: no other node is alive and open for what runs on n3; try: pando nodes' "$work/drained" || fail "n3: $(cat "$work/drained")"
 drain n1 --deadline 2h
 [ $? = 2 ] || fail "a deadline of two hours: $(cat "$work/drained")"
+
+# ---- and the one that is empty leaves ----
+p drain n1 --undo >/dev/null || fail "undo"
+wait_for 10 p leave --node n2 2>"$work/refused" || fail "leave: $(cat "$work/refused")"
+wait_for 10 state_is n2 left || fail "$(p nodes)"
+wait_for 10 state_is n1 alive || fail "$(p nodes)"
+as_on n1 alice true || fail "login after it left"
 exit 0
