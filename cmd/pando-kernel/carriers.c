@@ -287,11 +287,12 @@ void carriers_connected(struct world *w, node_id node)
 			attach(c);
 }
 
-void carriers_unused(struct world *w, gpid tag)
+void carriers_unused(struct world *w, gpid tag, uint64_t relay)
 {
 	struct carrier *c = carriers_find(w, (unsigned)(-1 - tag));
 
-	if (!c || c->dead || c->relay == 0)
+	/* One of an earlier time may end late. */
+	if (!c || c->dead || c->relay == 0 || (relay != c->relay && relay != c->relay + 1))
 		return;
 	/* The relay that ends is about to be freed: nothing of it is touched here but by its id. */
 	detach(c);
@@ -317,6 +318,17 @@ bool carriers_all_flushed(struct world *w)
 	list_for_each (c, &w->carriers, link)
 		all &= c->dead || carriers_flushed(c);
 	return all;
+}
+
+bool carriers_settled(struct world *w)
+{
+	const struct carrier *c;
+
+	list_for_each (c, &w->carriers, link)
+		if (!c->dead &&
+		    (c->attaching || !peers_conn(w, c->owner) || (c->relay == 0 && is_open(c))))
+			return false;
+	return true;
 }
 
 /* ---- making ---- */

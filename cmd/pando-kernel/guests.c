@@ -26,8 +26,13 @@
 #define TOLD_AGAIN_NS (300 * NS_PER_MS)
 #define FLUSH_NS      (2 * NS_PER_MS)
 #define HOLD_NS       (5 * NS_PER_S)
-#define FLUSHES_MAX   100 /* of a terminal, which ctrl-S may have stopped */
-#define LOOKS         64  /* children looked at by one table */
+/*
+ * How long a terminal that takes nothing holds up an end: 0.2 s if it is stopped (ctrl-S), 2 s if
+ * its owner must be found again first.
+ */
+#define FLUSHES_MAX    1000
+#define FLUSH_UNMOVING 10
+#define LOOKS          64 /* children looked at by one table */
 
 /* ---- records ---- */
 static void guest_key(const struct world *w, const struct kept_guest *k, const char *what,
@@ -203,6 +208,17 @@ static void on_told(void *arg, int err, const struct rpc_msg *m)
 	}
 }
 
+/* What it wrote comes first: its parent may look at that as soon as the wait is over. */
+static bool has_flushed(struct guest *g)
+{
+	if (!pipes_flushed(g->w, g->k->pid))
+		return false;
+	if (g->flushes >= FLUSHES_MAX || carriers_all_flushed(g->w))
+		return true;
+	g->flushes += carriers_settled(g->w) ? FLUSH_UNMOVING : 1;
+	return false;
+}
+
 static void on_home(void *arg, int err, struct rpc_conn *c)
 {
 	struct telling *t = arg;
@@ -232,15 +248,13 @@ static void on_home(void *arg, int err, struct rpc_conn *c)
 		on_told(t, err, NULL);
 }
 
-/* What it wrote comes first: its parent may look at that as soon as the wait is over. */
 static void tell_home(struct guest *g)
 {
 	struct telling *t;
 
 	if (g->telling || !g->has_news || g->k->phase != GUEST_RUNS)
 		return;
-	if (g->ended && (!pipes_flushed(g->w, g->k->pid) ||
-			 (!carriers_all_flushed(g->w) && g->flushes++ < FLUSHES_MAX))) {
+	if (g->ended && !has_flushed(g)) {
 		wait_again(g, FLUSH_NS);
 		return;
 	}

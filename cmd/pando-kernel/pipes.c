@@ -55,6 +55,9 @@ struct pipe_relay {
 	bool blocked; /* the pump waits for room */
 	bool asked;   /* home has been told that our end is here, and has not answered */
 	bool ended;   /* the relay is done; the pump has bytes left */
+	/* An owner's: its carrier has said nothing of it yet, so may not know it. What we said over
+	 * one connection could overtake the answer by which it learns, over another. */
+	bool quiet;
 };
 
 /* ---- descriptors and record ---- */
@@ -162,7 +165,7 @@ static int send_to(struct rpc_conn *c, uint64_t id, bool home, enum relay_kind k
 
 static void relay_connected(struct pipe_relay *p)
 {
-	if (!p->k->going || p->k->held)
+	if (!p->k->going || p->k->held || p->quiet)
 		return;
 	if (p->k->is_out)
 		relay_out_resume(&p->out);
@@ -217,6 +220,18 @@ static struct pipe_relay *find(struct world *w, uint64_t id, node_id peer, bool 
 	return NULL;
 }
 
+/* A carrier that speaks knows its relay: then we may. The relay may end by that. */
+static struct pipe_relay *find_for(struct world *w, const Peer__Relay *q, node_id from)
+{
+	struct pipe_relay *p = find(w, q->relay, from, !q->home);
+
+	if (!p || !p->quiet)
+		return p;
+	p->quiet = false;
+	relay_connected(p);
+	return find(w, q->relay, from, !q->home);
+}
+
 /* The other end must not wait for one that is over: what it did not hear last is said again. */
 static void answer_for_none(struct rpc_conn *c, const Peer__Relay *q)
 {
@@ -235,7 +250,7 @@ static void on_message(void *arg, struct rpc_conn *c, struct rpc_call *call,
 {
 	struct world *w = arg;
 	Peer__Relay *q = peer__relay__unpack(NULL, m->len, m->body);
-	struct pipe_relay *p = q ? find(w, q->relay, rpc_conn_peer(c)->node, !q->home) : NULL;
+	struct pipe_relay *p = q ? find_for(w, q, rpc_conn_peer(c)->node) : NULL;
 	int r = 0;
 
 	if (q && p && p->k->held)
@@ -390,7 +405,7 @@ static void move_in(struct pipe_relay *p)
 		p->pumping = false;
 		fd_close(p, PUMP); /* EOF */
 		if (p->k->pid < 0)
-			carriers_unused(p->w, p->k->pid);
+			carriers_unused(p->w, p->k->pid, p->k->id);
 	} else if (n > 0 ? p->blocked : !p->blocked) {
 		/* EAGAIN of a terminal that can be read: there is no room in the pipe. */
 		pump_watch(p, n > 0 ? OBJECT : PUMP, n > 0 ? POLLIN : POLLOUT);
@@ -426,7 +441,7 @@ static void relay_done(struct pipe_relay *p)
 {
 	p->ended = true;
 	if (p->k->pid < 0 && !p->k->home)
-		carriers_unused(p->w, p->k->pid);
+		carriers_unused(p->w, p->k->pid, p->k->id);
 	if (!p->k->is_out && p->k->pumped)
 		move_out(p);
 	else
@@ -624,6 +639,8 @@ int pipes_terminal(struct world *w, uint64_t id, node_id peer, gpid tag, bool ow
 
 	if (r == 0)
 		r = relay_start(p);
+	if (r == 0)
+		p->quiet = owner;
 	if (r != 0 && p)
 		relay_discard(p);
 	return r;
@@ -633,6 +650,8 @@ void pipes_resume(struct world *w, uint64_t id, node_id peer, bool owner)
 {
 	struct pipe_relay *p = find(w, id, peer, owner);
 
+	if (p)
+		p->quiet = false;
 	if (p && peers_conn(w, peer))
 		relay_connected(p);
 }
@@ -718,7 +737,7 @@ void pipes_drop(struct world *w, gpid pid, bool home)
 	struct pipe_relay *p, *tmp;
 
 	list_for_each_safe (p, tmp, &w->pipes, link)
-		if (p->k->pid == pid && p->k->home == home && !p->k->going)
+		if (p->k->pid == pid && p->k->home == home && (pid < 0 || !p->k->going))
 			relay_free(p);
 }
 
@@ -997,6 +1016,7 @@ static int adopt(struct world *w, struct kept_pipe *k)
 	if (!p)
 		return -ENOMEM;
 	fds_adopt(p);
+	p->quiet = k->pid < 0 && k->home;
 	if (k->state == KEPT_THERE && p->fd[END] >= 0 && p->fd[SPARE] >= 0)
 		r = relay_start(p);
 	if (r == 0)

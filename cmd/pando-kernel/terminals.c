@@ -490,8 +490,12 @@ static void hear_attach(struct terminal *t, node_id from, struct rpc_call *call,
 
 	if (u && (u->relay != id || !pipes_has(t->w, id, from, true) ||
 		  !pipes_has(t->w, id + 1, from, true))) {
-		pipes_drop_one(t->w, u->relay + 1, from, true);
+		uint64_t wrote = u->relay + 1;
+
+		/* Its word of the end may be lost. What it wrote still comes, or its peer, which
+		 * is asked, knows nothing of it. */
 		user_free(t, u);
+		pipes_resume(t->w, wrote, from, true);
 		u = NULL;
 	}
 	/* Of a predecessor's, which was not found at the start. */
@@ -522,9 +526,11 @@ static void hear_attach(struct terminal *t, node_id from, struct rpc_call *call,
 	a.modes.data = (uint8_t *)&t->told;
 	a.modes.len = sizeof(t->told);
 	ttys_answer(call, 0, &a);
-	/* After the answer: the carrier must know them. */
-	pipes_resume(t->w, id, from, true);
-	pipes_resume(t->w, id + 1, from, true);
+	/* New ones wait for its word: it knows them when it has the answer. */
+	if (id == q->value) {
+		pipes_resume(t->w, id, from, true);
+		pipes_resume(t->w, id + 1, from, true);
+	}
 	look(t);
 }
 

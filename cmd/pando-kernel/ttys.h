@@ -92,10 +92,12 @@ void carriers_connected(struct world *w, node_id node);
 void carriers_modes(struct carrier *c, const ProtobufCBinaryData *modes);
 /* What was written to it is on its way to the owner, and has arrived. */
 bool carriers_flushed(struct carrier *c);
-/* A relay's end: nobody has the slave open any more. */
-void carriers_unused(struct world *w, gpid tag);
+/* The end of @relay, one of a carrier's two: nobody has the slave open any more. */
+void carriers_unused(struct world *w, gpid tag, uint64_t relay);
 /* All of them, as far as that goes. */
 bool carriers_all_flushed(struct world *w);
+/* None of them waits for its owner or its connection. */
+bool carriers_settled(struct world *w);
 /* A terminal of theirs has a number that is free here in a moment. */
 bool carriers_unsettled(struct world *w, Peer__Task *const *kin, size_t n);
 /* The stub of session @leader has become one: gives it its terminal by table @t. */

