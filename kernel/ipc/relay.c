@@ -253,13 +253,17 @@ void relay_out_resume(struct relay_out *o)
 void relay_out_pause(struct relay_out *o)
 {
 	o->up = false;
+	o->have = o->rec->offset; /* the reader may be somewhere else when it goes on */
 }
 
 /* The far side's word counts: it may have taken what we, or our predecessor, never learned of. */
 static int out_on_have(struct relay_out *o, uint64_t have)
 {
-	if (have < o->rec->offset || have > o->rec->offset + RELAY_CHUNK_MAX)
+	if (have > o->rec->offset + RELAY_CHUNK_MAX)
 		return -EPROTO;
+	/* What lies there only grows: said before over another connection, and overtaken. */
+	if (have < MAX(o->have, o->rec->offset))
+		return 0;
 	o->up = true;
 	o->eof_sent = false; /* it went with what was lost */
 	o->sent = have;

@@ -103,7 +103,10 @@ void relay_out_resume(struct relay_out *o);
 must_check ssize_t relay_out_look(struct relay_out *o, const uint8_t **bytes);
 /* The connection is gone: nothing is sent until HAVE comes over the next one. */
 void relay_out_pause(struct relay_out *o);
-/* HAVE, TAKEN or BROKEN came. Errors: -EPROTO: an offset that cannot be. */
+/*
+ * HAVE, TAKEN or BROKEN came. One that a later one over a newer connection has overtaken is
+ * ignored. Errors: -EPROTO: an offset that cannot be.
+ */
 must_check int relay_out_msg(struct relay_out *o, enum relay_kind kind, uint64_t offset);
 
 /* ---- where the reader is ---- */

@@ -230,6 +230,34 @@ static void impossible_offsets_are_refused(void **state)
 	stop();
 }
 
+/* Two connections: what was said over the older one may come last. */
+static void words_that_were_overtaken_are_ignored(void **state)
+{
+	char got[8] = "";
+
+	start();
+	assert_int_equal(write(p[1], "ab", 2), 2);
+	for (int i = 0; i < 100 && out.have < 2; i++)
+		turn(NS_PER_MS);
+	assert_int_equal(read(q[0], got, 2), 2);
+	for (int i = 0; i < 1000 && rec[0].offset < 2; i++)
+		turn(NS_PER_MS);
+	assert_int_equal(rec[0].offset, 2);
+	assert_int_equal(relay_out_msg(&out, RELAY_HAVE, 0), 0);
+	assert_int_equal(write(p[1], "cd", 2), 2);
+	for (int i = 0; i < 100 && out.have < 4; i++)
+		turn(NS_PER_MS);
+	assert_int_equal(out.have, 4);
+	/* Not taken yet: it must not make us wait for an answer that has come. */
+	assert_int_equal(relay_out_msg(&out, RELAY_HAVE, 2), 0);
+	assert_int_equal(write(p[1], "ef", 2), 2);
+	for (int i = 0; i < 100 && out.have < 6; i++)
+		turn(NS_PER_MS);
+	assert_int_equal(read(q[0], got, sizeof(got)), 4);
+	assert_memory_equal(got, "cdef", 4);
+	stop();
+}
+
 static void what_the_last_reader_left_stays_with_the_writers(void **state)
 {
 	char back[16] = "";
@@ -409,6 +437,7 @@ int main(void)
 		T(a_pipe_over_nodes_holds_what_one_pipe_holds),
 		T(writers_learn_that_the_reader_is_gone),
 		T(impossible_offsets_are_refused),
+		T(words_that_were_overtaken_are_ignored),
 		T(what_the_last_reader_left_stays_with_the_writers),
 		T(a_piece_that_comes_twice_is_taken_once),
 		T(who_asks_is_told_again_how_far_the_reader_is),
