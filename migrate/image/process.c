@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* process.c - what a process has once: credentials, limits, directory, signal actions, timers. */
 #include "migrate/image/priv.h"
+#include "kernel/stub/stub.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -605,6 +606,18 @@ int image_limits_build(struct image_built *b)
 	return r < 0 ? why_err(b->why, r, "set its limits") : 0;
 }
 
+/* What asked the stub for a table that it took without would kill the process that it becomes. */
+static int drop_asks(struct gate *g, uint64_t at)
+{
+	const uint64_t words[] = { UINT64_C(1) << (STUB_SIGNAL - 1), 0, 0 }; /* set, timespec */
+	int64_t ret = 0;
+	int r = tracee_write(g->t->tid, at, words, sizeof(words));
+
+	while (r == 0 && ret >= 0)
+		r = GATE_CALL(g, &ret, SYS_rt_sigtimedwait, at, 0, at + 8, sizeof(words[0]));
+	return r;
+}
+
 /*
  * A siginfo keeps its sender only when the process queues it to itself: the
  * kernel lets nobody else claim to be another.
@@ -616,6 +629,8 @@ int image_pending_build(struct gate *g, const ProtobufCBinaryData *infos, pid_t 
 
 	if (infos->len % SIGINFO != 0)
 		return -EBADMSG;
+	if (tid <= 0)
+		r = drop_asks(g, at);
 	for (size_t i = 0; r == 0 && i < infos->len; i += SIGINFO) {
 		int32_t signo;
 		int64_t ret = 0;
