@@ -262,7 +262,8 @@ static void on_message(void *arg, struct rpc_conn *c, struct rpc_call *call,
 	else if (q)
 		r = relay_in_msg(&p->in, q->kind, q->offset, q->data.data, q->data.len);
 	if (r == -EPROTO) {
-		log_warn("node %u breaks the rules of a relay of pid %d (message %u at %llu, we are at "
+		log_warn("node %u breaks the rules of a relay of pid %d (message %u at %llu, we "
+			 "are at "
 			 "%llu): dropped",
 			 p->k->peer, p->k->pid, q->kind, (unsigned long long)q->offset,
 			 (unsigned long long)p->k->rec.offset);
