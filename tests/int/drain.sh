@@ -27,7 +27,9 @@ drain n2 --deadline 30s || fail "drain: $(cat "$work/drained")"
 grep -q '^node n2 is empty: [1-9][0-9]* moved' "$work/drained" || fail "drain says: $(cat "$work/drained")"
 grep -qE '^[0-9]+  bob  sleep 3600  -> n[13]  stood still for' "$work/drained" || fail "drain says: $(cat "$work/drained")"
 state_is n2 drained || fail "$(p nodes)"
-p ps -o json | python3 -c 'import json, sys; sys.exit(any(q["node"] == "n2" for q in json.load(sys.stdin)))' || fail "something runs on n2: $(p ps)"
+# What has ended there may be told a moment later.
+empty() { p ps -o json | python3 -c 'import json, sys; sys.exit(any(q["node"] == "n2" for q in json.load(sys.stdin)))'; }
+wait_for 5 empty || fail "something runs on n2: $(p ps)"
 
 # ---- nothing new comes ----
 as_on n2 alice true 2>"$work/refused" && fail "a session starts on a drained node"
