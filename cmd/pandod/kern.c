@@ -37,17 +37,42 @@ enum {
 static void kernel_start(struct world *w);
 
 /* ---- requests to it ---- */
+/* A request that the kernel has not answered: when we close its connection, nobody else says so. */
+struct kern_ask {
+	struct list link;
+	rpc_done_fn done;
+	void *arg;
+};
+
+static void ask_answered(void *arg, int err, const struct rpc_msg *m)
+{
+	struct kern_ask *a = arg;
+
+	list_del(&a->link);
+	a->done(a->arg, err, m);
+	free(a);
+}
+
 int kern_request(struct world *w, uint32_t method, const void *body, size_t len, const int *fds,
 		 unsigned fd_count, rpc_done_fn done, void *arg)
 {
 	struct rpc_msg m = { .method = method, .body = body, .len = len, .fd_count = fd_count };
 	struct rpc_opts o = { .deadline_ns = clock_mono_ns() + 2 * POD_ASK_MS * NS_PER_MS };
+	struct kern_ask *a = w->kernel != NULL ? malloc(sizeof(*a)) : NULL;
+	int r;
 
-	if (w->kernel == NULL)
-		return -EAGAIN;
+	if (a == NULL)
+		return w->kernel == NULL ? -EAGAIN : -ENOMEM;
+	*a = (struct kern_ask){ .done = done, .arg = arg };
 	if (fd_count > 0)
 		memcpy(m.fds, fds, sizeof(int) * fd_count);
-	return rpc_request(w->kernel, &m, &o, done, arg, NULL);
+	list_add_tail(&w->asks, &a->link);
+	r = rpc_request(w->kernel, &m, &o, ask_answered, a, NULL);
+	if (r != 0) {
+		list_del(&a->link);
+		free(a);
+	}
+	return r;
 }
 
 /* ---- its process ---- */
@@ -58,6 +83,8 @@ static void drop_connection(struct world *w)
 	w->kernel = NULL;
 	if (w->state == WORLD_READY)
 		w->state = WORLD_STARTING;
+	while (!list_empty(&w->asks))
+		ask_answered(list_front(&w->asks, struct kern_ask, link), -ECONNRESET, NULL);
 }
 
 static void forget_process(struct world *w)

@@ -158,6 +158,7 @@ struct world {
 	struct ctl_listener *api; /* for `pando` inside a session */
 	/* kern.c */
 	struct rpc_conn *kernel;
+	struct list asks; /* that it has not answered */
 	int kernel_pidfd;
 	int kernel_pid;
 	bool kernel_watched;

@@ -417,6 +417,7 @@ static struct world *world_new(struct pod *p, tenant_id id, const char *name)
 	w->id = id;
 	w->kernel_pidfd = -1;
 	list_init(&w->waiters);
+	list_init(&w->asks);
 	list_add_tail(&p->worlds, &w->link);
 	(void)snprintf(w->name, sizeof(w->name), "%s", name);
 	return w;
