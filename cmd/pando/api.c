@@ -2,12 +2,15 @@
 /* api.c - finding a daemon and asking it. */
 #include <dirent.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/un.h>
 
 #include "cmd/pando/cmd.h"
+
+enum { RESTART_MS = 2000, RESTART_LOOK_MS = 25 };
 
 /* Inside a session the tenant's own control socket stands here. */
 #define SESSION_SOCKET "/run/pando/control.sock"
@@ -68,6 +71,11 @@ int api_open(struct ctx *c, const char *what, struct ctl_client **out)
 	const char *reason;
 	int r = api_dial(c, out);
 
+	/* Its guard is starting it anew: that takes a moment, longer if it keeps dying. */
+	for (int ms = 0; r == -ECONNREFUSED && ms < RESTART_MS; ms += RESTART_LOOK_MS) {
+		(void)poll(NULL, 0, RESTART_LOOK_MS);
+		r = api_dial(c, out);
+	}
 	if (r == 0)
 		return 0;
 	if (r == -EACCES || r == -EPERM)
