@@ -149,6 +149,7 @@ struct image_model {
 };
 
 /* Frees the slots of a process that was killed: a successor has nothing to do there. */
+/* @pid 0: it is known to be dead. */
 void image_forget_dead(const struct image_env *env, pid_t pid, struct gate *gates, unsigned n);
 
 /* Reads and checks everything up to the first record of pages, whose type it gives. */

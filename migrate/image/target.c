@@ -163,7 +163,7 @@ static int back_to_stub(struct image_built *b)
 void image_forget_dead(const struct image_env *env, pid_t pid, struct gate *gates, unsigned n)
 {
 	cleanup_buf struct buf b = BUF_INIT;
-	int r = pid > 0 ? tracee_proc_read(env->proc, pid, "stat", &b) : 0;
+	int r = pid > 0 ? tracee_proc_read(env->proc, pid, "stat", &b) : -ESRCH;
 	const char *p = r == 0 ? buf_str(&b) : NULL;
 
 	p = p ? strrchr(p, ')') : NULL;
@@ -181,7 +181,8 @@ int image_unbuild(struct image_built *b, struct buf *why)
 		(void)why_err(why, r, "make it a stub again");
 	else
 		b->parked = 0; /* gate_exec has freed the slots */
-	image_forget_dead(&b->env, b->set.pid, b->gates, b->parked);
+	/* What we hold stopped is let go by SIGKILL alone: it may not be a zombie yet. */
+	image_forget_dead(&b->env, r == -ESRCH ? 0 : b->set.pid, b->gates, b->parked);
 	tracee_release_all(&b->set);
 	built_free(b);
 	return r;
