@@ -14,6 +14,7 @@ B=${B:-$PWD/build/gcc}
 export B BIN=$B/bin
 layers=${*:-tidy unit sim guest fuzz int san}
 passed=0 failed=0 skipped=0 count=0
+bad= # the failed ones once more for the last lines, which is all that some readers of a log see
 # Abstract enough not to collide with another run on this machine, short enough for a unix socket path.
 work=$(mktemp -d /tmp/ptXXXXXX) || exit 2
 trap 'rm -rf "$work" "$work"-*' EXIT
@@ -76,6 +77,9 @@ run_one() { # layer name seconds command...
 	skipped) skipped=$((skipped + 1)) ;;
 	failed)
 		failed=$((failed + 1))
+		bad="$bad$layer/$name: $detail
+$(tail -n 4 "$log" | cut -c1-200 | sed 's/^/    | /')
+"
 		sed 's/^/    | /' "$log" | tail -n "${TAIL:-40}"
 		;;
 	esac
@@ -104,6 +108,8 @@ run_layer() {
 			report san/build failed 0
 			tail -20 "$work/san.log"
 			failed=$((failed + 1))
+			bad="${bad}san/build: $(tail -n 1 "$work/san.log")
+"
 			return
 		fi
 		for t in build/gcc-san/unit/* build/gcc-san/fuzz/*; do
@@ -120,6 +126,6 @@ run_layer() {
 for layer in $layers; do
 	run_layer "$layer"
 done
-echo
+printf '\n%s' "$bad"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed = 0 ] && [ $((passed + skipped)) -gt 0 ]
