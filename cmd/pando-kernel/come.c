@@ -8,8 +8,6 @@
  * parked in a gate. When the record says that it is ours it is let go.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,10 +19,10 @@
 #include "base/log.h"
 #include "cmd/pando-kernel/move.h"
 #include "cmd/pando-kernel/place.h"
+#include "cmd/pando-kernel/ship.h"
 #include "kernel/proc/peer.h"
 
-#define PIPE_BYTES (1024 * 1024)
-#define RETRY_NS   (100 * NS_PER_MS)
+#define RETRY_NS (100 * NS_PER_MS)
 
 struct come {
 	struct list link;
@@ -53,14 +51,8 @@ struct come {
 	int hold_err;
 	bool arriving; /* counted in the world */
 
-	/* The image on its way. */
-	struct rpc_stream *stream;
-	struct buf queue; /* came, and does not fit into the pipe yet */
-	int pipe;
-	struct loop_fd watch;
-	bool watching;
-	bool ended; /* nothing more will come */
-	bool went;  /* it runs: the core is to be told */
+	struct ship_in ship; /* the image */
+	bool went;           /* it runs: the core is to be told */
 };
 
 static struct list comes = LIST_INIT(comes);
@@ -91,103 +83,15 @@ static void failed(struct come *c, enum mig_ev_kind kind, int err)
 	step(c, (struct mig_ev){ .kind = kind, .err = err });
 }
 
-/* ---- the image on its way ---- */
-static void stream_end(struct come *c, int err)
-{
-	if (c->watching)
-		loop_fd_del(c->w->loop, &c->watch);
-	c->watching = false;
-	if (c->pipe >= 0)
-		(void)close(c->pipe);
-	c->pipe = -1;
-	if (c->stream)
-		rpc_stream_close(c->stream, err);
-	c->stream = NULL;
-	buf_fini(&c->queue);
-	c->ended = true;
-}
-
-static void on_room(struct loop_fd *fd, short revents);
-
-static void pour(struct come *c)
-{
-	int r = 0;
-
-	while (c->queue.len > 0 && r == 0) {
-		ssize_t n = write(c->pipe, c->queue.data, c->queue.len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		r = n < 0 ? -errno : 0;
-		if (n < 0)
-			break;
-		buf_consume(&c->queue, (size_t)n);
-		if (c->stream)
-			rpc_stream_consumed(c->stream, (size_t)n);
-	}
-	if (r != 0 && r != -EAGAIN) {
-		stream_end(c, r); /* the mover has given up, and says why */
-		return;
-	}
-	if (c->queue.len == 0 && c->ended) {
-		stream_end(c, 0);
-		return;
-	}
-	if (c->queue.len > 0 && !c->watching) {
-		r = loop_fd_add(c->w->loop, &c->watch, c->pipe, POLLOUT, on_room);
-		c->watching = r == 0;
-	} else if (c->queue.len == 0 && c->watching) {
-		loop_fd_del(c->w->loop, &c->watch);
-		c->watching = false;
-	}
-}
-
-static void on_room(struct loop_fd *fd, short revents)
-{
-	pour(container_of(fd, struct come, watch));
-}
-
-static void on_data(void *arg, struct rpc_stream *s, const void *bytes, size_t len)
-{
-	struct come *c = arg;
-
-	if (buf_add(&c->queue, bytes, len) != 0) {
-		stream_end(c, -ENOMEM);
-		return;
-	}
-	if (c->pipe >= 0)
-		pour(c);
-}
-
-static void on_closed(void *arg, struct rpc_stream *s, int err)
-{
-	struct come *c = arg;
-
-	c->stream = NULL;
-	c->ended = true;
-	if (err != 0)
-		c->queue.len = 0; /* without its end mark it is worth nothing */
-	if (c->pipe >= 0)
-		pour(c);
-}
-
-static const struct rpc_stream_ops stream_ops = { .data = on_data, .closed = on_closed };
-
 static int start_build(struct come *c)
 {
-	int fds[2];
+	int r = ship_in_start(&c->ship, &c->mover.pipe);
 
-	if (pipe2(fds, O_CLOEXEC) != 0)
-		return -errno;
-	(void)fcntl(fds[1], F_SETPIPE_SZ, PIPE_BYTES);
-	c->pipe = fds[1];
-	c->mover.pipe = fds[0];
+	if (r != 0)
+		return r;
 	c->mover.pid = c->kin.stub->pid;
-	if (fcntl(fds[1], F_SETFL, O_NONBLOCK) != 0)
-		return -errno;
 	c->wanted = MOVER_BUILD;
 	do_wanted(c);
-	pour(c);
 	return 0;
 }
 
@@ -361,7 +265,7 @@ static void dropped(struct come *c)
 /* Undoes what there is, when nobody works on it any more. */
 static void drop(struct come *c)
 {
-	stream_end(c, -ECANCELED); /* who builds finds no more of it */
+	ship_in_end(&c->ship, -ECANCELED); /* who builds finds no more of it */
 	if (c->making || mover_is_busy(&c->mover))
 		return;
 	c->wanted = MOVER_UNBUILD;
@@ -390,7 +294,7 @@ static void built(struct come *c, int err)
 	FAULT("kernel.come.built");
 	if (err != 0 && c->why.len == 0 && c->mover.why.len > 0)
 		(void)!buf_add(&c->why, c->mover.why.data, c->mover.why.len);
-	stream_end(c, err);
+	ship_in_end(&c->ship, err);
 	if (err == 0)
 		step(c, (struct mig_ev){ .kind = MIG_EV_LOADED });
 	else
@@ -432,7 +336,7 @@ static void come_end(struct come *c)
 	list_del(&c->link);
 	comes_count--;
 	c->w->arriving -= c->arriving;
-	stream_end(c, -ECANCELED);
+	ship_in_end(&c->ship, -ECANCELED);
 	loop_timer_clear(c->w->loop, &c->tick);
 	loop_timer_clear(c->w->loop, &c->again);
 	mover_end(&c->mover);
@@ -583,7 +487,7 @@ void come_ended(struct world *w, gpid pid)
 /* Nothing that is not whole is worth waiting for. */
 static void cancel(struct come *c, int err)
 {
-	if (c->m.state == MIG_T_BUILDING || (c->m.state == MIG_T_READY && !c->ended))
+	if (c->m.state == MIG_T_BUILDING || (c->m.state == MIG_T_READY && !c->ship.ended))
 		step(c, (struct mig_ev){ .kind = MIG_EV_CANCEL, .err = err });
 }
 
@@ -605,7 +509,7 @@ static struct come *come_new(struct world *w, gpid pid, node_id from)
 	c->w = w;
 	c->pid = pid;
 	c->from = from;
-	c->pipe = -1;
+	ship_in_init(&c->ship, w);
 	c->carry = (struct carry){
 		.w = w, .mover = &c->mover, .pid = pid, .source = from, .target = w->node
 	};
@@ -698,8 +602,7 @@ static void on_image(void *arg, struct rpc_conn *conn, struct rpc_stream *s,
 	}
 	FAULT("kernel.come.image");
 	c->image = q;
-	c->stream = s;
-	rpc_stream_set_ops(s, &stream_ops, c);
+	ship_in_take(&c->ship, s);
 	make_kin(c, q->kin, q->n_kin);
 }
 
@@ -729,7 +632,7 @@ void come_adopt(struct world *w, const struct mig_note *note)
 		return;
 	log_info("pid %d was on its way from node %u", copy.pid, copy.peer);
 	c->mover.pid = node_pid_of(w, copy.pid);
-	c->ended = true;
+	c->ship.ended = true;
 	c->arriving = true;
 	w->arriving++;
 	if (s)

@@ -7,8 +7,6 @@
  * place if this node leased its pid, else of a relative (kin.c drops it if it is none).
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,14 +18,13 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "cmd/pando-kernel/move.h"
+#include "cmd/pando-kernel/ship.h"
 #include "kernel/proc/peer.h"
 
-#define PIPE_BYTES  (1024 * 1024)
-#define PIECE_BYTES 65536
-#define AGAIN_NS    (2 * NS_PER_MS)
-#define FLUSH_NS    (2 * NS_PER_S) /* how long what it wrote may take to arrive, frozen */
-#define RETRY_NS    (100 * NS_PER_MS)
-#define KNOWN_NS    (5 * NS_PER_S) /* for naming to tell who keeps its record */
+#define AGAIN_NS (2 * NS_PER_MS)
+#define FLUSH_NS (2 * NS_PER_S) /* how long what it wrote may take to arrive, frozen */
+#define RETRY_NS (100 * NS_PER_MS)
+#define KNOWN_NS (5 * NS_PER_S) /* for naming to tell who keeps its record */
 
 struct leave {
 	struct list link;
@@ -46,18 +43,8 @@ struct leave {
 	struct loop_timer again;
 	uint64_t known_end_ns, flush_end_ns;
 
-	/* The image on its way. */
-	struct rpc_stream *stream;
-	int pipe; /* our end; -1: none */
-	struct loop_fd watch;
-	bool watching;
-	uint8_t *piece;
-	size_t piece_at, piece_len;
-	bool dumped; /* all of it is in the pipe, or has been */
-	bool sent;
-	bool adopted; /* of a predecessor */
-	struct loop_timer failed;
-	int failed_err;
+	struct ship_out ship; /* the image */
+	bool adopted;         /* of a predecessor */
 
 	/* Who asked. */
 	moved_fn done;
@@ -107,125 +94,11 @@ bool leave_is_lost(const struct world *w, gpid pid)
 }
 
 /* ---- the image on its way ---- */
-static void stream_end(struct leave *l, int err)
+static void on_ship_failed(struct ship_out *s, int err)
 {
-	if (l->watching)
-		loop_fd_del(l->w->loop, &l->watch);
-	l->watching = false;
-	if (l->pipe >= 0)
-		(void)close(l->pipe);
-	l->pipe = -1;
-	if (l->stream)
-		rpc_stream_close(l->stream, err);
-	l->stream = NULL;
-	free(l->piece);
-	l->piece = NULL;
+	step(container_of(s, struct leave, ship),
+	     (struct mig_ev){ .kind = MIG_EV_IMAGE_FAILED, .err = err });
 }
-
-static void on_failed(struct loop_timer *t)
-{
-	struct leave *l = container_of(t, struct leave, failed);
-
-	stream_end(l, l->failed_err);
-	step(l, (struct mig_ev){ .kind = MIG_EV_IMAGE_FAILED, .err = l->failed_err });
-}
-
-/* In the next turn: we may be inside a step. */
-static void fail_soon(struct leave *l, int err)
-{
-	l->failed_err = err;
-	if (loop_timer_set(l->w->loop, &l->failed, 0, on_failed) != 0)
-		log_error("cannot wait: out of memory");
-}
-
-static void pause_reading(struct leave *l, bool pause)
-{
-	if (l->watching && loop_fd_mod(l->w->loop, &l->watch, pause ? 0 : POLLIN) != 0)
-		log_error("cannot watch an image: out of memory");
-}
-
-/* False: there is no credit just now. */
-static bool send_piece(struct leave *l)
-{
-	while (l->piece_len > 0) {
-		ssize_t n = rpc_stream_write(l->stream, l->piece + l->piece_at, l->piece_len);
-
-		if (n < 0) {
-			fail_soon(l, (int)n);
-			return false;
-		}
-		if (n == 0)
-			return false;
-		l->piece_at += (size_t)n;
-		l->piece_len -= (size_t)n;
-	}
-	return true;
-}
-
-/* All of it has been written, read, and sent. */
-static void look_at_end(struct leave *l)
-{
-	if (!l->dumped || l->watching || l->piece_len > 0 || !l->stream)
-		return;
-	l->sent = true;
-	FAULT("kernel.leave.sent");
-	stream_end(l, 0);
-}
-
-static void on_readable(struct loop_fd *fd, short revents)
-{
-	struct leave *l = container_of(fd, struct leave, watch);
-	ssize_t n;
-
-	if (!send_piece(l)) {
-		pause_reading(l, true);
-		return;
-	}
-	n = read(l->pipe, l->piece, PIECE_BYTES);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n <= 0) {
-		/* The end: whether it was a good one the mover says. */
-		loop_fd_del(l->w->loop, &l->watch);
-		l->watching = false;
-		look_at_end(l);
-		return;
-	}
-	l->piece_at = 0;
-	l->piece_len = (size_t)n;
-	if (!send_piece(l))
-		pause_reading(l, true);
-}
-
-static void on_writable(void *arg, struct rpc_stream *s)
-{
-	struct leave *l = arg;
-
-	if (!send_piece(l))
-		return;
-	pause_reading(l, false);
-	look_at_end(l);
-}
-
-static void on_closed(void *arg, struct rpc_stream *s, int err)
-{
-	struct leave *l = arg;
-
-	l->stream = NULL;
-	if (!l->sent)
-		fail_soon(l, err ? err : -EPIPE);
-}
-
-static void on_data(void *arg, struct rpc_stream *s, const void *bytes, size_t len)
-{
-	rpc_stream_consumed(s, len); /* they have nothing to say */
-}
-
-static const struct rpc_stream_ops stream_ops = {
-	.data = on_data,
-	.writable = on_writable,
-	.closed = on_closed,
-};
 
 static int open_stream(struct leave *l)
 {
@@ -248,7 +121,7 @@ static int open_stream(struct leave *l)
 	if (body) {
 		m.len = peer__image__pack(&q, body);
 		m.body = body;
-		r = rpc_stream_open(c, &m, &stream_ops, l, &l->stream);
+		r = ship_out_start(&l->ship, c, &m, &l->mover.pipe);
 	}
 	kin_free(q.kin, q.n_kin);
 	return body ? r : -ENOMEM;
@@ -256,21 +129,8 @@ static int open_stream(struct leave *l)
 
 static int start_image(struct leave *l)
 {
-	int fds[2], r = open_stream(l);
+	int r = open_stream(l);
 
-	if (r != 0)
-		return r;
-	l->piece = malloc(PIECE_BYTES);
-	if (!l->piece || pipe2(fds, O_CLOEXEC) != 0)
-		return l->piece ? -errno : -ENOMEM;
-	/* A larger one saves changes of threads; not to get it is no error. */
-	(void)fcntl(fds[1], F_SETPIPE_SZ, PIPE_BYTES);
-	l->pipe = fds[0];
-	l->mover.pipe = fds[1];
-	if (fcntl(fds[0], F_SETFL, O_NONBLOCK) != 0)
-		return -errno;
-	r = loop_fd_add(l->w->loop, &l->watch, l->pipe, POLLIN, on_readable);
-	l->watching = r == 0;
 	return r == 0 ? mover_do(&l->mover, MOVER_DUMP) : r;
 }
 
@@ -420,11 +280,10 @@ static void on_job(struct mover *m, enum mover_job job, int result)
 			step(l, (struct mig_ev){ .kind = MIG_EV_FREEZE_FAILED, .err = result });
 		break;
 	case MOVER_DUMP:
-		l->dumped = result == 0;
 		if (result != 0)
-			fail_soon(l, result);
+			ship_out_fail(&l->ship, result);
 		else
-			look_at_end(l);
+			ship_out_dumped(&l->ship);
 		break;
 	case MOVER_LEAVE:
 		left(l, result);
@@ -466,10 +325,9 @@ static void leave_end(struct leave *l, int err)
 		quota_moved(l->w, l->mover.bytes);
 	list_del(&l->link);
 	leaves_count--;
-	stream_end(l, -ECANCELED);
+	ship_out_fini(&l->ship);
 	loop_timer_clear(l->w->loop, &l->tick);
 	loop_timer_clear(l->w->loop, &l->again);
-	loop_timer_clear(l->w->loop, &l->failed);
 	mover_end(&l->mover);
 	carry_end(&l->carry);
 	if (l->done)
@@ -518,17 +376,16 @@ static bool effect(struct leave *l, const struct mig_fx *fx)
 		int r = start_image(l);
 
 		if (r != 0)
-			fail_soon(l, r);
+			ship_out_fail(&l->ship, r);
 		return true;
 	}
 	case MIG_FX_RELEASE:
 		l->freeze_ns = l->frozen_ns ? clock_mono_ns() - l->frozen_ns : 0;
-		stream_end(l, -ECANCELED);
+		ship_out_fini(&l->ship);
 		l->wanted = MOVER_LEAVE;
 		return true;
 	case MIG_FX_THAW:
-		stream_end(l, -ECANCELED);
-		loop_timer_clear(l->w->loop, &l->failed);
+		ship_out_fini(&l->ship);
 		loop_timer_clear(l->w->loop, &l->again);
 		l->wanted = MOVER_THAW;
 		l->waiting = true;
@@ -610,7 +467,7 @@ void leave_disconnected(struct world *w, node_id node)
 
 	/* Has it all of the image? The record says. Without, the stream has told. */
 	list_for_each_safe (l, tmp, &leaves, link)
-		if (l->m.target == node && l->sent && l->m.state == MIG_S_HANDED)
+		if (l->m.target == node && l->ship.sent && l->m.state == MIG_S_HANDED)
 			step(l, (struct mig_ev){ .kind = MIG_EV_CANCEL, .err = -EHOSTDOWN });
 }
 
@@ -623,7 +480,7 @@ static struct leave *leave_new(struct world *w, gpid pid, pid_t node_pid)
 		return NULL;
 	l->w = w;
 	l->pid = pid;
-	l->pipe = -1;
+	ship_out_init(&l->ship, w, on_ship_failed);
 	l->carry = (struct carry){ .w = w, .mover = &l->mover, .pid = pid, .source = w->node };
 	l->mover = (struct mover){ .w = w,
 				   .pid = node_pid,
@@ -768,7 +625,7 @@ void leave_adopt(struct world *w, const struct mig_note *note)
 	log_info("pid %d was on its way to node %u", copy.pid, copy.peer);
 	l->carry.target = copy.peer;
 	l->adopted = true;
-	l->sent = true; /* what was not is known by no one: the record says */
+	l->ship.sent = true; /* what was not is known by no one: the record says */
 	if (migrate_source_adopt(&l->m, &move_conf, w->node, &copy, loop_now_ns(w->loop),
 				 &l->out) != 0) {
 		log_error("the note of pid %d cannot be", copy.pid);

@@ -6,6 +6,7 @@
  *	leave.c      the source's machines      come.c   the target's
  *	move.c       messages and notes         carry.c  descriptors
  *	authority.c  records                    mover.c  the threads that copy
+ *	ship.c       images on their way
  */
 #ifndef PANDO_KERNEL_MOVE_H
 #define PANDO_KERNEL_MOVE_H

@@ -12,6 +12,8 @@
  * A relay is known to our successor: its record is kept (kept.h), its descriptors are in the store
  * under "pipe.INDEX.X". Bytes are never in our memory alone: a pump splices.
  */
+#include "cmd/pando-kernel/pipes.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -25,40 +27,13 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "cmd/pando-kernel/ttys.h"
-#include "kernel/ipc/relay.h"
 #include "kernel/ipc/tty.h"
 #include "kernel/proc/peer.h"
 #include "kernel/proc/peer.pb-c.h"
 
-#define PUMP_BYTES    4096
 #define SEND_AGAIN_NS (20 * NS_PER_MS)
-#define TELL_AGAIN_NS (200 * NS_PER_MS)
 
-/* A relay's descriptors, and the letters of their keys. */
-enum { END, SPARE, OBJECT, PUMP, FDS };
-static const char letters[FDS + 1] = "esop";
-
-struct pipe_relay {
-	struct list link;
-	struct world *w;
-	struct kept_pipe *k;
-	struct relay_out out;
-	struct relay_in in;
-	/*
-	 * END: the guests' pipe, or ours to the pump. SPARE: tomb or stage, open for both.
-	 * OBJECT: what is pumped, a terminal or a file; -1: a plain pipe. PUMP: our other end of
-	 * the pipe to the pump; -1: the object has ended.
-	 */
-	int fd[FDS];
-	struct loop_fd pump_watch;
-	bool pumping;
-	bool blocked; /* the pump waits for room */
-	bool asked;   /* home has been told that our end is here, and has not answered */
-	bool ended;   /* the relay is done; the pump has bytes left */
-	/* An owner's: its carrier has said nothing of it yet, so may not know it. What we said over
-	 * one connection could overtake the answer by which it learns, over another. */
-	bool quiet;
-};
+static const char letters[FDS + 1] = "esop"; /* of the keys of their descriptors */
 
 /* ---- descriptors and record ---- */
 static void key_of(const struct pipe_relay *p, int which, char key[INIT_KEY_MAX])
@@ -81,7 +56,7 @@ static int fd_keep(struct pipe_relay *p, int which, int fd)
 	return MIN(r, 0);
 }
 
-static void fd_close(struct pipe_relay *p, int which)
+void pipe_fd_close(struct pipe_relay *p, int which)
 {
 	char key[INIT_KEY_MAX];
 
@@ -121,12 +96,12 @@ static void relay_discard(struct pipe_relay *p)
 	kept_state_set(&p->k->state, KEPT_CHANGING);
 	FAULT("kernel.pipe.dropping");
 	for (int i = 0; i < FDS; i++)
-		fd_close(p, i);
+		pipe_fd_close(p, i);
 	kept_state_set(&p->k->state, KEPT_FREE);
 	free(p);
 }
 
-static void relay_free(struct pipe_relay *p)
+void pipe_free(struct pipe_relay *p)
 {
 	list_del(&p->link);
 	if (p->k->is_out)
@@ -163,7 +138,7 @@ static int send_to(struct rpc_conn *c, uint64_t id, bool home, enum relay_kind k
 	return r;
 }
 
-static void relay_connected(struct pipe_relay *p)
+void pipe_connected(struct pipe_relay *p)
 {
 	if (!p->k->going || p->k->held || p->quiet)
 		return;
@@ -180,7 +155,7 @@ static void on_send_again(struct loop_timer *t)
 
 	list_for_each_safe (p, tmp, &w->pipes, link)
 		if (peers_conn(w, p->k->peer))
-			relay_connected(p);
+			pipe_connected(p);
 }
 
 static int send_relay(void *arg, enum relay_kind kind, uint64_t offset, const void *bytes,
@@ -200,17 +175,14 @@ static int send_relay(void *arg, enum relay_kind kind, uint64_t offset, const vo
 	return r == 0 ? 0 : -EAGAIN;
 }
 
-static bool pump_out(struct pipe_relay *p);
-static void relay_done(struct pipe_relay *p);
-
 static void on_done(void *arg)
 {
-	relay_done(arg);
+	pump_end(arg);
 }
 
 static const struct relay_ops ops = { .send = send_relay, .done = on_done };
 
-static struct pipe_relay *find(struct world *w, uint64_t id, node_id peer, bool home)
+struct pipe_relay *pipe_find(struct world *w, uint64_t id, node_id peer, bool home)
 {
 	struct pipe_relay *p;
 
@@ -223,13 +195,13 @@ static struct pipe_relay *find(struct world *w, uint64_t id, node_id peer, bool 
 /* A carrier that speaks knows its relay: then we may. The relay may end by that. */
 static struct pipe_relay *find_for(struct world *w, const Peer__Relay *q, node_id from)
 {
-	struct pipe_relay *p = find(w, q->relay, from, !q->home);
+	struct pipe_relay *p = pipe_find(w, q->relay, from, !q->home);
 
 	if (!p || !p->quiet)
 		return p;
 	p->quiet = false;
-	relay_connected(p);
-	return find(w, q->relay, from, !q->home);
+	pipe_connected(p);
+	return pipe_find(w, q->relay, from, !q->home);
 }
 
 /* The other end must not wait for one that is over: what it did not hear last is said again. */
@@ -267,7 +239,7 @@ static void on_message(void *arg, struct rpc_conn *c, struct rpc_call *call,
 			 "%llu): dropped",
 			 p->k->peer, p->k->pid, q->kind, (unsigned long long)q->offset,
 			 (unsigned long long)p->k->rec.offset);
-		relay_free(p);
+		pipe_free(p);
 	}
 	if (q)
 		peer__relay__free_unpacked(q, NULL);
@@ -280,7 +252,7 @@ void pipes_connected(struct world *w, node_id node)
 
 	list_for_each_safe (p, tmp, &w->pipes, link)
 		if (p->k->peer == node)
-			relay_connected(p);
+			pipe_connected(p);
 }
 
 void pipes_disconnected(struct world *w, node_id node)
@@ -307,154 +279,8 @@ bool pipes_want(const struct world *w, node_id node)
 	return false;
 }
 
-/* ---- pumps ---- */
-static void pump_watch(struct pipe_relay *p, int which, short events);
-
-/*
- * To a file that is appended to, which splice refuses: looked at, written, thrown away. What a
- * daemon that dies just then has written is written once more.
- */
-static ssize_t append_piece(struct pipe_relay *p)
-{
-	uint8_t bytes[PUMP_BYTES];
-	int scratch[2];
-	ssize_t n, done = 0;
-
-	if (pipe2(scratch, O_CLOEXEC | O_NONBLOCK) != 0)
-		return -1;
-	n = tee(p->fd[PUMP], scratch[1], sizeof(bytes), SPLICE_F_NONBLOCK);
-	if (n > 0)
-		n = read(scratch[0], bytes, (size_t)n);
-	(void)close(scratch[0]);
-	(void)close(scratch[1]);
-	if (n > 0)
-		done = write(p->fd[OBJECT], bytes, (size_t)n);
-	if (n <= 0 || done <= 0)
-		return n <= 0 ? n : -1;
-	FAULT("kernel.pipe.appended");
-	return read(p->fd[PUMP], bytes, (size_t)done);
-}
-
-/* A terminal that hung up, a full disk: lost, as on a host. */
-static void pump_lose(struct pipe_relay *p)
-{
-	uint8_t bytes[PUMP_BYTES];
-
-	while (read(p->fd[PUMP], bytes, sizeof(bytes)) > 0)
-		;
-}
-
-/* Our pipe -> the terminal or file. False: that has no room. */
-static bool pump_out(struct pipe_relay *p)
-{
-	int left = 0;
-	ssize_t n;
-
-	do {
-		n = splice(p->fd[PUMP], NULL, p->fd[OBJECT], NULL, PUMP_BYTES, SPLICE_F_NONBLOCK);
-		if (n < 0 && errno == EINVAL)
-			n = append_piece(p);
-	} while (n > 0 || (n < 0 && errno == EINTR));
-	if (n < 0 && errno != EAGAIN)
-		pump_lose(p);
-	return ioctl(p->fd[PUMP], FIONREAD, &left) != 0 || left == 0;
-}
-
-/* What is typed at an owner's terminal waits for a reader. */
-static bool is_fed(const struct pipe_relay *p)
-{
-	return p->k->pid < 0 && p->k->home && p->k->is_out;
-}
-
-/* Only while the process is in front may it have what is typed. */
-static bool in_front(struct pipe_relay *p)
-{
-	struct task_info t;
-	const struct stub *s = stubs_find(p->w->stubs, p->k->pid);
-
-	if (p->k->pid < 0)
-		return !is_fed(p);
-	if (!s || task_read(&t, p->w->view.procfs, s->pid) != 0)
-		return false;
-	return t.node_tpgid < 0 || t.node_tpgid == t.node_pgid;
-}
-
-static void move_out(struct pipe_relay *p)
-{
-	bool all = pump_out(p), ended = p->ended;
-
-	if (all && ended) {
-		relay_free(p);
-		return;
-	}
-	if (all == p->blocked || !p->pumping)
-		pump_watch(p, all ? PUMP : OBJECT, all ? POLLIN : POLLOUT);
-	/* One who types waits for each key. The relay may end by that. */
-	if (p->k->pid < 0 && !ended)
-		relay_in_look(&p->in);
-}
-
-static void move_in(struct pipe_relay *p)
-{
-	ssize_t n;
-
-	if (!in_front(p)) {
-		pump_watch(p, OBJECT, 0);
-		p->w->pumps_paused = true;
-		return;
-	}
-	n = splice(p->fd[OBJECT], NULL, p->fd[PUMP], NULL, PUMP_BYTES, SPLICE_F_NONBLOCK);
-	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
-		loop_fd_del(p->w->loop, &p->pump_watch);
-		p->pumping = false;
-		fd_close(p, PUMP); /* EOF */
-		if (p->k->pid < 0)
-			carriers_unused(p->w, p->k->pid, p->k->id);
-	} else if (n > 0 ? p->blocked : !p->blocked) {
-		/* EAGAIN of a terminal that can be read: there is no room in the pipe. */
-		pump_watch(p, n > 0 ? OBJECT : PUMP, n > 0 ? POLLIN : POLLOUT);
-	}
-}
-
-static void on_pump(struct loop_fd *fd, short revents)
-{
-	struct pipe_relay *p = container_of(fd, struct pipe_relay, pump_watch);
-
-	if (p->k->is_out)
-		move_in(p);
-	else
-		move_out(p);
-}
-
-/* Waits for bytes at its source, or for room where they go. */
-static void pump_watch(struct pipe_relay *p, int which, short events)
-{
-	int r;
-
-	if (p->pumping)
-		loop_fd_del(p->w->loop, &p->pump_watch);
-	r = loop_fd_add(p->w->loop, &p->pump_watch, p->fd[which], events, on_pump);
-	p->pumping = r == 0;
-	p->blocked = (events & POLLOUT) != 0;
-	if (r != 0)
-		log_warn("cannot watch a terminal or a file: %s", strerror(-r));
-}
-
-/* What a pump still has to write is written before its relay goes. */
-static void relay_done(struct pipe_relay *p)
-{
-	p->ended = true;
-	if (p->k->pid < 0 && !p->k->home)
-		carriers_unused(p->w, p->k->pid, p->k->id);
-	if (!p->k->is_out && p->k->pumped)
-		move_out(p);
-	else
-		relay_free(p);
-}
-
 /* ---- making ---- */
-/* The same object with a description of our own: what we set on it is not seen by the guests. */
-static int reopen(struct world *w, int fd, int flags)
+int pipe_reopen(struct world *w, int fd, int flags)
 {
 	char path[32];
 	int r;
@@ -476,7 +302,7 @@ static int spare_pipe(struct world *w)
 	    fcntl(fds[0], F_SETPIPE_SZ, RELAY_CHUNK_MAX) < 0)
 		r = -errno;
 	else
-		r = reopen(w, fds[0], O_RDWR);
+		r = pipe_reopen(w, fds[0], O_RDWR);
 	(void)close(fds[0]);
 	(void)close(fds[1]);
 	return r;
@@ -514,7 +340,7 @@ static int relay_start(struct pipe_relay *p)
 	if (r != 0)
 		return r;
 	list_add_tail(&p->w->pipes, &p->link);
-	if (p->fd[PUMP] >= 0 && !is_fed(p))
+	if (p->fd[PUMP] >= 0 && !pump_is_fed(p))
 		pump_watch(p, p->k->is_out ? OBJECT : PUMP, POLLIN);
 	kept_state_set(&p->k->state, KEPT_THERE);
 	FAULT("kernel.pipe.made");
@@ -537,7 +363,7 @@ static int pump_pipe(struct pipe_relay *p)
 
 static int take_pipe(struct pipe_relay *p, int fd)
 {
-	int end = reopen(p->w, fd, p->k->is_out ? O_RDONLY : O_WRONLY);
+	int end = pipe_reopen(p->w, fd, p->k->is_out ? O_RDONLY : O_WRONLY);
 
 	/* A pipe that was made outside of the tenant is not ours to open: then as it is.
 	 * The relay moves bytes by tee and splice with SPLICE_F_NONBLOCK. */
@@ -549,7 +375,7 @@ static int take_pipe(struct pipe_relay *p, int fd)
 /* A regular file keeps the one description: its offset is shared with the shell. */
 static int take_object(struct pipe_relay *p, int fd, bool regular)
 {
-	int own = regular ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : reopen(p->w, fd, O_RDWR);
+	int own = regular ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : pipe_reopen(p->w, fd, O_RDWR);
 	int r = own < 0 ? -EIO : fd_keep(p, OBJECT, own);
 
 	p->k->pumped = true;
@@ -652,43 +478,25 @@ int pipes_terminal(struct world *w, uint64_t id, node_id peer, gpid tag, bool ow
 
 void pipes_resume(struct world *w, uint64_t id, node_id peer, bool owner)
 {
-	struct pipe_relay *p = find(w, id, peer, owner);
+	struct pipe_relay *p = pipe_find(w, id, peer, owner);
 
 	if (p)
 		p->quiet = false;
 	if (p && peers_conn(w, peer))
-		relay_connected(p);
-}
-
-int pipes_feed(struct world *w, uint64_t id, node_id peer, uint64_t max, bool lines)
-{
-	struct pipe_relay *p = find(w, id, peer, true);
-	const char eof = TTY_EOF;
-	int lies = 0;
-	ssize_t n;
-
-	if (!p || p->fd[PUMP] < 0)
-		return -ENOENT;
-	if (ioctl(p->fd[END], FIONREAD, &lies) != 0 || lies > 0)
-		return -EAGAIN;
-	n = splice(p->fd[OBJECT], NULL, p->fd[PUMP], NULL, MIN(max, (uint64_t)PUMP_BYTES),
-		   SPLICE_F_NONBLOCK);
-	if (n == 0 && lines) /* ctrl-D, which its reader's terminal will take for one */
-		n = write(p->fd[PUMP], &eof, 1);
-	return n > 0 ? (int)n : n == 0 ? -EAGAIN : -errno;
+		pipe_connected(p);
 }
 
 bool pipes_has(struct world *w, uint64_t id, node_id peer, bool owner)
 {
-	return find(w, id, peer, owner) != NULL;
+	return pipe_find(w, id, peer, owner) != NULL;
 }
 
 void pipes_drop_one(struct world *w, uint64_t id, node_id peer, bool owner)
 {
-	struct pipe_relay *p = find(w, id, peer, owner);
+	struct pipe_relay *p = pipe_find(w, id, peer, owner);
 
 	if (p)
-		relay_free(p);
+		pipe_free(p);
 }
 
 void pipes_each_terminal(struct world *w, bool owner,
@@ -742,7 +550,7 @@ void pipes_drop(struct world *w, gpid pid, bool home)
 
 	list_for_each_safe (p, tmp, &w->pipes, link)
 		if (p->k->pid == pid && p->k->home == home && (pid < 0 || !p->k->going))
-			relay_free(p);
+			pipe_free(p);
 }
 
 void pipes_sweep(struct world *w)
@@ -752,252 +560,7 @@ void pipes_sweep(struct world *w)
 	list_for_each_safe (p, tmp, &w->pipes, link)
 		if (!p->k->going && !p->k->came && !move_is_busy(w, p->k->pid) &&
 		    !(p->k->home ? place_has(w, p->k->pid) : site_has_guest(w, p->k->pid)))
-			relay_free(p);
-}
-
-/* ---- moves ---- */
-static bool same_pipe(int a, int b)
-{
-	struct stat x, y;
-
-	return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev &&
-	       x.st_ino == y.st_ino;
-}
-
-static void pause_relay(struct pipe_relay *p)
-{
-	if (p->k->is_out)
-		relay_out_pause(&p->out);
-	else
-		relay_in_pause(&p->in);
-}
-
-void pipes_thaw(struct world *w, gpid pid)
-{
-	struct pipe_relay *p, *tmp;
-
-	list_for_each_safe (p, tmp, &w->pipes, link) {
-		if (p->k->pid != pid || !p->k->held)
-			continue;
-		p->k->held = false;
-		if (peers_conn(w, p->k->peer))
-			relay_connected(p);
-	}
-}
-
-bool pipes_find_end(struct world *w, int fd, bool hold, struct pipes_end *out)
-{
-	struct pipe_relay *p;
-
-	list_for_each (p, &w->pipes, link) {
-		const uint8_t *bytes = NULL;
-		ssize_t n = 0;
-
-		if (p->k->home || p->ended || !same_pipe(p->fd[END], fd))
-			continue;
-		if (hold) {
-			p->k->held = true;
-			pause_relay(p);
-		}
-		*out = (struct pipes_end){ .id = p->k->id,
-					   .home = p->k->peer,
-					   .pid = p->k->pid,
-					   .process_writes = p->k->is_out };
-		if (p->k->is_out)
-			n = relay_out_look(&p->out, &bytes);
-		out->start = p->k->is_out ? p->k->rec.offset : relay_in_taken(&p->in);
-		out->bytes = bytes;
-		out->len = n > 0 ? (size_t)n : 0;
-		return true;
-	}
-	return false;
-}
-
-bool pipes_are_out(struct world *w, gpid pid, node_id home)
-{
-	struct pipe_relay *p;
-	int left;
-
-	list_for_each (p, &w->pipes, link)
-		if (p->k->pid == pid && p->k->peer == home && !p->k->home && p->k->is_out &&
-		    ioctl(p->fd[END], FIONREAD, &left) == 0 && left > 0)
-			return false;
-	return true;
-}
-
-static struct pipe_relay *find_home(struct world *w, uint64_t id)
-{
-	struct pipe_relay *p;
-
-	list_for_each (p, &w->pipes, link)
-		if (p->k->id == id && p->k->home && !p->ended)
-			return p;
-	return NULL;
-}
-
-/* The other end of it is gone. */
-static int broken_pipe(bool process_writes)
-{
-	int fds[2];
-
-	if (pipe2(fds, O_CLOEXEC) != 0)
-		return -errno;
-	(void)close(fds[process_writes ? 0 : 1]);
-	return fds[process_writes ? 1 : 0];
-}
-
-int pipes_object(struct world *w, const struct pipes_end *e)
-{
-	struct pipe_relay *p = find_home(w, e->id);
-	int object, fd;
-
-	if (!p)
-		return broken_pipe(e->process_writes);
-	p->k->came_at = e->start;
-	object = p->k->pumped ? p->fd[OBJECT] : p->fd[END];
-	fd = reopen(w, object, e->process_writes ? O_WRONLY : O_RDONLY);
-	if (fd == -ENXIO)
-		return broken_pipe(e->process_writes);
-	/* Made outside of the tenant: the one description. */
-	if (fd < 0)
-		fd = fcntl(object, F_DUPFD_CLOEXEC, 0);
-	return fd < 0 ? -errno : fd;
-}
-
-/* The process has the object itself again. What it has taken elsewhere is thrown away here first.
- */
-static void retire(struct pipe_relay *p)
-{
-	int r = p->k->is_out ? relay_out_msg(&p->out, RELAY_TAKEN, p->k->came_at) : 0;
-
-	if (r != 0)
-		log_warn("the input of pid %d may repeat: %s", p->k->pid, strerror(-r));
-	relay_done(p);
-}
-
-static void on_tell_again(struct loop_timer *t);
-
-static void tell_later(struct world *w)
-{
-	if (loop_timer_set(w->loop, &w->moved_again, loop_now_ns(w->loop) + TELL_AGAIN_NS,
-			   on_tell_again) != 0)
-		log_error("cannot wait: out of memory");
-}
-
-struct telling {
-	struct world *w;
-	uint64_t id;
-	node_id home;
-};
-
-static void on_told(void *arg, int err, const struct rpc_msg *m)
-{
-	struct telling *t = arg;
-	struct pipe_relay *p = find(t->w, t->id, t->home, false);
-
-	if (p)
-		p->asked = false;
-	if (p && err == -ENOENT) {
-		relay_free(p); /* the process sees the end of it */
-	} else if (p && err == 0) {
-		p->k->going = true;
-		relay_connected(p);
-	} else if (p) {
-		tell_later(t->w);
-	}
-	free(t);
-}
-
-static void on_tell_peer(void *arg, int err, struct rpc_conn *c)
-{
-	struct telling *t = arg;
-	struct pipe_relay *p = find(t->w, t->id, t->home, false);
-	Peer__RelayMoved q = PEER__RELAY_MOVED__INIT;
-	struct rpc_opts o = { .deadline_ns = loop_now_ns(t->w->loop) + 5 * NS_PER_S };
-	uint8_t body[32];
-	struct rpc_msg m = { .method = PEER_RELAY_MOVED, .body = body };
-
-	q.relay = t->id;
-	q.pid = p ? p->k->pid : 0;
-	m.len = peer__relay_moved__pack(&q, body);
-	if (err == 0)
-		err = rpc_request(c, &m, &o, on_told, t, NULL);
-	if (err != 0)
-		on_told(t, err == -ENOENT ? -EAGAIN : err, NULL);
-}
-
-static void tell_moved(struct pipe_relay *p)
-{
-	struct telling *t = malloc(sizeof(*t));
-
-	if (!t) {
-		tell_later(p->w);
-		return;
-	}
-	*t = (struct telling){ p->w, p->k->id, p->k->peer };
-	p->asked = true;
-	peers_with(p->w, p->k->peer, on_tell_peer, t);
-}
-
-static void tell_all(struct world *w)
-{
-	struct pipe_relay *p, *tmp;
-
-	list_for_each_safe (p, tmp, &w->pipes, link)
-		if (p->k->came && !p->k->home && !p->k->going && !p->asked)
-			tell_moved(p);
-}
-
-static void on_tell_again(struct loop_timer *t)
-{
-	tell_all(container_of(t, struct world, moved_again));
-}
-
-void pipes_came(struct world *w, gpid pid)
-{
-	struct pipe_relay *p, *tmp;
-
-	list_for_each_safe (p, tmp, &w->pipes, link) {
-		/* Those that other processes left behind: an old life's, or not of this move. */
-		if (p->k->pid != pid || p->k->going != p->k->home)
-			continue;
-		p->k->came = true;
-		FAULT("kernel.pipe.came");
-		if (p->k->home)
-			retire(p);
-	}
-	tell_all(w);
-}
-
-static void on_moved(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
-{
-	struct world *w = arg;
-	Peer__RelayMoved *q = peer__relay_moved__unpack(NULL, m->len, m->body);
-	struct pipe_relay *p = q ? find_home(w, q->relay) : NULL;
-	int r = q ? (p && p->k->pid == q->pid ? 0 : -ENOENT) : -EPROTO;
-
-	if (r == 0) {
-		p->k->peer = rpc_conn_peer(c)->node;
-		p->k->going = true;
-		pause_relay(p); /* until it says what it has */
-	}
-	answers_reply(call, r, NULL);
-	if (r == 0)
-		relay_connected(p);
-	if (q)
-		peer__relay_moved__free_unpacked(q, NULL);
-}
-
-void pipes_look_again(struct world *w)
-{
-	struct pipe_relay *p;
-
-	if (!w->pumps_paused)
-		return;
-	w->pumps_paused = false;
-	list_for_each (p, &w->pipes, link)
-		if (p->pumping && p->k->is_out && !p->blocked)
-			pump_watch(p, OBJECT, POLLIN);
+			pipe_free(p);
 }
 
 /* ---- after a predecessor's death ---- */
@@ -1037,10 +600,9 @@ int pipes_open(struct world *w)
 
 	list_init(&w->pipes);
 	rpc_serve(w->peer_rpc, PEER_RELAY, on_message, w);
-	rpc_serve(w->peer_rpc, PEER_RELAY_MOVED, on_moved, w);
 	for (size_t i = 0; r == 0 && i < KEPT_PIPES; i++)
 		if (w->kept->pipes[i].state != KEPT_FREE)
 			r = adopt(w, &w->kept->pipes[i]);
-	tell_later(w);
+	pipe_moves_open(w);
 	return r;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * terminals.c - this node's terminals that others carry: the owner's side.
+ * terminals.c - this node's terminals that others carry: the owner's side. (A session's terminal
+ * and its line are terminal.c's.)
  *
  * Something typed lies in the terminal. If a reader of this node waits for it, it is his. Else the
  * carriers are asked whether one waits there, at once and then ever more rarely, and the first that
@@ -31,7 +32,7 @@ struct tty_user {
 	uint64_t relay;
 };
 
-struct terminal {
+struct carried {
 	struct list link;
 	struct world *w;
 	unsigned number;
@@ -53,9 +54,9 @@ static gpid tag_of(unsigned number)
 	return -1 - (gpid)number;
 }
 
-static struct terminal *terminal_find(struct world *w, unsigned number)
+static struct carried *carried_find(struct world *w, unsigned number)
 {
-	struct terminal *t;
+	struct carried *t;
 
 	list_for_each (t, &w->terminals, link)
 		if (t->number == number)
@@ -65,10 +66,10 @@ static struct terminal *terminal_find(struct world *w, unsigned number)
 
 bool terminals_have(struct world *w, unsigned number)
 {
-	return terminal_find(w, number) != NULL;
+	return carried_find(w, number) != NULL;
 }
 
-static void words_for(const struct terminal *t, Peer__Tty *q, Peer__TtyWord word)
+static void words_for(const struct carried *t, Peer__Tty *q, Peer__TtyWord word)
 {
 	peer__tty__init(q);
 	q->word = word;
@@ -77,7 +78,7 @@ static void words_for(const struct terminal *t, Peer__Tty *q, Peer__TtyWord word
 }
 
 /* ---- its life ---- */
-static void terminal_free(struct terminal *t)
+static void carried_free(struct carried *t)
 {
 	loop_fd_del(t->w->loop, &t->watch);
 	loop_timer_clear(t->w->loop, &t->again);
@@ -89,14 +90,14 @@ static void terminal_free(struct terminal *t)
 }
 
 /* Answers that are missing find it by its number. */
-static void user_free(struct terminal *t, struct tty_user *u)
+static void user_free(struct carried *t, struct tty_user *u)
 {
 	pipes_drop_one(t->w, u->relay, u->node, true);
 	list_del(&u->link);
 	free(u);
 }
 
-static void hang_up(struct terminal *t)
+static void hang_up(struct carried *t)
 {
 	Peer__Tty q;
 
@@ -108,10 +109,10 @@ static void hang_up(struct terminal *t)
 		user_free(t, u);
 	}
 	pipes_drop(t->w, tag_of(t->number), true);
-	terminal_free(t);
+	carried_free(t);
 }
 
-static bool has_hung_up(const struct terminal *t)
+static bool has_hung_up(const struct carried *t)
 {
 	struct pollfd p = { .fd = t->fd, .events = POLLIN };
 
@@ -120,9 +121,9 @@ static bool has_hung_up(const struct terminal *t)
 
 static void on_typed(struct loop_fd *fd, short revents);
 
-static int terminal_get(struct world *w, unsigned number, struct terminal **out)
+static int carried_get(struct world *w, unsigned number, struct carried **out)
 {
-	struct terminal *t = terminal_find(w, number);
+	struct carried *t = carried_find(w, number);
 	int root, r;
 
 	/* Its number may be another one's by now. */
@@ -161,7 +162,7 @@ static int terminal_get(struct world *w, unsigned number, struct terminal **out)
 	return 0;
 }
 
-static struct tty_user *user_find(struct terminal *t, node_id node)
+static struct tty_user *user_find(struct carried *t, node_id node)
 {
 	struct tty_user *u;
 
@@ -171,7 +172,7 @@ static struct tty_user *user_find(struct terminal *t, node_id node)
 	return NULL;
 }
 
-static int user_add(struct terminal *t, node_id node, uint64_t relay)
+static int user_add(struct carried *t, node_id node, uint64_t relay)
 {
 	struct tty_user *u = calloc(1, sizeof(*u));
 
@@ -185,7 +186,7 @@ static int user_add(struct terminal *t, node_id node, uint64_t relay)
 
 /* ---- modes ---- */
 /* They may have been changed by this node's own, natively. */
-static void modes_look(struct terminal *t, node_id but)
+static void modes_look(struct carried *t, node_id but)
 {
 	struct tty_modes now;
 	struct tty_user *u;
@@ -204,7 +205,7 @@ static void modes_look(struct terminal *t, node_id but)
 
 static void on_modes_again(struct loop_timer *timer)
 {
-	struct terminal *t = container_of(timer, struct terminal, modes_again);
+	struct carried *t = container_of(timer, struct carried, modes_again);
 
 	modes_look(t, NODE_NONE);
 	t->modes_ns *= 4;
@@ -216,7 +217,7 @@ static void on_modes_again(struct loop_timer *timer)
 
 void terminals_modes_changing(struct world *w, unsigned number)
 {
-	struct terminal *t = terminal_find(w, number);
+	struct carried *t = carried_find(w, number);
 
 	if (!t)
 		return;
@@ -227,7 +228,7 @@ void terminals_modes_changing(struct world *w, unsigned number)
 }
 
 /* ---- what is typed ---- */
-static void watch(struct terminal *t, short events)
+static void watch(struct carried *t, short events)
 {
 	int r = loop_fd_mod(t->w->loop, &t->watch, events);
 
@@ -237,7 +238,7 @@ static void watch(struct terminal *t, short events)
 
 static void on_again(struct loop_timer *timer);
 
-static void look_later(struct terminal *t)
+static void look_later(struct carried *t)
 {
 	t->wait_ns = MIN(MAX(t->wait_ns * 2, LOOK_FIRST_NS), LOOK_LAST_NS);
 	if (loop_timer_set(t->w->loop, &t->again, loop_now_ns(t->w->loop) + t->wait_ns, on_again) !=
@@ -251,7 +252,7 @@ enum front {
 	FRONT_READS, /* and one who is here waits to read */
 };
 
-static enum front front_look(struct terminal *t, gpid *pgid)
+static enum front front_look(struct carried *t, gpid *pgid)
 {
 	enum front f = FRONT_HERE;
 	struct proc_list l;
@@ -289,7 +290,7 @@ struct asking {
 	node_id node;
 };
 
-static void feed(struct terminal *t, const struct tty_user *u, uint64_t bytes)
+static void feed(struct carried *t, const struct tty_user *u, uint64_t bytes)
 {
 	modes_look(t, NODE_NONE);
 	if (pipes_feed(t->w, u->relay, u->node, bytes, tty_is_lines(&t->told)) > 0) {
@@ -301,7 +302,7 @@ static void feed(struct terminal *t, const struct tty_user *u, uint64_t bytes)
 static void on_wanted(void *arg, int err, const Peer__Tty *answer)
 {
 	struct asking *x = arg;
-	struct terminal *t = terminal_find(x->w, x->number);
+	struct carried *t = carried_find(x->w, x->number);
 	struct tty_user *u = t ? user_find(t, x->node) : NULL;
 
 	free(x);
@@ -318,7 +319,7 @@ static void on_wanted(void *arg, int err, const Peer__Tty *answer)
 		look_later(t);
 }
 
-static void ask(struct terminal *t)
+static void ask(struct carried *t)
 {
 	struct tty_user *u, *tmp;
 	Peer__Tty q;
@@ -340,7 +341,7 @@ static void ask(struct terminal *t)
 		look_later(t);
 }
 
-static void look(struct terminal *t)
+static void look(struct carried *t)
 {
 	struct pollfd p = { .fd = t->fd, .events = POLLIN };
 	gpid pgid;
@@ -370,17 +371,17 @@ static void look(struct terminal *t)
 
 static void on_again(struct loop_timer *timer)
 {
-	look(container_of(timer, struct terminal, again));
+	look(container_of(timer, struct carried, again));
 }
 
 static void on_typed(struct loop_fd *fd, short revents)
 {
-	look(container_of(fd, struct terminal, watch));
+	look(container_of(fd, struct carried, watch));
 }
 
 void terminals_look_again(struct world *w)
 {
-	struct terminal *t, *tmp;
+	struct carried *t, *tmp;
 
 	list_for_each_safe (t, tmp, &w->terminals, link)
 		look(t);
@@ -410,7 +411,7 @@ static void on_front_told(void *arg, int err, const Peer__Tty *answer)
 void terminals_front(struct world *w, unsigned number, node_id but, gpid pgid,
 		     void (*done)(void *arg), void *arg)
 {
-	struct terminal *t = terminal_find(w, number);
+	struct carried *t = carried_find(w, number);
 	struct telling *x = malloc(sizeof(*x));
 	struct tty_user *u, *tmp;
 	Peer__Tty q;
@@ -451,7 +452,7 @@ static void on_front_set(void *arg, int err)
 }
 
 /* The group of who sets it stands here for one that this node does not have. */
-static void hear_front(struct terminal *t, node_id from, struct rpc_call *call, const Peer__Tty *q)
+static void hear_front(struct carried *t, node_id from, struct rpc_call *call, const Peer__Tty *q)
 {
 	struct fronting *x = malloc(sizeof(*x));
 	gpid pgid = (gpid)q->value, now, instead = 0;
@@ -480,7 +481,7 @@ static void hear_front(struct terminal *t, node_id from, struct rpc_call *call, 
 }
 
 /* ---- what carriers say ---- */
-static void hear_attach(struct terminal *t, node_id from, struct rpc_call *call, const Peer__Tty *q)
+static void hear_attach(struct carried *t, node_id from, struct rpc_call *call, const Peer__Tty *q)
 {
 	struct tty_user *u = user_find(t, from);
 	uint64_t id = q->value;
@@ -534,7 +535,7 @@ static void hear_attach(struct terminal *t, node_id from, struct rpc_call *call,
 	look(t);
 }
 
-static void hear_call(struct terminal *t, node_id from, struct rpc_call *call, const Peer__Tty *q)
+static void hear_call(struct carried *t, node_id from, struct rpc_call *call, const Peer__Tty *q)
 {
 	struct tty_call c;
 	uint8_t data[TTY_CALL_MAX];
@@ -561,18 +562,18 @@ static void hear_call(struct terminal *t, node_id from, struct rpc_call *call, c
 }
 
 /* Terminals live while they are carried; one that was only asked something goes again. */
-static void idle(struct terminal *t)
+static void idle(struct carried *t)
 {
 	if (list_empty(&t->users))
-		terminal_free(t);
+		carried_free(t);
 }
 
 void terminals_hear(struct world *w, struct rpc_conn *c, struct rpc_call *call, const Peer__Tty *q)
 {
 	node_id from = rpc_conn_peer(c)->node;
-	struct terminal *t;
+	struct carried *t;
 	struct tty_user *u;
-	int r = terminal_get(w, q->number, &t);
+	int r = carried_get(w, q->number, &t);
 
 	if (r != 0) {
 		ttys_answer(call, r, NULL);
@@ -597,7 +598,7 @@ void terminals_hear(struct world *w, struct rpc_conn *c, struct rpc_call *call, 
 	default:
 		ttys_answer(call, -EPROTO, NULL);
 	}
-	t = terminal_find(w, q->number);
+	t = carried_find(w, q->number);
 	if (t)
 		idle(t);
 }
@@ -605,8 +606,8 @@ void terminals_hear(struct world *w, struct rpc_conn *c, struct rpc_call *call, 
 /* ---- after a predecessor's death ---- */
 static void adopt(struct world *w, gpid tag, node_id peer, uint64_t id)
 {
-	struct terminal *t;
-	int r = terminal_get(w, (unsigned)(-1 - tag), &t);
+	struct carried *t;
+	int r = carried_get(w, (unsigned)(-1 - tag), &t);
 
 	if (r == 0)
 		r = user_add(t, peer, id);

@@ -94,7 +94,7 @@ struct world {
 
 	struct kept *kept; /* kept.h */
 
-	/* pipes.c */
+	/* pipes.h */
 	struct relays *relays;
 	struct list pipes;
 	uint64_t last_relay;
@@ -191,7 +191,7 @@ bool peers_gone(const struct world *w, node_id node);
 /* ---- kept.c ---- */
 must_check int kept_open(struct world *w);
 
-/* ---- pipes.c: what a process elsewhere reads and writes ---- */
+/* ---- pipes.c, pump.c, pipe_moves.c: what a process elsewhere reads and writes ---- */
 must_check int pipes_open(struct world *w);
 void pipes_connected(struct world *w, node_id node);
 void pipes_disconnected(struct world *w, node_id node);
