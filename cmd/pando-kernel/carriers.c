@@ -310,6 +310,13 @@ bool carriers_flushed(struct carrier *c)
 	return pipes_flushed(c->w, tag_of(c->local));
 }
 
+bool carriers_know_front(struct world *w, unsigned local)
+{
+	const struct carrier *c = carriers_find(w, local);
+
+	return !c || (c->relay != 0 && !c->attaching) || is_open(c);
+}
+
 bool carriers_all_flushed(struct world *w)
 {
 	struct carrier *c;
@@ -481,12 +488,27 @@ static const Peer__Task *find_kin(Peer__Task *const *kin, size_t n, gpid pid)
 	return NULL;
 }
 
+/* A slave of the leader's terminal. @c: its carrier; NULL: it is this node's own. */
+static int slave_of(struct world *w, const Peer__Task *leader, struct carrier *c)
+{
+	int root, fd;
+
+	if (c)
+		return carriers_slave(c, O_RDWR);
+	root = ttys_root(w);
+	fd = root < 0 ? root : tty_open_slave(root, leader->tty_number, O_RDWR);
+	if (root >= 0)
+		(void)close(root);
+	return fd;
+}
+
 void carriers_arrive(struct world *w, Peer__Task *const *kin, size_t n, gpid pid,
 		     struct stub_table *t, unsigned at)
 {
 	const Peer__Task *me = find_kin(kin, n, pid);
 	const Peer__Task *leader = me ? find_kin(kin, n, me->sid) : NULL;
-	struct carrier *c = leader && leader->tty_owner != NODE_NONE
+	bool ours = leader && leader->tty_owner == w->node;
+	struct carrier *c = leader && !ours && leader->tty_owner != NODE_NONE
 				    ? find(w, leader->tty_owner, leader->tty_number)
 				    : NULL;
 	int32_t group;
@@ -495,9 +517,9 @@ void carriers_arrive(struct world *w, Peer__Task *const *kin, size_t n, gpid pid
 	/* Before it writes its first byte: TOSTOP is among them. */
 	if (c)
 		carriers_modes(c, &leader->tty_modes);
-	if (!c || leader->tty_front != me->pgid || t->nfds == ARRAY_LEN(t->fds))
+	if ((!c && !ours) || leader->tty_front != me->pgid || t->nfds == ARRAY_LEN(t->fds))
 		return;
-	slave = carriers_slave(c, O_RDWR);
+	slave = slave_of(w, leader, c);
 	if (slave < 0)
 		return;
 	group = me->pgid;
@@ -509,33 +531,40 @@ void carriers_arrive(struct world *w, Peer__Task *const *kin, size_t n, gpid pid
 }
 
 /* ---- what the owner says ---- */
-/* How many bytes; 0: nobody does. Of who polls a line is known, or else one key. */
-static uint64_t somebody_wants(struct carrier *c, bool eager)
+bool carriers_has_typed(struct carrier *c)
 {
 	struct pollfd p = { .events = POLLIN };
-	struct proc_list l;
-	pid_t front;
-	int lies = 0, slave;
-	uint64_t some = tty_is_lines(&c->modes) ? LINE_MAX : 1, wants = 0, bytes;
+	int lies = 0, slave = carriers_slave(c, O_RDWR | O_NONBLOCK);
 
-	if (c->relay == 0 || ioctl(c->master, TIOCGPGRP, &front) != 0)
-		return 0;
-	/* What it got before it has read. */
-	slave = carriers_slave(c, O_RDWR | O_NONBLOCK);
 	if (slave < 0)
-		return 0;
+		return false;
 	(void)pipes_flushed(c->w, tag_of(c->local));
 	/* To poll brings in what is on its way from the master's side. */
 	p.fd = slave;
 	if (poll(&p, 1, 0) != 0 || ioctl(slave, FIONREAD, &lies) != 0)
 		lies = 1;
 	(void)close(slave);
-	if (lies > 0 || proc_scan(&l, &c->w->view) != 0)
+	return lies > 0;
+}
+
+/* How many bytes; 0: nobody does. Of who polls a line is known, or else one key. */
+static uint64_t somebody_wants(struct carrier *c, bool eager)
+{
+	struct proc_list l;
+	pid_t front;
+	uint64_t some = tty_is_lines(&c->modes) ? LINE_MAX : 1, wants = 0, bytes;
+
+	if (c->relay == 0 || ioctl(c->master, TIOCGPGRP, &front) != 0)
+		return 0;
+	/* What it got before it has read. */
+	if (carriers_has_typed(c) || proc_scan(&l, &c->w->view) != 0)
 		return 0;
 	for (size_t i = 0; i < l.n && wants == 0; i++) {
 		unsigned want;
 
-		if (l.v[i].t.node_pgid != front || stubs_find(c->w->stubs, l.v[i].t.gpid))
+		/* Who is about to leave reads where it goes. */
+		if (l.v[i].t.node_pgid != front || stubs_find(c->w->stubs, l.v[i].t.gpid) ||
+		    move_is_busy(c->w, l.v[i].t.gpid))
 			continue;
 		want = tty_wants(c->w->view.procfs, l.v[i].t.pid, c->local, &bytes);
 		if (want & TTY_WAITS)
@@ -572,6 +601,18 @@ static void hear_front(struct carrier *c, struct rpc_call *call, gpid pgid)
 		ttys_answer(call, 0, NULL);
 }
 
+/* It may have been this size when it was last told: then nobody would get SIGWINCH. */
+static void set_size(struct carrier *c, const struct winsize *ws)
+{
+	struct winsize was;
+
+	if (ioctl(c->master, TIOCGWINSZ, &was) == 0 && memcmp(&was, ws, sizeof(was)) == 0) {
+		was.ws_row++;
+		(void)ioctl(c->master, TIOCSWINSZ, &was);
+	}
+	(void)ioctl(c->master, TIOCSWINSZ, ws);
+}
+
 void carriers_hear(struct world *w, struct rpc_conn *conn, struct rpc_call *call,
 		   const Peer__Tty *q)
 {
@@ -599,7 +640,7 @@ void carriers_hear(struct world *w, struct rpc_conn *conn, struct rpc_call *call
 	case PEER__TTY_WORD__TTY_SIZE:
 		if (q->data.len == sizeof(ws)) {
 			memcpy(&ws, q->data.data, sizeof(ws));
-			(void)ioctl(c->master, TIOCSWINSZ, &ws);
+			set_size(c, &ws);
 		}
 		ttys_answer(call, 0, NULL);
 		break;

@@ -7,6 +7,9 @@
  * far end at the new site: what the process has taken, and what it wrote that has not left, is
  * known exactly while it is frozen, so nothing needs to be ordered. At its pipe's home it gets the
  * pipe.
+ *
+ * A terminal is its owner's (ttys.h). What the process has written to a carrier must have arrived
+ * before it may write on another node, and what was typed for it must not stay behind here unread.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -20,6 +23,39 @@
 #include "base/log.h"
 #include "cmd/pando-kernel/move.h"
 #include "cmd/pando-kernel/streams.h"
+#include "cmd/pando-kernel/ttys.h"
+
+/* ---- what a mover's thread waits for, while the loop goes on ---- */
+struct awaited {
+	pthread_mutex_t lock;
+	pthread_cond_t came;
+	bool is_there;
+	int result;
+};
+#define AWAITED_INIT                                                                               \
+	{                                                                                          \
+		.lock = PTHREAD_MUTEX_INITIALIZER, .came = PTHREAD_COND_INITIALIZER                \
+	}
+
+static void on_awaited(void *arg, int result)
+{
+	struct awaited *x = arg;
+
+	(void)pthread_mutex_lock(&x->lock);
+	x->result = result;
+	x->is_there = true;
+	(void)pthread_cond_signal(&x->came);
+	(void)pthread_mutex_unlock(&x->lock);
+}
+
+static int await(struct awaited *x)
+{
+	(void)pthread_mutex_lock(&x->lock);
+	while (!x->is_there)
+		(void)pthread_cond_wait(&x->came, &x->lock);
+	(void)pthread_mutex_unlock(&x->lock);
+	return x->result;
+}
 
 /* ---- who else has it ---- */
 struct other {
@@ -103,11 +139,19 @@ static int copy_of(const struct taking *t)
 	return fd;
 }
 
-static int pack(const struct pipes_end *e, struct buf *out)
+static int pack_fd(const Peer__Fd *f, struct buf *out)
+{
+	size_t len = peer__fd__get_packed_size(f);
+	int r = buf_reserve(out, len);
+
+	if (r == 0)
+		out->len += peer__fd__pack(f, out->data + out->len);
+	return r;
+}
+
+static int pack_end(const struct pipes_end *e, struct buf *out)
 {
 	Peer__Fd f = PEER__FD__INIT;
-	size_t len;
-	int r;
 
 	f.kind = e->process_writes ? PEER__FD_KIND__FD_OUTPUT : PEER__FD_KIND__FD_INPUT;
 	f.relay = e->id;
@@ -115,11 +159,7 @@ static int pack(const struct pipes_end *e, struct buf *out)
 	f.start = e->start;
 	f.data.data = (uint8_t *)(uintptr_t)e->bytes;
 	f.data.len = e->len;
-	len = peer__fd__get_packed_size(&f);
-	r = buf_reserve(out, len);
-	if (r == 0)
-		out->len += peer__fd__pack(&f, out->data + out->len);
-	return r;
+	return pack_fd(&f, out);
 }
 
 static int on_look(void *arg)
@@ -148,11 +188,11 @@ static int on_take(void *arg)
 		return fd;
 	if (pipes_find_end(w, fd, true, &e)) {
 		(void)close(fd);
-		return pack(&e, t->cookie);
+		return pack_end(&e, t->cookie);
 	}
 	e.id = ++w->last_relay;
 	r = pipes_home(w, e.id, t->c->target, e.pid, fd, e.process_writes);
-	return r < 0 ? r : pack(&e, t->cookie);
+	return r < 0 ? r : pack_end(&e, t->cookie);
 }
 
 static int take_pipe(struct carry *c, pid_t pid, const struct image_fd *f, struct buf *cookie)
@@ -171,6 +211,49 @@ static int take_pipe(struct carry *c, pid_t pid, const struct image_fd *f, struc
 	return r != 0 || c->asking ? r : mover_ask(c->mover, on_take, &t);
 }
 
+static int on_tty(void *arg)
+{
+	struct taking *t = arg;
+	Peer__Fd f = PEER__FD__INIT;
+
+	if (!ttys_describe(t->c->w, t->pid, t->f->fd, &f))
+		return -ENOTSUP;
+	return t->c->asking ? 0 : pack_fd(&f, t->cookie);
+}
+
+struct settling {
+	struct awaited end;
+	const struct taking *t;
+};
+
+static int on_settle(void *arg)
+{
+	struct settling *x = arg;
+
+	ttys_settle(x->t->c->w, x->t->pid, x->t->f->fd, on_awaited, &x->end);
+	return 0;
+}
+
+static int take_tty(struct carry *c, pid_t pid, const struct image_fd *f, struct buf *cookie)
+{
+	struct taking t = { .c = c, .pid = pid, .f = f, .cookie = cookie };
+	struct settling x = { .t = &t, .end = AWAITED_INIT };
+	int r = mover_ask(c->mover, on_tty, &t);
+
+	if (r != 0 || c->asking)
+		return r;
+	r = mover_ask(c->mover, on_settle, &x);
+	if (r == 0)
+		r = await(&x.end);
+	if (r == -EBUSY)
+		(void)!buf_addf(&c->mover->why, "its terminal does not take what it has written\n");
+	else if (r == -EAGAIN)
+		(void)!buf_addf(&c->mover->why, "it is about to read what was typed\n");
+	else if (r != 0)
+		(void)!buf_addf(&c->mover->why, "the node of its terminal does not answer\n");
+	return r;
+}
+
 static bool holds_lock(const struct taking *t)
 {
 	char name[32], text[4096];
@@ -182,7 +265,6 @@ static bool holds_lock(const struct taking *t)
 
 static int pack_stream(struct carry *c, Peer__Fd *f, struct buf *cookie)
 {
-	size_t len;
 	int r = 0;
 
 	if (c->asking) {
@@ -192,12 +274,7 @@ static int pack_stream(struct carry *c, Peer__Fd *f, struct buf *cookie)
 	if (f->owner == c->w->node)
 		r = buf_add(&c->streams, &f->relay, sizeof(f->relay));
 	f->path = (char *)(uintptr_t)protobuf_c_empty_string;
-	len = peer__fd__get_packed_size(f);
-	if (r == 0)
-		r = buf_reserve(cookie, len);
-	if (r == 0)
-		cookie->len += peer__fd__pack(f, cookie->data + cookie->len);
-	return r;
+	return r == 0 ? pack_fd(f, cookie) : r;
 }
 
 /* By path, by the image, if that will do; else its description stays with its owner (streams.h). */
@@ -256,6 +333,8 @@ static int take(void *arg, pid_t pid, const struct image_fd *f, struct buf *cook
 		return take_pipe(arg, pid, f, cookie);
 	if (f->kind == IMAGE_FD_FILE)
 		return take_file(arg, pid, f, cookie);
+	if (f->kind == IMAGE_FD_TTY)
+		return take_tty(arg, pid, f, cookie);
 	return -ENOTSUP;
 }
 
@@ -263,6 +342,7 @@ static int take(void *arg, pid_t pid, const struct image_fd *f, struct buf *cook
 struct making {
 	struct carry *c;
 	const Peer__Fd *q;
+	unsigned flags;
 };
 
 static int on_make(void *arg)
@@ -280,58 +360,44 @@ static int on_make(void *arg)
 	return e.home == w->node ? pipes_object(w, &e) : pipes_end_make(w, &e);
 }
 
-/* A stream is opened by the zygote; this thread waits for that, the loop does not. */
+static int on_make_tty(void *arg)
+{
+	const struct making *m = arg;
+	Peer__Fd f = *m->q;
+
+	f.flags = m->flags;
+	return ttys_take(m->c->w, &f);
+}
+
+/* A stream is opened by the zygote. */
 struct fetch {
+	struct awaited end;
 	struct carry *c;
 	const Peer__Fd *q;
 	unsigned flags;
-	pthread_mutex_t lock;
-	pthread_cond_t ended;
-	bool has_ended;
-	int fd;
 };
-
-static void on_fetched(void *arg, int fd)
-{
-	struct fetch *x = arg;
-
-	(void)pthread_mutex_lock(&x->lock);
-	x->fd = fd;
-	x->has_ended = true;
-	(void)pthread_cond_signal(&x->ended);
-	(void)pthread_mutex_unlock(&x->lock);
-}
 
 static int on_fetch(void *arg)
 {
 	struct fetch *x = arg;
 
-	streams_fetch(x->c->w, x->q, x->flags, on_fetched, x);
+	streams_fetch(x->c->w, x->q, x->flags, on_awaited, &x->end);
 	return 0;
 }
 
 static int make_stream(struct carry *c, const Peer__Fd *q, unsigned flags)
 {
-	struct fetch x = { .c = c,
-			   .q = q,
-			   .flags = flags,
-			   .lock = PTHREAD_MUTEX_INITIALIZER,
-			   .ended = PTHREAD_COND_INITIALIZER };
+	struct fetch x = { .c = c, .q = q, .flags = flags, .end = AWAITED_INIT };
 	int r = mover_ask(c->mover, on_fetch, &x);
 
-	if (r != 0)
-		return r;
-	(void)pthread_mutex_lock(&x.lock);
-	while (!x.has_ended)
-		(void)pthread_cond_wait(&x.ended, &x.lock);
-	(void)pthread_mutex_unlock(&x.lock);
-	return x.fd;
+	return r == 0 ? await(&x.end) : r;
 }
 
 static int make_end(struct carry *c, const struct image_fd *f, const Peer__Fd *q)
 {
-	struct making m = { c, q };
-	int fd = mover_ask(c->mover, on_make, &m);
+	struct making m = { c, q, f->flags };
+	bool is_tty = q->kind == PEER__FD_KIND__FD_TTY;
+	int fd = mover_ask(c->mover, is_tty ? on_make_tty : on_make, &m);
 
 	/* New descriptions do not block us; this one is the process'. */
 	if (fd >= 0 && fcntl(fd, F_SETFL, (int)f->flags & (O_NONBLOCK | O_APPEND)) != 0)
@@ -344,7 +410,8 @@ static int make(void *arg, const struct image_fd *f, const void *cookie, size_t 
 	Peer__Fd *q = peer__fd__unpack(NULL, len, cookie);
 	int fd = -EBADMSG;
 
-	if (q && (q->kind == PEER__FD_KIND__FD_INPUT || q->kind == PEER__FD_KIND__FD_OUTPUT))
+	if (q && (q->kind == PEER__FD_KIND__FD_INPUT || q->kind == PEER__FD_KIND__FD_OUTPUT ||
+		  q->kind == PEER__FD_KIND__FD_TTY))
 		fd = make_end(arg, f, q);
 	else if (q && q->kind == PEER__FD_KIND__FD_STREAM)
 		fd = make_stream(arg, q, f->flags);

@@ -20,9 +20,11 @@
 #include "cmd/pando-kernel/move.h"
 #include "cmd/pando-kernel/place.h"
 #include "cmd/pando-kernel/ship.h"
+#include "cmd/pando-kernel/ttys.h"
 #include "kernel/proc/peer.h"
 
-#define RETRY_NS (100 * NS_PER_MS)
+#define RETRY_NS   (100 * NS_PER_MS)
+#define TTY_NUMBER 0 /* stubs have no descriptors */
 
 struct come {
 	struct list link;
@@ -47,6 +49,7 @@ struct come {
 	Peer__Image *image;
 	struct kin_making kin;
 	bool making;
+	bool settling;
 	unsigned holds; /* answers that are missing */
 	int hold_err;
 	bool arriving; /* counted in the world */
@@ -104,20 +107,35 @@ static const Peer__Task *child_told(const struct come *c, gpid pid)
 	return NULL;
 }
 
-static void on_waited(void *arg, struct stub *s, int err, struct stub_table *t)
+/* What its stub has to do before it is the process again. */
+struct settling {
+	gpid pid; /* the machine may be over by then */
+	uint64_t move;
+};
+
+static void on_settled(void *arg, struct stub *s, int err, struct stub_table *t)
 {
+	struct settling *x = arg;
+	struct come *c = find(x->pid);
+
+	if (c && c->m.move == x->move && c->settling) {
+		c->settling = false;
+		if (err == 0)
+			err = start_build(c);
+		if (err != 0)
+			failed(c, MIG_EV_LOAD_FAILED, err);
+	}
+	free(x);
 }
 
 /* A child that the image does not tell of has been waited for at the source. */
-static void reconcile(struct come *c)
+static int add_waits(struct come *c, struct stub_table *t)
 {
-	struct stub_table *t = stub_table_new();
 	struct proc_list l;
+	int r = proc_scan(&l, &c->w->view);
 
-	if (!t || proc_scan(&l, &c->w->view) != 0) {
-		free(t);
-		return;
-	}
+	if (r != 0)
+		return r;
 	for (size_t i = 0; i < l.n; i++) {
 		gpid pid = l.v[i].t.gpid;
 		struct stub *s = stubs_find(c->w->stubs, pid);
@@ -130,10 +148,30 @@ static void reconcile(struct come *c)
 			STUB_CALL(t, SYS_wait4, (uint64_t)pid, 0, 0, 0);
 	}
 	proc_list_fini(&l);
-	if (t->n == 0)
-		free(t);
-	else if (stub_table_give(c->kin.stub, t, on_waited, NULL) != 0)
-		log_warn("children of pid %d may be waited for twice", c->pid);
+	return 0;
+}
+
+/* Before it is built: its stub makes no call any more from then on. */
+static int settle(struct come *c)
+{
+	struct settling *x = malloc(sizeof(*x));
+	struct stub_table *t = x ? stub_table_new() : NULL;
+	int r = t ? add_waits(c, t) : -ENOMEM;
+
+	if (r == 0)
+		carriers_arrive(c->w, c->kin.kin, c->kin.n_kin, c->pid, t, TTY_NUMBER);
+	if (r == 0 && t->n > 0) {
+		*x = (struct settling){ c->pid, c->m.move };
+		c->settling = true;
+		r = stub_table_give(c->kin.stub, t, on_settled, x);
+		if (r == 0)
+			return 0;
+		c->settling = false;
+		t = NULL;
+	}
+	free(t); /* of no calls, so of no descriptors */
+	free(x);
+	return r == 0 ? start_build(c) : r;
 }
 
 /* Those that have ended and were not waited for end here too. */
@@ -230,9 +268,8 @@ static void kin_ready(struct come *c, int err)
 	}
 	r = err;
 	if (r == 0) {
-		reconcile(c);
 		end_zombies(c);
-		r = start_build(c);
+		r = settle(c);
 	}
 	if (r != 0)
 		failed(c, MIG_EV_LOAD_FAILED, r);
@@ -266,6 +303,7 @@ static void dropped(struct come *c)
 static void drop(struct come *c)
 {
 	ship_in_end(&c->ship, -ECANCELED); /* who builds finds no more of it */
+	c->settling = false;
 	if (c->making || mover_is_busy(&c->mover))
 		return;
 	c->wanted = MOVER_UNBUILD;

@@ -448,8 +448,10 @@ static Peer__Task *task_new(const struct world *w, const struct kin_task *t, con
 
 void kin_free(Peer__Task **v, size_t n)
 {
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		free(v[i]->tty_modes.data);
 		free(v[i]);
+	}
 	free(v);
 }
 
@@ -480,10 +482,11 @@ static int describe(struct world *w, gpid pid, const struct proc_list *l, Peer__
 		if (!p || (p->t.state == 'Z' && t[i].ppid != pid))
 			continue;
 		v[*n] = task_new(w, &t[i], p, pid);
-		if (v[*n])
-			(*n)++;
-		else
+		if (!v[*n]) {
 			r = -ENOMEM;
+			continue;
+		}
+		ttys_describe_leader(w, l, p, v[(*n)++]);
 	}
 	free(t);
 	return r;

@@ -29,8 +29,9 @@
 #include "kernel/host/mem.h"
 #include "kernel/proc/stub.h"
 
-#define SAY_NS   (3 * NS_PER_S)
-#define FLUSH_NS (1 * NS_PER_MS)
+#define SAY_NS    (3 * NS_PER_S)
+#define FLUSH_NS  (1 * NS_PER_MS)
+#define SETTLE_NS (2 * NS_PER_S) /* frozen */
 #define FLUSHES_MAX                                                                                \
 	300 /* a terminal that ctrl-S has stopped keeps nobody from setting its modes              \
 	     */
@@ -194,7 +195,9 @@ void ttys_describe_leader(struct world *w, const struct proc_list *l, const stru
 	if (p->t.tty < 0 || p->t.gpid != p->t.sid)
 		return;
 	describe(w, (unsigned)p->t.tty, &out->tty_owner, &out->tty_number);
-	out->tty_front = p->tpgid;
+	/* Who is in front is told to carriers that somebody has open; others may be behind. */
+	if (carriers_know_front(w, (unsigned)p->t.tty))
+		out->tty_front = p->tpgid;
 	m = malloc(sizeof(*m));
 	if (m && modes_of(w, (unsigned)p->t.tty, m) == 0)
 		out->tty_modes.len = sizeof(*m);
@@ -218,6 +221,85 @@ int ttys_take(struct world *w, const Peer__Fd *fd)
 	}
 	r = carriers_get(w, fd->tty_owner, fd->tty_number, &c);
 	return r == 0 ? carriers_slave(c, (int)(fd->flags & keep)) : r;
+}
+
+/* ---- who leaves ---- */
+struct settling {
+	struct world *w;
+	unsigned local;
+	void (*done)(void *arg, int err);
+	void *arg;
+	uint64_t end_ns;
+	struct loop_timer again;
+};
+
+static void settling_end(struct settling *x, int err)
+{
+	loop_timer_clear(x->w->loop, &x->again);
+	x->done(x->arg, err);
+	free(x);
+}
+
+/* The owner's answer comes behind whatever it gave us to read before. */
+static void on_settled(void *arg, int err, const Peer__Tty *answer)
+{
+	struct settling *x = arg;
+	struct carrier *c = carriers_find(x->w, x->local);
+
+	/* One that is gone will have hung up where it goes, too. */
+	if (err == -ENOENT || err == -EIO)
+		err = 0;
+	if (err == 0 && c && carriers_has_typed(c))
+		err = -EAGAIN;
+	settling_end(x, err);
+}
+
+static void settle(struct settling *x);
+
+static void on_settle_again(struct loop_timer *t)
+{
+	settle(container_of(t, struct settling, again));
+}
+
+static void settle(struct settling *x)
+{
+	struct carrier *c = carriers_find(x->w, x->local);
+	Peer__Tty q = PEER__TTY__INIT;
+	uint64_t now_ns = loop_now_ns(x->w->loop);
+
+	if (!c) {
+		settling_end(x, 0);
+		return;
+	}
+	if (!carriers_flushed(c)) {
+		if (now_ns >= x->end_ns ||
+		    loop_timer_set(x->w->loop, &x->again, now_ns + FLUSH_NS, on_settle_again) != 0)
+			settling_end(x, -EBUSY);
+		return;
+	}
+	q.word = PEER__TTY_WORD__TTY_CALL;
+	q.owner = c->owner;
+	q.number = c->number;
+	q.command = TIOCGWINSZ;
+	ttys_say(x->w, c->owner, &q, on_settled, x);
+}
+
+void ttys_settle(struct world *w, pid_t pid, int number, void (*done)(void *arg, int err),
+		 void *arg)
+{
+	int local = tty_find(w->view.procfs, pid, number);
+	struct settling *x = local >= 0 ? calloc(1, sizeof(*x)) : NULL;
+
+	if (!x) {
+		done(arg, local >= 0 ? -ENOMEM : 0);
+		return;
+	}
+	*x = (struct settling){ .w = w,
+				.local = (unsigned)local,
+				.done = done,
+				.arg = arg,
+				.end_ns = loop_now_ns(w->loop) + SETTLE_NS };
+	settle(x);
 }
 
 /* ---- the foreground group, set by a stub ---- */

@@ -32,6 +32,14 @@ void ttys_ioctl(struct world *w, struct init_slot *s);
 bool ttys_describe(struct world *w, pid_t pid, int number, Peer__Fd *out);
 /* A descriptor for it on this node. Errors: -ENOENT, -EIO: the terminal is gone; -ENOSPC. */
 must_check int ttys_take(struct world *w, const Peer__Fd *fd);
+/*
+ * Whose descriptor @number this is, is frozen and about to leave: calls @done, maybe at once, when
+ * what it has written has arrived at the owner and nothing can be on its way to it any more.
+ * -EAGAIN: something typed lies here for it; -EBUSY: the terminal takes nothing (ctrl-S); else the
+ * owner's node does not answer.
+ */
+void ttys_settle(struct world *w, pid_t pid, int number, void (*done)(void *arg, int err),
+		 void *arg);
 /* @p leads a session: its terminal. out->tty_modes.data is the caller's to free. */
 void ttys_describe_leader(struct world *w, const struct proc_list *l, const struct proc *p,
 			  Peer__Task *out);
@@ -92,6 +100,10 @@ void carriers_connected(struct world *w, node_id node);
 void carriers_modes(struct carrier *c, const ProtobufCBinaryData *modes);
 /* What was written to it is on its way to the owner, and has arrived. */
 bool carriers_flushed(struct carrier *c);
+/* Something typed lies here that nobody has read. */
+bool carriers_has_typed(struct carrier *c);
+/* The foreground group of terminal @local of this node is what it is at its owner. */
+bool carriers_know_front(struct world *w, unsigned local);
 /* The end of @relay, one of a carrier's two: nobody has the slave open any more. */
 void carriers_unused(struct world *w, gpid tag, uint64_t relay);
 /* All of them, as far as that goes. */
@@ -102,7 +114,7 @@ bool carriers_settled(struct world *w);
 bool carriers_unsettled(struct world *w, Peer__Task *const *kin, size_t n);
 /* The stub of session @leader has become one: gives it its terminal by table @t. */
 void carriers_session(struct world *w, const Peer__Task *leader, struct stub_table *t);
-/* What a process that arrives in front of it has to do first. */
+/* What a process that arrives in front of its terminal, here or carried, has to do first. */
 void carriers_arrive(struct world *w, Peer__Task *const *kin, size_t n, gpid pid,
 		     struct stub_table *t, unsigned at);
 

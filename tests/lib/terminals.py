@@ -254,6 +254,126 @@ def jobs(argv):
     sh.end()
 
 
+def pid_of(argv, command):
+    """The pid, as the tenant sees it, of the one process with this command line."""
+    found = []
+
+    def there():
+        found[:] = [r[1] for r in listing(argv) if r[-1] == command]
+        return len(found) == 1
+    until(f"one {command!r} runs", there)
+    return found[0]
+
+
+def move(argv, pid, node):
+    out = os.popen(" ".join(argv[:argv.index("login")] + ["migrate", pid, node]) + " 2>&1").read()
+    at = [r for r in listing(argv) if r[1] == pid and node in r]
+    assert at, f"{pid} shall be on {node}: {out} {listing(argv)}"
+
+
+def counted(sh, last, n=20):
+    """The next numbers of count.py: none is missing, none comes twice."""
+    for _ in range(n):
+        got = int(sh.expect(r"n (\d+)\r\n").group(1))
+        assert last is None or got == last + 1, (got, last)
+        last = got
+    return last
+
+
+def moves(argv):
+    """What is in front of the terminal is moved round the machine: nothing written or typed is lost or comes twice,
+    and keys mean what they mean anywhere."""
+    sh = Shell(argv)
+    sh.run("printf '%s\\n' 'import time' 'i = 0' 'while 1:' ' print(\"n\", i, flush=True)' ' i += 1' ' time.sleep(0.01)' >count.py")
+    sh.send("python3 count.py\n")
+    last = counted(sh, None)
+    pid = pid_of(argv, "python3 count.py")
+    for node in ("n2", "n3", "n1", "n3"):
+        move(argv, pid, node)
+        last = counted(sh, last)
+    sh.send("\x1a")
+    sh.expect("Stopped")
+    sh.prompt()
+    move(argv, pid, "n2")
+    sh.run("jobs", "Stopped.*count.py")
+    sh.send("fg\n")
+    counted(sh, None)
+    sh.send("\x03")
+    sh.prompt()
+    sh.run("echo status ''$?", "^status 130")
+    # A reader, and what is typed for it and ahead of the next.
+    sh.send("cat; head -n 1 | tr a-z A-Z\n")
+    pid = pid_of(argv, "cat")
+    for node in ("n2", "n3", "n1"):
+        move(argv, pid, node)
+        sh.send(f"typed on {node}x\x7f\n")
+        sh.expect(rf"\ntyped on {node}\r\n")
+    move(argv, pid, "n2")
+    sh.send("\x04next\n")
+    sh.expect(r"NEXT\r\n")
+    sh.prompt()
+    # Who draws the screen, and who has the terminal open as /dev/tty alone.
+    sh.send("export TERM=xterm; vi -u NONE -n moved.txt\n")
+    sh.expect(r"moved.txt.*\[New")
+    pid = pid_of(argv, "vi -u NONE -n moved.txt")
+    sh.send("ihere")
+    sh.expect("here")
+    move(argv, pid, "n2")
+    sh.send(" and there\x1b")
+    sh.s.size(45, 110)
+    sh.send(":set lines? columns?\n")
+    sh.expect(r"lines=45(?s:.*)columns=110")
+    move(argv, pid, "n3")
+    sh.s.size(40, 100)
+    sh.send(":set lines?\n")
+    sh.expect(r"lines=40")
+    sh.send("\x1a")
+    sh.expect("Stopped")
+    sh.prompt()
+    sh.send("fg\n")
+    sh.send(":wq\n")
+    sh.expect("written")
+    sh.prompt()
+    sh.run("cat moved.txt", "^here and there$")
+    sh.send("seq 300 | less\n")
+    sh.expect(r"\b20\b")
+    pid = pid_of(argv, "less")
+    move(argv, pid, "n2")
+    sh.send("G")
+    sh.expect(r"\b300\b")
+    move(argv, pid, "n1")
+    sh.send("q")
+    sh.prompt()
+    sh.end()
+
+
+def shell_moves(argv):
+    """The session's leader itself."""
+    sh = Shell(argv)
+    home = sh.run("tty").strip()
+    pid = sh.run("echo $$").strip()
+    sh.run("sleep 400 &")
+    for node in ("n2", "n3", "n1", "n2"):
+        move(argv, pid, node)
+        sh.run("cat /proc/$$/node; tty", rf"^{node}\n{home}$")
+        sh.run("seq 3 | tac | tr '\\n' ' '", "^3 2 1 ")
+        sh.send("sleep 100\n")
+        away(sh, argv, (node, "sleep 100"))
+        sh.send("\x1a")
+        sh.expect("Stopped")
+        sh.prompt()
+        sh.send("fg\n")
+        sh.expect(r"fg\r\nsleep 100\r\n")
+        sh.send("\x03")
+        sh.prompt()
+        sh.run("echo status ''$?", "^status 130")
+        sh.run("jobs", "Running.*sleep 400")
+    sh.s.size(44, 99)
+    sh.run("stty size", "^44 99$")
+    sh.run("kill %1; wait; echo over", "over")
+    sh.end(7)
+
+
 def shells(argv):
     """A shell with jobs of its own on another node, below the shell at home."""
     sh = Shell(argv)
@@ -453,7 +573,7 @@ def gone(sh, argv, comm):
     until(f"{comm} is gone", lambda: not any(comm in " ".join(r) for r in listing(argv)))
 
 
-STEPS = {f.__name__: f for f in (number, modes, typing, vi, jobs, shells, groups, crash, hangup)}
+STEPS = {f.__name__: f for f in (number, modes, typing, vi, jobs, shells, groups, moves, shell_moves, crash, hangup)}
 
 
 def main():
