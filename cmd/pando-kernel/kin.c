@@ -47,9 +47,21 @@ static struct stub *bearer(struct kin_making *k, gpid by)
 	return by <= 1 ? stubs_find(k->w->stubs, k->w->zygote) : stubs_find(k->w->stubs, by);
 }
 
+/* By whom those are borne who have no parent here. */
+static void begin_with_zygote(struct kin_making *k)
+{
+	if (k->w->zygote != 0) {
+		begin(k);
+		return;
+	}
+	list_add_tail(&k->w->arrivals, &k->link);
+	kin_zygote(k->w);
+}
+
+/* It may have died meanwhile. */
 static void on_again_begin(struct loop_timer *t)
 {
-	begin(container_of(t, struct kin_making, again));
+	begin_with_zygote(container_of(t, struct kin_making, again));
 }
 
 /* A stub that is on its way out, or a zombie with a pid that is wanted: gone in a moment. */
@@ -361,7 +373,7 @@ static void on_zygote(void *arg, int err, gpid pid, const int *fds, size_t nfds)
 void kin_zygote(struct world *w)
 {
 	char *argv[] = { (char *)(uintptr_t)TENANT_STUB, NULL }, *env[] = { NULL };
-	struct init_spawn head = { .uid = TENANT_UID };
+	struct init_spawn head = { .uid = TENANT_UID, .flags = INIT_SPAWN_DEAF };
 	int fds[3] = { -1, -1, -1 }, p[2], r;
 
 	if (w->zygote != 0 || w->zygote_asked)
@@ -392,12 +404,7 @@ void kin_make(struct kin_making *k)
 		k->done(k, -ENOMEM);
 		return;
 	}
-	if (k->w->zygote != 0) {
-		begin(k);
-		return;
-	}
-	list_add_tail(&k->w->arrivals, &k->link);
-	kin_zygote(k->w);
+	begin_with_zygote(k);
 }
 
 void kin_adopted(struct world *w)

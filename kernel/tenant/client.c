@@ -166,6 +166,7 @@ int init_call(int sock, struct init_msg *m, const void *payload, size_t len, con
 		own = malloc(sizeof(*own));
 		if (own == NULL)
 			return -ENOMEM;
+		own->nfds = 0;
 		in = own;
 	}
 	r = init_send(sock, m, payload, len, fds, nfds);
@@ -253,7 +254,7 @@ int init_spawn_unpack(const void *payload, size_t len, struct init_spawn *head, 
 	if (*cwd == NULL || at != end)
 		return -EPROTO;
 	if (head->argc == 0 || head->uid == 0 || head->uid > 65533 ||
-	    (head->flags & ~(uint32_t)INIT_SPAWN_TTY) != 0 || **cwd != '/' ||
+	    (head->flags & ~(uint32_t)(INIT_SPAWN_TTY | INIT_SPAWN_DEAF)) != 0 || **cwd != '/' ||
 	    argv[0][argv[0][0] == '-' ? 1 : 0] != '/')
 		return -EINVAL;
 	return 0;

@@ -101,8 +101,10 @@ struct init_msg {
 };
 
 enum {
-	INIT_SPAWN_TTY = 1, /* a new pty of the tenant's devpts as stdin, stdout, stderr and
-			       controlling terminal */
+	INIT_SPAWN_TTY = 1,  /* a new pty of the tenant's devpts as stdin, stdout, stderr and
+				controlling terminal */
+	INIT_SPAWN_DEAF = 2, /* with all signals blocked: who is signalled as soon as its exec has
+				succeeded may not have made its first call yet */
 };
 
 /*

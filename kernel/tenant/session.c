@@ -90,7 +90,7 @@ static void become(struct init_in *in, const struct session_spawner *s, int adj)
 	int pipe_fd = in->fds[3];
 	struct init_spawn head;
 	char *cwd;
-	sigset_t none;
+	sigset_t mask;
 
 	say(pipe_fd, 0, 0);
 	if (init_spawn_unpack(in->payload, in->len, &head, argv, envp, STRINGS_MAX, &cwd) < 0)
@@ -99,8 +99,10 @@ static void become(struct init_in *in, const struct session_spawner *s, int adj)
 		if (write(s->entrances[i], "0", 1) < 0)
 			say(pipe_fd, INIT_STEP_CGROUP, errno);
 	}
-	(void)sigemptyset(&none);
-	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	(void)sigemptyset(&mask);
+	if ((head.flags & INIT_SPAWN_DEAF) != 0)
+		(void)sigfillset(&mask);
+	(void)sigprocmask(SIG_SETMASK, &mask, NULL);
 	if (setsid() < 0 ||
 	    ((head.flags & INIT_SPAWN_TTY) != 0 && ioctl(in->fds[0], TIOCSCTTY, 0) < 0))
 		say(pipe_fd, INIT_STEP_TTY, errno);

@@ -163,7 +163,7 @@ static void read_all(int fd, char *out, size_t size)
 }
 
 /* Runs a program in the tenant to its end and acknowledges it. */
-static struct ran run(char *const argv[])
+static struct ran run_with(char *const argv[], uint32_t flags)
 {
 	static struct init_in in;
 	struct ran ran = { .status = -1 };
@@ -171,7 +171,7 @@ static struct ran run(char *const argv[])
 
 	assert_int_equal(pipe2(p, O_CLOEXEC), 0);
 	assert_int_equal(ask(t->control, INIT_WATCH, "", 0, 0, 0), 0);
-	spawn_send(argv, 0, "/home/alice", (int[]){ nul, p[1], p[1] });
+	spawn_send(argv, flags, "/home/alice", (int[]){ nul, p[1], p[1] });
 	(void)close(p[1]);
 	(void)close(nul);
 	await(t->control, INIT_SPAWN, &in);
@@ -187,6 +187,11 @@ static struct ran run(char *const argv[])
 	ran.status = (int)in.msg.arg[1];
 	assert_int_equal(ask(t->control, INIT_ACK, "", in.msg.arg[2], 0, 0), 0);
 	return ran;
+}
+
+static struct ran run(char *const argv[])
+{
+	return run_with(argv, 0);
 }
 
 static struct ran sh(const char *script)
@@ -290,6 +295,19 @@ static void the_stub_may_choose_pids_and_is_undumpable(void **state)
 	r = sh("cat " TENANT_STUB " | wc -c; stat -c %a " TENANT_STUB);
 	assert_non_null(strstr(r.out, "Permission denied"));
 	assert_non_null(strstr(r.out, "0\n111\n"));
+}
+
+/* The zygote is given work as soon as its exec has succeeded: the signal came before its first
+ * call. */
+static void a_deaf_one_is_killed_by_nothing_that_comes_too_early(void **state)
+{
+	char *const argv[] = { "/bin/grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status", NULL };
+	struct ran r = run_with(argv, INIT_SPAWN_DEAF);
+
+	assert_int_equal(r.status, 0);
+	assert_non_null(strstr(r.out, "SigBlk:\tffff"));
+	r = run_with(argv, 0);
+	assert_non_null(strstr(r.out, "SigBlk:\t0000000000000000"));
 }
 
 static void a_terminal_is_the_controlling_one(void **state)
@@ -1202,6 +1220,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(clocks_are_the_machines),
 		cmocka_unit_test(guests_are_bound_by_their_limits),
 		cmocka_unit_test(the_stub_may_choose_pids_and_is_undumpable),
+		cmocka_unit_test(a_deaf_one_is_killed_by_nothing_that_comes_too_early),
 		cmocka_unit_test(a_terminal_is_the_controlling_one),
 		cmocka_unit_test(the_host_sees_all_namespaces_apart),
 		cmocka_unit_test(no_host_mount_is_left_inside),
