@@ -299,6 +299,19 @@ static bool make_install(const struct wire_msg *m, struct raft_install_snapshot 
 	return true;
 }
 
+/*
+ * A refusal of what the follower is known to have is a late one. The library takes it for the
+ * answer to its present probe if the numbers meet, goes back below what it knows, counts the
+ * entries under way there as more than may be, and sends none any more.
+ */
+static bool refusal_late(const struct naming_replica *r, node_id from, const struct wire_raft *w)
+{
+	raft_index match;
+
+	return w->rejected != 0 && w->term == r->raft.current_term &&
+	       raft_match_index(&r->raft, from, &match) == 0 && w->rejected <= match;
+}
+
 static bool make_simple(node_id from, const struct wire_raft *w, struct raft_message *m)
 {
 	switch (m->type) {
@@ -375,6 +388,8 @@ static void receive_one(struct naming_replica *r, node_id from, const struct wir
 	 * up to where that lies in memory.
 	 */
 	if (w->raft.type == RAFT_REQUEST_VOTE_RESULT && r->raft.state != RAFT_CANDIDATE)
+		return;
+	if (w->raft.type == RAFT_APPEND_ENTRIES_RESULT && refusal_late(r, from, &w->raft))
 		return;
 	memset(&m, 0, sizeof(m));
 	if (!make_message(r, from, w, &m)) {
