@@ -189,9 +189,8 @@ void kernel_node_dead(struct sim *s, struct knode *n, node_id dead)
 static void stands_look(const struct knode *n, struct mig_stand *st, uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++) {
-		if (st[i].peer != NODE_NONE && st[i].peer < WORLD_NODES_MAX &&
-		    st[i].peer_epoch != 0 && n->nodes[st[i].peer].epoch > st[i].peer_epoch)
-			st[i].peer = NODE_NONE;
+		if (st[i].peer < WORLD_NODES_MAX)
+			migrate_stand_look(&st[i], n->nodes[st[i].peer].epoch);
 	}
 }
 

@@ -70,6 +70,12 @@ bool migrate_stray(const struct mig_msg *msg, struct mig_msg *reply)
 	}
 }
 
+void migrate_stand_look(struct mig_stand *st, epoch_t life)
+{
+	if (st->peer != NODE_NONE && st->peer_epoch != 0 && life > st->peer_epoch)
+		st->peer = NODE_NONE;
+}
+
 struct mig_msg migrate_refuse(const struct mig_msg *prepare, int err)
 {
 	struct mig_msg m = *prepare;

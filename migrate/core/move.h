@@ -116,8 +116,8 @@ struct mig_stand {
 	node_id peer;  /* FROZEN, LOST: the target */
 	/*
 	 * Life of the peer's node that it was handed to, noted beside the move by who carries it
-	 * out. Who gives a stand to an authority makes the peer NODE_NONE if that life is over: its
-	 * successor answers a fence without knowing what it may have executed.
+	 * out. Who gives a stand to an authority has it looked at (migrate_stand_look): a successor
+	 * of that life answers a fence without knowing what it may have executed.
 	 */
 	epoch_t peer_epoch;
 };
@@ -307,6 +307,12 @@ must_check int migrate_target_adopt(struct mig_target *t, const struct mig_conf 
 				    const struct mig_note *note, uint64_t now_ns,
 				    struct mig_out *out);
 struct mig_stand migrate_target_stand(const struct mig_target *t);
+
+/*
+ * Before @st is given to an authority: if it was handed to a life of the peer's node that is over,
+ * its peer is NODE_NONE. @life: the present one as known here; 0: not known.
+ */
+void migrate_stand_look(struct mig_stand *st, epoch_t life);
 
 /* ---- messages without a machine ---- */
 

@@ -578,6 +578,27 @@ static void a_frozen_source_of_a_dead_target_is_dead(void **state)
 	assert_int_equal(migrate_auth_find(&a, PID)->site, NODE_NONE);
 }
 
+/*
+ * Seed 3, all guest kernels on channels: the target's node died with what it had won, came back
+ * and answered the fence as one that knows of nothing; the original was let go a second time.
+ */
+static void a_frozen_source_of_a_target_that_came_back_empty_is_dead(void **state)
+{
+	struct mig_auth a = taken_over(3);
+	struct mig_stand frozen = {
+		.pid = PID, .stance = MIG_FROZEN, .move = MOVE, .peer = DST, .peer_epoch = 4
+	};
+
+	migrate_stand_look(&frozen, 0);
+	migrate_stand_look(&frozen, 4);
+	assert_int_equal(frozen.peer, DST);
+	migrate_stand_look(&frozen, 5);
+	stand(&a, SRC, &frozen, 1);
+	stand(&a, AUTH, NULL, 0);
+	stand(&a, DST, NULL, 0);
+	assert_int_equal(migrate_auth_find(&a, PID)->site, NODE_NONE);
+}
+
 static void a_fenced_authority_answers_no_more(void **state)
 {
 	struct mig_auth a = authority();
@@ -634,6 +655,7 @@ int main(void)
 		cmocka_unit_test(a_frozen_source_gets_it_back_if_its_target_stood_without_it),
 		cmocka_unit_test(a_target_that_won_unknowingly_keeps_it_under_a_new_authority),
 		cmocka_unit_test(a_frozen_source_of_a_dead_target_is_dead),
+		cmocka_unit_test(a_frozen_source_of_a_target_that_came_back_empty_is_dead),
 		cmocka_unit_test(a_fenced_authority_answers_no_more),
 		cmocka_unit_test(pids_of_other_blocks_are_a_faulty_peers),
 	};
