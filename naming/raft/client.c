@@ -134,6 +134,11 @@ static void proposal_send(struct naming_replica *r, struct proposal *p, node_id 
 	struct wire_msg m = { .type = WIRE_PROPOSE };
 	struct buf b = BUF_INIT;
 
+	if (MUTANT("naming.command.anew") && p->sent > 0) {
+		p->st.stamp.seq = ++r->seq;
+		list_del(&p->link);
+		list_add_tail(&r->proposals, &p->link);
+	}
 	p->send_ms = r->now_ms + 2 * r->cfg.election_ms;
 	p->st.stamp.acked = acked(r);
 	if (wire_stamped_pack(&p->st, &b) == 0) {
