@@ -456,7 +456,12 @@ static void on_closed(struct sim *s, const struct link_news *x)
 	if (!f)
 		return; /* closed before we could give it a cookie */
 	if (x->end->node == f->from) {
+		const struct kmsg *k =
+			f->parcel ? pod_carried(f->parcel->fn, f->parcel->payload) : NULL;
+
 		f->tx = NULL;
+		if (k && !f->finished)
+			moves_image_failed(s, &s->nodes[f->from], k);
 		return;
 	}
 	f->rx = NULL;

@@ -234,6 +234,7 @@ static void end_of_node(struct sim *s, struct knode *n)
 void check_end(struct sim *s)
 {
 	check_recount(s);
+	check_name_end(s);
 	gossip_check_end(s);
 	check_loans_end(s);
 	for (node_id id = 1; id <= s->conf.nodes; id++)

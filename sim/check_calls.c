@@ -12,7 +12,8 @@
 
 #include <errno.h>
 
-#define OPEN_MAX_NS (150 * NS_PER_S) /* the longest fault, and what follows it */
+/* With a way to the peer: its keys may be taken for as long as a reply is kept, then it works. */
+#define OPEN_MAX_NS (LINK_KEEP_NS + 20 * NS_PER_S)
 
 void check_executed(struct sim *s, const struct op *o, uint32_t no, uint32_t attempt, uint64_t life)
 {
@@ -96,16 +97,30 @@ static void recount_executions(struct sim *s)
 			      (unsigned long long)sum, c->log_count);
 }
 
-/* When asking @a must be over. What waits for a connection may wait for long. */
+/* Since when both ends are on one connection that nothing cuts; now, if they are not. */
+static uint64_t joined_ns(struct sim *s, const struct link_end *e)
+{
+	const struct link_end *peer = link_end_of(s, e->peer, e->node);
+	const struct world *w = &s->w;
+
+	if (e->conn == 0 || peer->conn != e->conn || !link_carries(s, e->node, e->peer) ||
+	    w->cut[e->node][e->peer] || w->cut[e->peer][e->node])
+		return w->now_ns;
+	return MAX(MAX(e->up_ns, peer->up_ns),
+		   MAX(w->cut_ns[e->node][e->peer], w->cut_ns[e->peer][e->node]));
+}
+
+/*
+ * When asking @a must be over. What has no way to its peer waits for one, for ever if need be; the
+ * run ends with three minutes in which nothing fails, and then all are over (check_calls_end).
+ */
 static uint64_t over_ns(struct sim *s, const struct attempt *a)
 {
 	const struct op *o = &s->calls->ops[a->op];
-	const struct link_end *e = link_end_of(s, o->from, o->to);
-	uint64_t since_ns = e->conn ? e->up_ns : s->w.now_ns;
 
 	if (a->limit_ns)
 		return a->limit_ns + NS_PER_S;
-	return MAX(a->asked_ns, since_ns) + OPEN_MAX_NS;
+	return MAX(a->asked_ns, joined_ns(s, link_end_of(s, o->from, o->to))) + OPEN_MAX_NS;
 }
 
 static void recount_attempts(struct sim *s)

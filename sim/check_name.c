@@ -221,6 +221,23 @@ void check_tables(struct sim *s)
 	}
 }
 
+uint64_t check_applied_first(const struct sim *s)
+{
+	return s->oracle->applied;
+}
+
+void check_name_end(struct sim *s)
+{
+	for (node_id id = 1; id <= s->conf.nodes; id++) {
+		uint64_t applied = s->nodes[id].name ? name_info(&s->nodes[id]).applied : 0;
+
+		s->w.stats.checks++;
+		if (applied < s->settled)
+			world_violate(&s->w, "P1", "n%u is left behind at entry %llu of %llu", id,
+				      (unsigned long long)applied, (unsigned long long)s->settled);
+	}
+}
+
 /* ---- R1 ---- */
 
 void check_wrote(struct sim *s, struct knode *n, uint64_t written, const struct naming_result *r)

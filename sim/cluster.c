@@ -8,7 +8,8 @@
 #include "sim/link.h"
 #include "sim/memory.h"
 
-#define QUIET_NS (180 * NS_PER_S) /* longest fault, a lease, a boot, and every repetition */
+#define QUIET_NS  (180 * NS_PER_S) /* longest fault, a lease, a boot, and every repetition */
+#define SETTLE_NS (5 * NS_PER_S)
 
 struct proc *sim_proc(struct sim *s, gpid pid)
 {
@@ -78,6 +79,8 @@ void sim_run(struct sim *s)
 	run_until(s, s->conf.run_ns);
 	s->quiet = true;
 	fault_heal(s);
+	run_until(s, s->conf.run_ns + QUIET_NS - SETTLE_NS);
+	s->settled = check_applied_first(s);
 	run_until(s, s->conf.run_ns + QUIET_NS);
 	if (!s->w.violation.name[0])
 		check_end(s);

@@ -157,6 +157,7 @@ struct knode {
 	uint32_t pod_life;
 	uint64_t stalled_ns; /* starved until then */
 	int32_t fault;       /* of which it dies in the middle of its next write; -1: none */
+	bool fault_image;    /* or when the next image has left for it */
 	struct name *name;   /* NULL: pandod is down */
 	struct gossip *gossip;
 	struct loan loan;
@@ -383,6 +384,7 @@ struct sim {
 	int32_t *proc_of; /* pid -> index, -1 */
 	gpid moved[4];    /* the last ones */
 	bool quiet;       /* no more births, moves or faults: wait for the end of all work */
+	uint64_t settled; /* entry that all must have applied in the end */
 	struct fault faults[SIM_FAULTS_MAX];
 	uint32_t fault_count;
 	struct sim_stats stats;
@@ -425,6 +427,10 @@ bool kernel_move(struct sim *s, struct knode *n, gpid pid, node_id to);
 bool kernel_busy(const struct knode *n, gpid pid);
 /* The process has ended here; its machines are told. */
 void kernel_ended(struct sim *s, struct knode *n, gpid pid);
+/* The image that was to be streamed has not left whole. */
+void moves_image_failed(struct sim *s, struct knode *n, const struct kmsg *k);
+/* The connection to the guest kernel there has broken. */
+void moves_link_down(struct sim *s, struct knode *n, node_id peer);
 /* It has ended elsewhere. False: the kernel has died of it. */
 bool kernel_elsewhere(struct sim *s, struct knode *n, gpid pid);
 
@@ -517,6 +523,8 @@ void fault_start(struct sim *s);
 void fault_heal(struct sim *s);
 /* Its disk is writing: it may die of it. */
 void fault_writing(struct sim *s, struct knode *n, uint64_t delay_ns);
+/* An image has left for it: the same. */
+void fault_handed(struct sim *s, struct knode *n);
 const char *fault_name(enum fault_kind kind);
 
 /* ---- disk.c ---- */
@@ -552,7 +560,7 @@ void check_claim(struct sim *s, const struct knode *n, const struct mig_msg *m,
 uint32_t check_runners(struct sim *s, gpid pid, struct knode **where);
 
 /* ---- check_lease.c ---- */
-void check_reach(struct sim *s); /* who can reach a majority has changed */
+void check_reach(struct sim *s); /* who can reach a majority, or who leads, has changed */
 void check_lease(struct sim *s, struct knode *n, enum lease_state state);
 void check_fenced(struct sim *s);
 /* A question that was heard at @heard_ns has moved the lease. */
@@ -565,6 +573,8 @@ void oracle_free(struct oracle *o);
 const struct naming_core *oracle_tables(const struct oracle *o);
 void check_applied(struct sim *s, struct knode *n); /* R2, after every turn */
 void check_tables(struct sim *s);
+uint64_t check_applied_first(const struct sim *s); /* the last entry that anybody has applied */
+void check_name_end(struct sim *s);                /* P1: nobody is left behind */
 /* R1: @written was answered; a read that began when check_read_begins() was @begun gives @value. */
 void check_wrote(struct sim *s, struct knode *n, uint64_t written, const struct naming_result *r);
 uint64_t check_read_begins(const struct sim *s);

@@ -66,8 +66,10 @@ void fault_plan(struct sim *s)
 
 static void cut(struct sim *s, node_id from, node_id to, int by)
 {
-	if (from != to)
-		s->w.cut[from][to] = (uint8_t)(s->w.cut[from][to] + by);
+	if (from == to)
+		return;
+	s->w.cut[from][to] = (uint8_t)(s->w.cut[from][to] + by);
+	s->w.cut_ns[from][to] = s->w.now_ns;
 }
 
 static void fault_change(struct sim *s, const struct fault *f, int by)
@@ -142,11 +144,14 @@ static void die(struct sim *s, const struct fault *f)
 {
 	struct knode *n = &s->nodes[f->node];
 
+	bool quick = n->fault_image;
+
 	n->fault = -1;
+	n->fault_image = false;
 	if (f->kind == FAULT_POD)
 		pod_die(s, n);
 	else if (n->up)
-		pod_crash(s, n, f->for_ns);
+		pod_crash(s, n, quick ? f->for_ns % (100 * NS_PER_MS) : f->for_ns);
 }
 
 static void fault_die(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
@@ -161,9 +166,16 @@ static void fault_die(struct world *w, node_id node, uint64_t a, uint64_t b, voi
 
 void fault_writing(struct sim *s, struct knode *n, uint64_t delay_ns)
 {
-	if (n->fault >= 0)
+	if (n->fault >= 0 && !n->fault_image)
 		world_in(&s->w, rand_below(&s->w.rng[RNG_DISK], delay_ns), fault_die, "dies", n->id,
 			 (uint64_t)n->fault, 0, NULL);
+}
+
+void fault_handed(struct sim *s, struct knode *n)
+{
+	if (n->fault >= 0 && n->fault_image)
+		world_in(&s->w, rand_below(&s->w.rng[RNG_HOST], 2 * NS_PER_MS), fault_die, "dies",
+			 n->id, (uint64_t)n->fault, 0, NULL);
 }
 
 static void fault_hit(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
@@ -187,8 +199,12 @@ static void fault_hit(struct world *w, node_id node, uint64_t a, uint64_t b, voi
 		return;
 	case FAULT_HOST:
 	case FAULT_POD:
-		/* Half of them in the middle of a write, if there is one soon. */
-		if (f->n & 1) {
+		/*
+		 * Half of them in the middle of a write, if there is one soon; half of the other
+		 * hosts when an image has just left for them, and these are back at once.
+		 */
+		n->fault_image = f->kind == FAULT_HOST && f->n % 4 == 2;
+		if ((f->n & 1) || n->fault_image) {
 			n->fault = (int32_t)a;
 			world_in(w, 3 * NS_PER_S, fault_die, "dies", f->node, a, 0, NULL);
 		} else {
@@ -231,6 +247,7 @@ void fault_heal(struct sim *s)
 	for (node_id id = 1; id <= s->conf.nodes; id++) {
 		s->nodes[id].die_in = s->nodes[id].die_mem = 0;
 		s->nodes[id].fault = -1;
+		s->nodes[id].fault_image = false;
 	}
 	links_quiet(s);
 }

@@ -207,23 +207,29 @@ void link_frame_arrives(struct sim *s, node_id from, node_id to, const struct rp
 
 /* ---- connections ---- */
 
-void link_end_down(struct sim *s, struct link_end *e)
+static void end_lost(struct sim *s, struct link_end *e)
 {
+	uint64_t life = e->life;
+
 	e->conn = 0;
 	rpc_core_down(e->core, world_local(&s->w, e->node));
-	link_dial_soon(s, e->node, e->peer);
 	link_run(s, e);
+	if (e->core && e->life == life)
+		moves_link_down(s, &s->nodes[e->node], e->peer);
+}
+
+void link_end_down(struct sim *s, struct link_end *e)
+{
+	link_dial_soon(s, e->node, e->peer);
+	end_lost(s, e);
 }
 
 static void link_up_end(struct sim *s, struct link_end *e, uint32_t conn)
 {
 	uint64_t life = e->life;
 
-	if (e->conn != 0) { /* it had not noticed yet */
-		e->conn = 0;
-		rpc_core_down(e->core, world_local(&s->w, e->node));
-		link_run(s, e);
-	}
+	if (e->conn != 0) /* it had not noticed yet */
+		end_lost(s, e);
 	if (!e->core || e->life != life)
 		return;
 	e->conn = conn;

@@ -112,7 +112,7 @@ static void open_or_close(struct sim *s, struct knode *n)
 	} else if (!l->running && !l->share.open && rand_below(rng, 8) == 0 && !s->quiet) {
 		l->held = l->use = none;
 		loan_step(s, n, QUOTA_EV_OPEN, 0, &none);
-	} else if (l->running && rand_below(rng, 100) == 0) {
+	} else if (l->running && !s->quiet && rand_below(rng, 100) == 0) {
 		l->running = false;
 		l->held = l->use = none;
 		loan_step(s, n, QUOTA_EV_CLOSE, 0, NULL);

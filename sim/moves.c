@@ -136,6 +136,14 @@ static void on_released(struct world *w, node_id node, uint64_t a, uint64_t b, v
 		  (struct mig_ev){ .kind = MIG_EV_RELEASED, .sigs = t ? t->pending : 0 });
 }
 
+/* Most threads stop at once; one that sleeps in the host's kernel takes its time. */
+static uint64_t freeze_ns(struct sim *s)
+{
+	struct rand *r = &s->w.rng[RNG_HOST];
+
+	return 80 * NS_PER_US + (rand_chance(r, 1, 16) ? rand_below(r, 700 * NS_PER_MS) : 0);
+}
+
 static void fx_thaw(struct sim *s, struct knode *n, gpid pid, uint64_t move)
 {
 	struct task *t = host_find(&n->host, pid);
@@ -174,6 +182,7 @@ static void fx_image(struct sim *s, struct knode *n, const struct mig_source *m)
 	k->version = t->version;
 	k->kin_count = stubs_list(n, m->pid, k->kin, SIM_KIN_MAX);
 	pod_post(s, n, m->target, k);
+	fault_handed(s, &s->nodes[m->target]);
 }
 
 static void on_build(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
@@ -347,7 +356,7 @@ static bool source_effects(struct sim *s, struct knode *n, struct src_slot *slot
 			note_drop(n->source_notes, slot->m.pid);
 			break;
 		case MIG_FX_FREEZE:
-			sim_later(s, n, 80 * NS_PER_US, on_freeze, "freeze", (uint64_t)slot->m.pid,
+			sim_later(s, n, freeze_ns(s), on_freeze, "freeze", (uint64_t)slot->m.pid,
 				  slot->m.move);
 			break;
 		case MIG_FX_THAW:
@@ -591,6 +600,33 @@ void moves_node_dead(struct sim *s, struct knode *n, node_id dead)
 	for (uint32_t i = 0; i < SIM_MACHINES && n->kernel_up && n->life == life; i++) {
 		if (n->targets[i].used)
 			moves_step_target(s, n, &n->targets[i], &ev);
+	}
+}
+
+void moves_image_failed(struct sim *s, struct knode *n, const struct kmsg *k)
+{
+	ev_source(s, n, k->m.pid, k->m.move,
+		  (struct mig_ev){ .kind = MIG_EV_IMAGE_FAILED, .err = -EIO });
+}
+
+/* What is not whole by now never will be; of what may be the record tells. */
+void moves_link_down(struct sim *s, struct knode *n, node_id peer)
+{
+	struct mig_ev ev = { .kind = MIG_EV_CANCEL, .err = -EHOSTDOWN };
+	uint32_t life = n->life;
+
+	for (uint32_t i = 0; i < SIM_MACHINES && n->kernel_up && n->life == life; i++) {
+		struct src_slot *slot = &n->sources[i];
+
+		if (slot->used && slot->m.target == peer && slot->m.state == MIG_S_HANDED)
+			moves_step_source(s, n, slot, &ev);
+	}
+	for (uint32_t i = 0; i < SIM_MACHINES && n->kernel_up && n->life == life; i++) {
+		struct dst_slot *slot = &n->targets[i];
+
+		if (slot->used && slot->m.source == peer &&
+		    (slot->m.state == MIG_T_BUILDING || slot->m.state == MIG_T_READY))
+			moves_step_target(s, n, slot, &ev);
 	}
 }
 

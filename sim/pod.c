@@ -428,6 +428,7 @@ static void pod_stop(struct sim *s, struct knode *n)
 	disks_check_lost(s, n->id);
 	name_stop(n);
 	gossip_stop(n);
+	lease_book_stop(&n->book);
 	n->pod_life++;
 	n->stalled_ns = 0;
 }

@@ -201,16 +201,21 @@ static void leads(struct sim *s, struct knode *n, uint64_t a, uint64_t b, int er
 	world_trace(&s->w, 'i', n->id, "leads naming", a);
 	s->stats.leaders++;
 	lease_book_lead(&n->book);
+	check_reach(s);
 }
 
 void registry_status(struct sim *s, struct knode *n)
 {
 	struct naming_replica_info i = name_info(n);
 	struct naming_cmd noop = { .kind = NAMING_CMD_NOOP };
+	const struct naming_node *row = naming_node_find(name_tables(n), n->id);
 
+	if (n->epoch == 0 && row)
+		admit(s, n, row);
 	if (i.role != NAMING_REPLICA_LEADER) {
 		lease_book_stop(&n->book);
 		n->lead_term = 0;
+		check_reach(s);
 		return;
 	}
 	/* All that was committed before is applied when this is answered. */

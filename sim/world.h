@@ -91,8 +91,9 @@ struct world {
 	size_t count, cap;
 	struct rand rng[RNG_COUNT];
 	struct world_clock clock[WORLD_NODES_MAX];
-	/* > 0: messages from the first to the second are lost */
+	/* > 0: messages from the first to the second are lost; when that changed last */
 	uint8_t cut[WORLD_NODES_MAX][WORLD_NODES_MAX];
+	uint64_t cut_ns[WORLD_NODES_MAX][WORLD_NODES_MAX];
 	uint32_t loss_ppm;
 	uint32_t repeat_ppm;
 	uint32_t slow_ppm; /* messages that take hundreds of milliseconds */
