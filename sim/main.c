@@ -11,6 +11,7 @@
 const struct sim_option sim_options[SIM_OPTIONS] = {
 	{ "seed", "S", "one run, with a report (7)" },
 	{ "seeds", "A-B", "a run for each seed, one line for each violation" },
+	{ "jobs", "N", "processes that share the seeds (one for each processor)" },
 	{ "nodes", "N", "nodes (5); with --workload as many as you like" },
 	{ "minutes", "M", "virtual minutes of a run (10)" },
 	{ "calm", NULL, "no faults, a perfect network" },
@@ -107,6 +108,10 @@ static bool apply_value(struct run_opts *o, const char *name, char *value)
 		if (!number(value, 2, 1000000, &v))
 			return false;
 		o->nodes = (unsigned)v;
+	} else if (strcmp(name, "jobs") == 0) {
+		if (!number(value, 1, RUN_JOBS_MAX, &v))
+			return false;
+		o->jobs = (unsigned)v;
 	} else if (strcmp(name, "hours") == 0) {
 		return number(value, 1, 10000, &o->hours);
 	} else if (strcmp(name, "workload") == 0) {

@@ -25,7 +25,7 @@ static void on_abort(int sig)
 	siglongjmp(aborted, 1);
 }
 
-static void run_guarded(struct sim *s)
+void run_guarded(struct sim *s)
 {
 	struct sigaction sa = { .sa_handler = on_abort, .sa_flags = SA_NODEFER }, old;
 
@@ -37,7 +37,7 @@ static void run_guarded(struct sim *s)
 	sigaction(SIGABRT, &old, NULL);
 }
 
-static struct sim *run_new(const struct run_opts *o, uint64_t seed, struct sim_cov *cov)
+struct sim *run_new(const struct run_opts *o, uint64_t seed, struct sim_cov *cov)
 {
 	struct sim_conf conf = { .seed = seed,
 				 .nodes = o->nodes,
@@ -293,33 +293,6 @@ static int run_one(struct run_opts *o, uint64_t seed, struct sim_cov *cov)
 		sim_free(s);
 	}
 	return code;
-}
-
-static int run_seeds(struct run_opts *o, struct sim_cov *cov)
-{
-	uint64_t t0 = real_ns(), bad = 0, n = 0;
-	uint64_t hash = 0;
-
-	o->terse = true;
-	for (uint64_t seed = o->first; seed <= o->last; seed++, n++) {
-		struct sim *s = run_new(o, seed, cov);
-
-		run_guarded(s);
-		hash = (hash ^ s->w.hash) * UINT64_C(0x100000001b3);
-		if (s->w.violation.name[0]) {
-			bad++;
-			printf("seed %" PRIu64 ": VIOLATED %s: %s\n", seed, s->w.violation.name,
-			       s->w.violation.text);
-		}
-		sim_free(s);
-		if (bad && o->broken) {
-			n++;
-			break;
-		}
-	}
-	printf("%" PRIu64 " seeds, %" PRIu64 " violated, %" PRIu64 " ms, hash %016" PRIx64 "\n", n,
-	       bad, (real_ns() - t0) / NS_PER_MS, hash);
-	return bad != 0;
 }
 
 int run_all(struct run_opts *o)

@@ -5,13 +5,15 @@
 
 #include "sim/cluster.h"
 
-#define RUN_NODES   5
-#define RUN_MINUTES 10
+#define RUN_NODES    5
+#define RUN_MINUTES  10
+#define RUN_JOBS_MAX 256
 
 struct run_opts {
 	uint64_t first, last; /* seeds; last 0: only the first, with a report */
 	unsigned nodes;
 	uint64_t minutes;
+	unsigned jobs; /* processes that share the seeds; 0: one for each processor */
 	const char *trace;
 	const char *broken;
 	const bool *only; /* faults to keep, by number; NULL: all */
@@ -27,7 +29,16 @@ struct run_opts {
 	const char *plot;
 };
 
+/* ---- run.c ---- */
+struct sim *run_new(const struct run_opts *o, uint64_t seed, struct sim_cov *cov);
+/* To its end or to a violation, among them the abort of a core's CHECK. */
+void run_guarded(struct sim *s);
 int run_all(struct run_opts *o);
+
+/* ---- seeds.c ---- */
+/* Each seed from o->first to o->last; the sum of what was covered in @cov. 1: a violation. */
+int run_seeds(const struct run_opts *o, struct sim_cov *cov);
+
 int plan_all(struct run_opts *o);
 void coverage_print(const struct sim_cov *cov);
 

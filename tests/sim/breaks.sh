@@ -50,11 +50,11 @@ many='rpc 11 dsm 18 quota 3'
 try() {
 	local name=$1 out seed
 	seed=$(echo "$hints" | awk -v name="$name" '$1 == name { print $2 }')
-	if [ -n "$seed" ] && ! out=$("$sim" sim --seeds "$seed-$seed" --break "$name" 2>/dev/null); then
+	if [ -n "$seed" ] && ! out=$("$sim" sim --jobs 1 --seeds "$seed-$seed" --break "$name" 2>/dev/null); then
 		echo "$name: $(echo "$out" | head -1)"
 		return
 	fi
-	out=$("$sim" sim --seeds 1-200 --break "$name" 2>/dev/null) && { echo "$name: not caught"; return 1; }
+	out=$("$sim" sim --jobs 1 --seeds 1-200 --break "$name" 2>/dev/null) && { echo "$name: not caught"; return 1; }
 	seed=$(echo "$out" | sed -n 's/^seed \([0-9]*\): VIOLATED.*/\1/p' | head -1)
 	[ -n "$seed" ] || { echo "$name: no seed: $out"; return 1; }
 	"$sim" sim --seed "$seed" --break "$name" 2>/dev/null | grep -q '^VIOLATED ' || { echo "$name: seed $seed does not replay"; return 1; }
