@@ -39,8 +39,8 @@ void rpc_keys_wipe(struct rpc_keys *k);
 struct rpc_cert {
 	tenant_id tenant;
 	node_id node;
-	uint64_t expires_s; /* wall clock, seconds since 1970 */
-	epoch_t epoch;      /* of the tenant's guest kernel on this node: a later one replaces it */
+	uint64_t expires_s;              /* wall clock, seconds since 1970 */
+	epoch_t epoch;                   /* the node's life: what an earlier one says is void */
 	uint8_t key[RPC_KEY_BYTES];      /* of the guest kernel */
 	uint8_t node_key[RPC_KEY_BYTES]; /* of the node that signs */
 	uint8_t sig[RPC_SIG_BYTES];

@@ -170,6 +170,11 @@ void rpc_conn_lost(struct rpc_conn *c, int err, const char *why)
 	rpc_conn_dirty(c);
 }
 
+void rpc_conn_break(struct rpc_conn *c, const char *why)
+{
+	rpc_conn_lost(c, -ECONNRESET, why);
+}
+
 void rpc_conn_up(struct rpc_conn *c)
 {
 	c->tell_up = true;

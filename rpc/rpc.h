@@ -144,6 +144,9 @@ must_check int rpc_dial(struct rpc *r, const char *provider, const char *addr,
 			const uint8_t peer_key[RPC_KEY_BYTES], rpc_conn_fn cb, void *arg,
 			struct rpc_conn **out);
 
+/* As if it were lost just now, for who knows better than the network: requests end as they do then,
+ * and a dialled one is dialled again. Calls back from the loop. */
+void rpc_conn_break(struct rpc_conn *c, const char *why);
 /* No callback of @c comes after this; its requests end silently, its streams too. */
 void rpc_conn_close(struct rpc_conn *c);
 const struct rpc_peer *rpc_conn_peer(const struct rpc_conn *c);

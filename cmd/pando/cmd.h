@@ -80,6 +80,7 @@ enum col_kind {
 	COL_NUMBER,
 	COL_BYTES, /* shown as 12.3M in a table, as it is elsewhere */
 	COL_NS,    /* shown as a time */
+	COL_SINCE, /* ms since 1970: shown as the time that has passed since then */
 	COL_STATE, /* coloured: alive green, others red */
 };
 

@@ -175,7 +175,7 @@ static int start_daemon(char *const argv[])
 int nodehost_guard(const struct nodehost *l)
 {
 	char program[PATH_MAX], cpus[16];
-	char *argv[16];
+	char *argv[20];
 	int n = 0, fd, pid, r = nodehost_program("pandod", program);
 
 	if (r < 0)
@@ -197,6 +197,10 @@ int nodehost_guard(const struct nodehost *l)
 	if (l->ssh != NULL) {
 		argv[n++] = "--ssh";
 		argv[n++] = (char *)l->ssh;
+	}
+	if (l->lease != NULL) {
+		argv[n++] = "--lease";
+		argv[n++] = (char *)l->lease;
 	}
 	if (l->local)
 		argv[n++] = "--local";
@@ -241,11 +245,35 @@ void nodehost_addr(unsigned k, char out[32])
 	(void)snprintf(out, 32, "10.77.%u.%u", k / 250, k % 250 + 1);
 }
 
+/* The plug of a node that was killed goes a moment after it. */
+static bool is_plugged(int switch_pid, unsigned k)
+{
+	char path[64], name[16], line[256];
+	bool found = false;
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/net/dev", switch_pid);
+	(void)snprintf(name, sizeof(name), " v%u:", k);
+	f = fopen(path, "re");
+	while (f != NULL && !found && fgets(line + 1, sizeof(line) - 1, f) != NULL) {
+		line[0] = ' ';
+		found = strstr(line, name) != NULL;
+	}
+	if (f != NULL)
+		(void)fclose(f);
+	return found;
+}
+
 int nodehost_plug(int switch_pid, int pid, unsigned k)
 {
 	char lines[512], addr[32];
 	int r;
 
+	if (is_plugged(switch_pid, k)) {
+		(void)snprintf(lines, sizeof(lines), "link del v%u\n", k);
+		/* It may have gone by itself just now; else the next step fails. */
+		(void)!ip_batch(switch_pid, lines);
+	}
 	(void)snprintf(lines, sizeof(lines),
 		       "link add name v%u type veth peer name eth0 netns %d\n"
 		       "link set v%u master " BRIDGE "\n"

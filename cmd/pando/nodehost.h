@@ -17,11 +17,12 @@
 enum { NODES_MAX = 64 }; /* of one local cluster */
 
 struct nodehost {
-	const char *dir;  /* absolute */
-	const char *node; /* "n1" */
-	bool local;       /* namespaces of its own, else this host is the node */
-	long cpu_milli;   /* 0: no limit */
-	const char *ssh;  /* where its sshd listens, "127.0.0.1:2222"; NULL: nowhere */
+	const char *dir;   /* absolute */
+	const char *node;  /* "n1" */
+	bool local;        /* namespaces of its own, else this host is the node */
+	long cpu_milli;    /* 0: no limit */
+	const char *lease; /* "FREEZE:KILL" in ms; NULL: 10 s and 30 s */
+	const char *ssh;   /* where its sshd listens, "127.0.0.1:2222"; NULL: nowhere */
 };
 
 /* sshaddr.c: where the nodes of a cluster listen for ssh; node k at port + k - 1. */

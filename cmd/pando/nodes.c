@@ -7,7 +7,7 @@ static const struct col cols[] = {
 	{ "STATE", "state", COL_STATE },  { "ROLE", "role", COL_TEXT },
 	{ "EPOCH", "epoch", COL_NUMBER }, { "CPUS", "cpus", COL_NUMBER },
 	{ "LOAD", "load", COL_NUMBER },   { "MEMORY", "memory_bytes", COL_BYTES },
-	{ "ADDRESS", "addr", COL_TEXT },
+	{ "ADDRESS", "addr", COL_TEXT },  { "STATE FOR", "since_ms", COL_SINCE },
 };
 
 static int nodes_run(struct ctx *c, int argc, char **argv)

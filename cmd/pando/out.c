@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "cmd/pando/cmd.h"
 
 int fail(struct ctx *c, int code, const char *try_next, const char *fmt, ...)
@@ -67,6 +68,16 @@ void text_ns(char out[32], uint64_t ns)
 		(void)snprintf(out, 32, "%dh%02dm", (int)(s / 3600), (int)(s / 60) % 60);
 }
 
+static void text_since(char out[32], uint64_t since_ms)
+{
+	uint64_t now_ms = clock_wall_ns() / NS_PER_MS;
+
+	if (since_ms == 0)
+		(void)snprintf(out, 32, "-");
+	else
+		text_ns(out, now_ms > since_ms ? (now_ms - since_ms) * NS_PER_MS : 0);
+}
+
 /* What a cell shows; @out is its storage where needed. */
 static const char *cell(const json_t *row, const struct col *col, bool raw, char out[32])
 {
@@ -84,6 +95,8 @@ static const char *cell(const json_t *row, const struct col *col, bool raw, char
 		text_bytes(out, (uint64_t)json_integer_value(v));
 	else if (!raw && col->kind == COL_NS)
 		text_ns(out, (uint64_t)json_integer_value(v));
+	else if (!raw && col->kind == COL_SINCE)
+		text_since(out, (uint64_t)json_integer_value(v));
 	else
 		(void)snprintf(out, 32, "%" JSON_INTEGER_FORMAT, json_integer_value(v));
 	return out;
@@ -140,7 +153,8 @@ static void print_table_cell(struct ctx *c, const struct col *col, const char *t
 			     bool last)
 {
 	const char *colour = NULL;
-	bool right = col->kind == COL_NUMBER || col->kind == COL_BYTES || col->kind == COL_NS;
+	bool right = col->kind == COL_NUMBER || col->kind == COL_BYTES || col->kind == COL_NS ||
+		     col->kind == COL_SINCE;
 	int len = (int)strlen(text);
 
 	if (c->colour && col->kind == COL_STATE)

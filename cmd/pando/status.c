@@ -8,7 +8,7 @@
 static const struct col node_cols[] = {
 	{ "NODE", "name", COL_TEXT },    { "STATE", "state", COL_STATE },
 	{ "ROLE", "role", COL_TEXT },    { "EPOCH", "epoch", COL_NUMBER },
-	{ "ADDRESS", "addr", COL_TEXT },
+	{ "ADDRESS", "addr", COL_TEXT }, { "STATE FOR", "since_ms", COL_SINCE },
 };
 
 static const struct col tenant_cols[] = {

@@ -20,7 +20,8 @@
 
 enum { PORT = 7300, START_MS = 10000 };
 
-static const char *count_text, *cpus_text, *addr_text, *name_text, *volumes_text, *ssh_text;
+static const char *count_text, *cpus_text, *addr_text, *name_text, *volumes_text, *ssh_text,
+	*lease_text;
 static bool foreground, host_mode;
 
 static const struct opt opts[] = {
@@ -31,6 +32,9 @@ static const struct opt opts[] = {
 	  &foreground },
 	{ "ssh", 's', "WHERE", "PORT or ADDR:PORT for ssh, of each further node one more; or off",
 	  &ssh_text, NULL },
+	{ "lease", 0, "F:K",
+	  "freeze a cut-off node's guests after F seconds and kill them after K; 10:30 without it",
+	  &lease_text, NULL },
 	{ "host", 0, NULL, "no local cluster: this host is the first node", NULL, &host_mode },
 	{ "addr", 0, "ADDR", "--host: where other nodes reach it", &addr_text, NULL },
 	{ "name", 0, "NAME", "--host: the node's name, n1 without it", &name_text, NULL },
@@ -46,6 +50,7 @@ struct up {
 	int switch_pid;
 	char volumes[PATH_MAX];
 	struct ssh_where ssh;
+	char lease[48]; /* in ms; "": as is */
 };
 
 static int cannot(struct up *u, const char *node, const char *what, int r)
@@ -64,6 +69,7 @@ static int start_node(struct up *u, const char *node, unsigned k)
 			      .node = node,
 			      .local = true,
 			      .cpu_milli = u->cpu_milli,
+			      .lease = u->lease[0] ? u->lease : NULL,
 			      .ssh = ssh_where_text(&u->ssh, k, where) };
 	int pid = nodehost_guard(&l), r;
 
@@ -249,6 +255,29 @@ static int up_host(struct up *u)
 	return code != 0 || !foreground ? code : stay(u);
 }
 
+/* "3:9", seconds. */
+static int parse_lease(struct up *u)
+{
+	char freeze[16], kill[16], rest;
+	long freeze_ms, kill_ms;
+
+	if (lease_text == NULL)
+		return 0;
+	if (host_mode)
+		return fail(u->c, CODE_USAGE, "pando up --help",
+			    "cannot bring this host up: --lease is of local clusters, where one "
+			    "command starts all nodes");
+	if (sscanf(lease_text, "%15[0-9.]:%15[0-9.]%c", freeze, kill, &rest) != 2 ||
+	    parse_milli(freeze, &freeze_ms) < 0 || parse_milli(kill, &kill_ms) < 0 ||
+	    freeze_ms < 1000 || kill_ms <= freeze_ms)
+		return fail(u->c, CODE_USAGE, "pando up --lease 10:30",
+			    "cannot bring the cluster up: --lease %s is not FREEZE:KILL, 1 s at "
+			    "least and the second greater",
+			    lease_text);
+	(void)snprintf(u->lease, sizeof(u->lease), "%ld:%ld", freeze_ms, kill_ms);
+	return 0;
+}
+
 static int up_run(struct ctx *c, int argc, char **argv)
 {
 	struct up u = { .c = c, .count = 1 };
@@ -262,7 +291,9 @@ static int up_run(struct ctx *c, int argc, char **argv)
 		return fail(c, CODE_USAGE, "pando up --cpus 0.25",
 			    "cannot bring the cluster up: --cpus %s is no number of cores",
 			    cpus_text);
-	code = doctor_gate(c);
+	code = parse_lease(&u);
+	if (code == 0)
+		code = doctor_gate(c);
 	if (code == 0)
 		code = nodehost_dir(c, "bring the cluster up", true);
 	if (code == 0)
@@ -276,7 +307,7 @@ static int up_run(struct ctx *c, int argc, char **argv)
 
 const struct cmd cmd_up = {
 	.name = "up",
-	.usage = "up [-n N] [--cpus X] [--fg]",
+	.usage = "up [-n N] [--cpus X] [--lease F:K] [--fg]",
 	.help = "Start a local cluster of N nodes on this host.",
 	.more = "Each node has mount, pid, net, ipc and uts namespaces, a data directory and an "
 		"address\n"

@@ -211,14 +211,29 @@ static const char *role_of(const struct naming_status *s, node_id id)
 	return "fed";
 }
 
-static const char *state_of(const struct naming_node *n, const struct peer_load *l)
+/* As this node sees it, and since when (1970; 0: not known). */
+static const char *state_of(const struct pod *p, const struct naming_node *n,
+			    const struct peer_load *l, uint64_t *since_ms)
 {
+	enum gossip_state g = gossip_of(p, n->id, since_ms);
+	bool is_self = n->id == naming_self(p->naming);
+
 	if (n->state == NAMING_NODE_LEFT)
 		return "left";
 	if (n->state == NAMING_NODE_LEAVING)
 		return "leaving";
-	if (!l->alive)
+	if (is_self || n->down || g == GOSSIP_UNKNOWN)
+		*since_ms = n->since_ms;
+	if (is_self && life_cut_since_ms(p) != 0) {
+		*since_ms = life_cut_since_ms(p);
+		return "cut-off";
+	}
+	if (n->down)
+		return "dead";
+	if (!is_self && (g == GOSSIP_SILENT || (g == GOSSIP_UNKNOWN && !l->alive)))
 		return "silent";
+	if (!is_self && (g == GOSSIP_SUSPECT || !l->alive))
+		return "suspect";
 	return n->drain == NAMING_OPEN       ? "alive"
 	       : n->drain == NAMING_DRAINING ? "draining"
 					     : "drained";
@@ -234,15 +249,19 @@ json_t *api_nodes_json(const struct pod *p)
 	naming_status(p->naming, &s);
 	for (uint32_t i = 0; (n = naming_node_at(k, i)) != NULL; i++) {
 		struct peer_load l;
+		const char *state;
+		uint64_t since_ms;
 
 		peers_load(p, n->id, &l);
+		state = state_of(p, n, &l, &since_ms);
 		(void)json_array_append_new(
 			rows,
-			json_pack("{s:s, s:I, s:s, s:s, s:I, s:f, s:f, s:I, s:I, s:s}", "name",
-				  n->name, "id", (json_int_t)n->id, "state", state_of(n, &l),
-				  "role", role_of(&s, n->id), "epoch", (json_int_t)n->epoch, "cpus",
-				  (double)l.cpu_milli / 1000, "load", (double)l.load_milli / 1000,
-				  "memory_bytes", (json_int_t)l.memory_bytes, "free_bytes",
+			json_pack("{s:s, s:I, s:s, s:I, s:s, s:I, s:f, s:f, s:I, s:I, s:s}", "name",
+				  n->name, "id", (json_int_t)n->id, "state", state, "since_ms",
+				  (json_int_t)since_ms, "role", role_of(&s, n->id), "epoch",
+				  (json_int_t)n->epoch, "cpus", (double)l.cpu_milli / 1000, "load",
+				  (double)l.load_milli / 1000, "memory_bytes",
+				  (json_int_t)l.memory_bytes, "free_bytes",
 				  (json_int_t)l.free_bytes, "addr", n->addr));
 	}
 	return rows;

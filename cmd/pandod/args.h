@@ -2,9 +2,10 @@
 /*
  * args.h - what pandod is told on its command line; the same for guard, switch and daemon.
  *
- *	pandod guard  --dir D --node N [--cpu-milli M] [--ssh ADDR] [--local]
+ *	pandod guard  --dir D --node N [--cpu-milli M] [--ssh ADDR] [--lease F:K] [--local]
  *	pandod switch --dir D
- *	pandod node   --dir D --node N [--cpu-milli M] [--ssh ADDR [--ssh-net FD]] [--local]
+ *	pandod node   --dir D --node N [--cpu-milli M] [--ssh ADDR [--ssh-net FD]] [--lease F:K]
+ *	              --life L [--local]
  *
  * D is absolute. D/N/run, D/N/data and D/N/log are the node's; D/vol is all nodes' of a local
  * cluster. The order of the words is fixed where `pando` looks for them (cmd/pando/nodehost.h).
@@ -24,6 +25,10 @@ struct args {
 	uint32_t cpu_milli;
 	const char *ssh; /* where sshd listens, "127.0.0.1:2222"; NULL: nowhere */
 	int ssh_net;     /* the network namespace of that address; -1: the node's own */
+	/* Without a word of naming's leader guests are frozen and killed after so long; 0: 10 s, 30
+	 * s. The same on all nodes of a machine. */
+	uint32_t freeze_ms, kill_ms;
+	uint64_t life; /* drawn by each guard: what an earlier one's daemons left is over */
 };
 
 #define CLUSTER_GROUP_MAX 128

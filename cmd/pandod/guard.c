@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -31,7 +32,8 @@ enum { BACKOFF_MIN_MS = 20, BACKOFF_MAX_MS = 5000, OLD_MS = 10000, STOP_MS = 800
 struct guard {
 	const struct args *args;
 	char program[PATH_MAX];
-	int host_net; /* a local node's sshd is reached from the host; -1: a host's own is */
+	uint64_t life; /* ours; pandod compares it with what its predecessor left */
+	int host_net;  /* a local node's sshd is reached from the host; -1: a host's own is */
 	pid_t pandod;
 	uint64_t started_ns;
 	uint64_t restart_ns; /* 0: not due */
@@ -43,14 +45,22 @@ struct guard {
 static void start_pandod(struct guard *g)
 {
 	const struct args *a = g->args;
-	char cpus[16], net[16];
-	char *argv[16] = { g->program, "node",          "--dir",       (char *)a->dir,
+	char cpus[16], net[16], life[24], lease[32];
+	char *argv[20] = { g->program, "node",          "--dir",       (char *)a->dir,
 			   "--node",   (char *)a->node, "--cpu-milli", cpus };
 	sigset_t none;
 	int n = 8;
 
 	(void)snprintf(cpus, sizeof(cpus), "%u", a->cpu_milli);
 	(void)snprintf(net, sizeof(net), "%d", g->host_net);
+	(void)snprintf(life, sizeof(life), "%llx", (unsigned long long)g->life);
+	(void)snprintf(lease, sizeof(lease), "%u:%u", a->freeze_ms, a->kill_ms);
+	argv[n++] = "--life";
+	argv[n++] = life;
+	if (a->freeze_ms != 0) {
+		argv[n++] = "--lease";
+		argv[n++] = lease;
+	}
 	if (a->ssh != NULL) {
 		argv[n++] = "--ssh";
 		argv[n++] = (char *)a->ssh;
@@ -266,6 +276,9 @@ static int guard_child(const struct args *a, int ready, int host_net)
 		fprintf(stderr, "pandod: cannot %s: %s; try: pando doctor\n", what, strerror(-r));
 		return 1;
 	}
+	if (getrandom(&g.life, sizeof(g.life), 0) != sizeof(g.life))
+		g.life = clock_wall_ns();
+	g.life |= 1;
 	r = redirect(a);
 	if (r < 0 || write(ready, "", 1) != 1)
 		return 1;

@@ -323,6 +323,14 @@ static void reply_empty(struct rpc_call *call, int err)
 		log_warn("a reply to a guest kernel was lost");
 }
 
+/* Its records live: they died with the life of the node that kept them. */
+static bool block_has_records(const struct naming_core *k, const struct naming_block *b)
+{
+	const struct naming_node *n = naming_node_find(k, b->authority);
+
+	return n != NULL && n->epoch == b->life;
+}
+
 /* Who keeps the records of the tenant's pids. On the heap: rows, and behind them the list. */
 static size_t list_blocks(const struct naming_core *k, tenant_id t, Kernel__Authority ***out)
 {
@@ -345,7 +353,7 @@ static size_t list_blocks(const struct naming_core *k, tenant_id t, Kernel__Auth
 		kernel__authority__init(&rows[at]);
 		rows[at].first = (int32_t)(b->number * NAMING_BLOCK_PIDS);
 		rows[at].count = NAMING_BLOCK_PIDS;
-		rows[at].node = b->authority;
+		rows[at].node = block_has_records(k, b) ? b->authority : NODE_NONE;
 		rows[at].aterm = b->epoch;
 		(*out)[at] = &rows[at];
 		at++;
@@ -383,8 +391,10 @@ static void tell_nodes(struct world *w)
 		kernel__node__init(row);
 		row->id = n->id;
 		row->name = (char *)n->name;
-		row->alive = load.alive && n->state == NAMING_NODE_JOINED;
+		row->alive = load.alive && !n->down && n->state == NAMING_NODE_JOINED;
 		row->closed = n->drain != NAMING_OPEN;
+		row->epoch = n->epoch;
+		row->dead = n->down != 0;
 		row->cpu_milli = load.cpu_milli;
 		row->load_milli = load.load_milli;
 		row->memory_bytes = load.memory_bytes;
@@ -485,6 +495,12 @@ static bool block_is_new(const struct pids_ask *ask, uint32_t number)
 	return false;
 }
 
+/* Those of an earlier life hold pids of processes that may have gone elsewhere. */
+static bool block_is_ours(const struct pod *p, const struct naming_block *b)
+{
+	return b->authority == naming_self(p->naming) && b->life == life_epoch(p);
+}
+
 static void pids_reply(struct pod *p, struct pids_ask *ask)
 {
 	const struct naming_core *k = naming_tables(p->naming);
@@ -496,7 +512,7 @@ static void pids_reply(struct pod *p, struct pids_ask *ask)
 
 	for (uint32_t i = 0; (b = naming_block_at(k, i)) != NULL && all.n_blocks < BLOCKS_MAX;
 	     i++) {
-		if (b->tenant != ask->tenant || b->authority != naming_self(p->naming) ||
+		if (b->tenant != ask->tenant || !block_is_ours(p, b) ||
 		    block_is_new(ask, b->number))
 			continue;
 		kernel__pid_block__init(&rows[all.n_blocks]);
@@ -544,7 +560,7 @@ static unsigned blocks_of(struct pod *p, tenant_id t)
 	unsigned n = 0;
 
 	for (uint32_t i = 0; (b = naming_block_at(k, i)) != NULL; i++)
-		n += b->tenant == t && b->authority == naming_self(p->naming);
+		n += b->tenant == t && block_is_ours(p, b);
 	return n;
 }
 
@@ -552,7 +568,8 @@ static void lease_blocks(struct pod *p, struct pids_ask *ask, unsigned count)
 {
 	struct naming_cmd cmd = { .kind = NAMING_CMD_BLOCK_LEASE,
 				  .tenant = ask->tenant,
-				  .node = naming_self(p->naming) };
+				  .node = naming_self(p->naming),
+				  .epoch = life_epoch(p) };
 
 	/* Held by one more, so that a refusal of the last cannot free it under us. */
 	ask->left = 1;

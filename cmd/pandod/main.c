@@ -14,6 +14,16 @@ static int usage(void)
 	return 2;
 }
 
+static int parse_lease(const char *text, struct args *a)
+{
+	char rest;
+
+	return sscanf(text, "%u:%u%c", &a->freeze_ms, &a->kill_ms, &rest) == 2 &&
+			       a->freeze_ms >= 1000 && a->kill_ms > a->freeze_ms
+		       ? 0
+		       : -EINVAL;
+}
+
 static int parse(int argc, char **argv, struct args *a)
 {
 	for (int i = 2; i < argc; i++) {
@@ -37,7 +47,9 @@ static int parse(int argc, char **argv, struct args *a)
 			a->ssh = value;
 		else if (strcmp(argv[i], "--ssh-net") == 0)
 			a->ssh_net = (int)strtol(value, NULL, 10);
-		else
+		else if (strcmp(argv[i], "--life") == 0)
+			a->life = strtoull(value, NULL, 16);
+		else if (strcmp(argv[i], "--lease") != 0 || parse_lease(value, a) < 0)
 			return -EINVAL;
 		i++;
 	}

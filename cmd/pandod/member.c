@@ -33,13 +33,16 @@ bool member_in_touch(const struct pod *p)
 	struct naming_status s;
 
 	naming_status(p->naming, &s);
-	return naming_self(p->naming) != NODE_NONE && s.leader != NODE_NONE;
+	return naming_self(p->naming) != NODE_NONE && s.leader != NODE_NONE && life_is_held(p);
 }
 
 /* ---- naming's side ---- */
 static void on_send(void *arg, node_id to, const void *msg, size_t len)
 {
-	peers_send_naming(arg, to, msg, len);
+	struct rpc_msg m = { .method = POD_NAMING, .body = msg, .len = len };
+
+	/* Best effort is what naming asks for: it sends again. */
+	peers_say(arg, to, &m);
 }
 
 static int hints_path(const struct pod *p, char out[PATH_MAX + 16])
@@ -86,7 +89,7 @@ static bool hint_parse(const char *line, struct hint *h)
 
 static void hints_load(struct pod *p)
 {
-	struct member *m = p->member;
+	struct pod_member *m = p->member;
 	char path[PATH_MAX + 16], line[256];
 	FILE *f;
 
@@ -107,7 +110,7 @@ static void hints_load(struct pod *p)
 int member_peer(const struct pod *p, node_id id, char addr[NAMING_ADDR_MAX],
 		uint8_t key[NAMING_KEY_BYTES])
 {
-	const struct member *m = p->member;
+	const struct pod_member *m = p->member;
 
 	if (naming_peer(p->naming, id, addr, key) == 0)
 		return 0;
@@ -128,6 +131,7 @@ static void on_changed(void *arg, uint32_t kinds, uint32_t id)
 	events_tables(p, kinds, id);
 	if (kinds & naming_kind_bit(NAMING_NODE)) {
 		peers_sync(p);
+		gossip_tables(p);
 		kern_tell_nodes(p);
 		hints_save(p);
 	}
@@ -142,6 +146,7 @@ static void on_changed(void *arg, uint32_t kinds, uint32_t id)
 static void on_status(void *arg)
 {
 	events_leader(arg);
+	life_status(arg);
 	ssh_changed(arg);
 	api_changed(arg);
 }
@@ -153,10 +158,10 @@ const struct naming_ops member_naming_ops = {
 };
 
 /* ---- our key ---- */
-int member_init(struct pod *p)
+int member_open(struct pod *p)
 {
 	char path[PATH_MAX + 16];
-	struct member *m = calloc(1, sizeof(*m));
+	struct pod_member *m = calloc(1, sizeof(*m));
 	int r;
 
 	if (m == NULL)
@@ -172,7 +177,7 @@ int member_init(struct pod *p)
 	return 0;
 }
 
-void member_fini(struct pod *p)
+void member_close(struct pod *p)
 {
 	if (p->member == NULL)
 		return;
@@ -271,6 +276,8 @@ void member_bootstrap(struct pod *p, const char *machine, const char *addr, cons
 		(void)snprintf(name, sizeof(name), "pando");
 	r = naming_bootstrap(p->naming, name, &self);
 	if (r == 0)
+		life_joined(p);
+	if (r == 0)
 		r = member_listen(p, addr);
 	if (r < 0) {
 		ask_end(a, r,
@@ -347,6 +354,8 @@ static void joined(void *arg, int err, const struct rpc_msg *m)
 		err = -EPROTO;
 	if (err == 0)
 		err = naming_join(j->pod->naming, t->ticket.data, t->ticket.len);
+	if (err == 0)
+		life_joined(j->pod);
 	pod__join_ticket__free_unpacked(t, NULL);
 	if (err == 0)
 		err = member_listen(j->pod, j->listen);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * peers.c - one connection to each other node: naming's messages, loads, requests.
+ * peers.c - connections to the other nodes: naming's messages, gossip, leases, loads, requests.
  *
- * Of two nodes the one with the smaller id dials; the other waits. A node is alive while it tells
- * its load; what naming decides does not hang on that, only placement does.
+ * Of two nodes the one with the smaller id dials; the other waits, but not for long, for its former
+ * life may be what is connected. The newest connection is used. One over which nothing comes is
+ * dropped, since the other end may be a life that is over, which a network tells late. Something is
+ * placed only on who tells its load.
  */
 #include "cmd/pandod/peers.h"
 
@@ -21,13 +23,18 @@
 
 enum { PEERS_MAX = 256 };
 #define LEFT_PATIENCE_NS (5 * NS_PER_S) /* then we hang up on a node that left */
+#define LONELY_NS        (1 * NS_PER_S) /* without a connection we dial, whose turn it ever is */
+#define DEAF_NS          (6 * NS_PER_S) /* a connection over which nothing came is no good */
 
 struct peer {
 	struct list link;
 	struct pod *pod;
 	node_id id;
+	epoch_t life;         /* as the tables say */
 	struct rpc_conn *out; /* that we dial, or NULL */
 	struct rpc_conn *in;  /* that it dialled, or NULL */
+	bool in_is_newer;
+	uint64_t tried_ns; /* when a connection came, went, or could not be made */
 	struct peer_load load;
 	uint64_t heard_ns;
 	uint32_t placed_milli; /* by us since its last report */
@@ -56,11 +63,10 @@ static struct peer *find(const struct pod *p, node_id id)
 
 static struct rpc_conn *usable(const struct peer *x)
 {
-	if (x->out != NULL && rpc_conn_is_up(x->out))
-		return x->out;
-	if (x->in != NULL && rpc_conn_is_up(x->in))
-		return x->in;
-	return NULL;
+	struct rpc_conn *out = x->out != NULL && rpc_conn_is_up(x->out) ? x->out : NULL;
+	struct rpc_conn *in = x->in != NULL && rpc_conn_is_up(x->in) ? x->in : NULL;
+
+	return in != NULL && (x->in_is_newer || out == NULL) ? in : out;
 }
 
 /* ---- who may come in ---- */
@@ -100,9 +106,11 @@ static void in_changed(void *arg, struct rpc_conn *c, int err)
 	}
 	if (x == NULL)
 		return;
-	if (err == 0)
+	x->tried_ns = clock_mono_ns();
+	if (err == 0) {
 		x->in = c;
-	else if (x->in == c)
+		x->in_is_newer = true;
+	} else if (x->in == c)
 		x->in = NULL;
 }
 
@@ -110,6 +118,9 @@ static void out_changed(void *arg, struct rpc_conn *c, int err)
 {
 	struct peer *x = arg;
 
+	x->tried_ns = clock_mono_ns();
+	if (err == 0)
+		x->in_is_newer = false;
 	if (err == 0 || err == -EAGAIN || x->out != c)
 		return;
 	log_warn("the connection to node %u is gone: %s", x->id,
@@ -125,7 +136,8 @@ static void peer_dial(struct peer *x)
 	uint8_t key[NAMING_KEY_BYTES];
 	int r;
 
-	if (x->out != NULL || p->peers->rpc == NULL || x->id < naming_self(p->naming) ||
+	if (x->out != NULL || usable(x) != NULL || p->peers->rpc == NULL ||
+	    (x->id < naming_self(p->naming) && clock_mono_ns() - x->tried_ns < LONELY_NS) ||
 	    member_peer(p, x->id, addr, key) < 0)
 		return;
 	r = rpc_dial(p->peers->rpc, "tcp", addr, key, out_changed, x, &x->out);
@@ -142,9 +154,22 @@ static void peer_add(struct pod *p, node_id id)
 		CHECK(x != NULL);
 		x->pod = p;
 		x->id = id;
+		x->tried_ns = clock_mono_ns();
 		list_add_tail(&p->peers->all, &x->link);
 	}
 	peer_dial(x);
+}
+
+/* Whoever waits for an answer over them is told. */
+static void begin_anew(struct peer *x)
+{
+	static const char why[] = "nothing comes over it";
+
+	if (x->out != NULL && rpc_conn_is_up(x->out))
+		rpc_conn_break(x->out, why);
+	if (x->in != NULL && rpc_conn_is_up(x->in))
+		rpc_conn_break(x->in, why);
+	x->tried_ns = clock_mono_ns();
 }
 
 static void peer_drop(struct peer *x)
@@ -167,9 +192,16 @@ void peers_sync(struct pod *p)
 
 	if (p->peers == NULL || self == NODE_NONE)
 		return;
-	for (uint32_t i = 0; (n = naming_node_at(k, i)) != NULL; i++)
-		if (n->id != self && n->state != NAMING_NODE_LEFT)
-			peer_add(p, n->id);
+	for (uint32_t i = 0; (n = naming_node_at(k, i)) != NULL; i++) {
+		if (n->id == self || n->state == NAMING_NODE_LEFT)
+			continue;
+		peer_add(p, n->id);
+		x = find(p, n->id);
+		/* What it said before it said in another life. */
+		if (x->life != n->epoch)
+			x->heard_ns = 0;
+		x->life = n->epoch;
+	}
 	/* Just joined or restarted, the tables are empty: the ticket and our memory name the
 	 * others. */
 	for (size_t i = 0; naming_node_at(k, 0) == NULL && i < p->member->hint_count; i++)
@@ -191,16 +223,14 @@ void peers_sync(struct pod *p)
 	}
 }
 
-/* ---- naming's messages ---- */
-void peers_send_naming(struct pod *p, node_id to, const void *msg, size_t len)
+/* ---- one-way messages ---- */
+void peers_say(struct pod *p, node_id to, const struct rpc_msg *m)
 {
-	struct rpc_msg m = { .method = POD_NAMING, .body = msg, .len = len };
 	struct peer *x = p->peers ? find(p, to) : NULL;
 	struct rpc_conn *c = x ? usable(x) : NULL;
 
-	/* Best effort is what naming asks for: it sends again. */
-	if (c != NULL && rpc_send(c, &m) < 0)
-		log_debug("a message of naming to node %u was dropped", to);
+	if (c != NULL && rpc_send(c, m) < 0)
+		log_debug("a message to node %u was dropped", to);
 }
 
 static void on_naming(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
@@ -299,15 +329,6 @@ static void tell_load(struct pod *p)
 	}
 }
 
-static void tell_state(struct pod *p, node_id id, bool alive)
-{
-	const struct naming_node *n = naming_node_find(naming_tables(p->naming), id);
-
-	if (n != NULL)
-		events_add(p, alive ? "node.alive" : "node.silent", TENANT_NONE,
-			   json_pack("{s:s}", "name", n->name));
-}
-
 void peers_tell(struct pod *p, const struct rpc_msg *m)
 {
 	struct peer *x;
@@ -318,6 +339,20 @@ void peers_tell(struct pod *p, const struct rpc_msg *m)
 		if (c != NULL && rpc_send(c, m) < 0)
 			log_debug("node %u was not told", x->id);
 	}
+}
+
+static void on_gossip(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
+{
+	gossip_heard(arg, rpc_conn_peer(c)->node, m->body, m->len);
+	if (call != NULL && rpc_reply(call, 0, NULL) < 0)
+		log_debug("a reply was lost");
+}
+
+static void on_lease(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
+{
+	life_heard(arg, rpc_conn_peer(c)->node, m->body, m->len);
+	if (call != NULL && rpc_reply(call, 0, NULL) < 0)
+		log_debug("a reply was lost");
 }
 
 static void on_use(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
@@ -343,10 +378,10 @@ static void check_alive(struct pod *p)
 	list_for_each (x, &p->peers->all, link) {
 		bool alive = now - x->heard_ns < POD_SILENT_MS * NS_PER_MS;
 
-		if (alive != x->load.alive)
-			tell_state(p, x->id, alive);
 		changed = changed || alive != x->load.alive;
 		x->load.alive = alive;
+		if (usable(x) != NULL && now - MAX(x->heard_ns, x->tried_ns) > DEAF_NS)
+			begin_anew(x);
 	}
 	if (changed)
 		api_changed(p);
@@ -380,8 +415,6 @@ static void on_load(void *arg, struct rpc_conn *c, struct rpc_call *call, const 
 					      l->free_bytes };
 		x->heard_ns = clock_mono_ns();
 		x->placed_milli = 0;
-		if (fresh)
-			tell_state(p, x->id, true);
 		if (fresh)
 			api_changed(p);
 	}
@@ -419,7 +452,7 @@ node_id peers_place(struct pod *p, node_id here)
 		peers_load(p, n->id, &l);
 		nodes[count++] = (struct sched_node){
 			.id = n->id,
-			.closed = !l.alive || n->state != NAMING_NODE_JOINED ||
+			.closed = !l.alive || n->down || n->state != NAMING_NODE_JOINED ||
 				  n->drain != NAMING_OPEN,
 			.cpu_milli = l.cpu_milli,
 			.load_milli = l.load_milli,
@@ -611,8 +644,9 @@ static void on_join(void *arg, struct rpc_conn *c, struct rpc_call *call, const 
 static void serve(struct pod *p)
 {
 	struct rpc *r = p->peers->rpc;
-	static const uint32_t nodes_only[] = { POD_NAMING, POD_LOAD, POD_FORWARD, POD_PEER,
-					       POD_STOP,   POD_USE,  POD_USAGE };
+	static const uint32_t nodes_only[] = { POD_NAMING, POD_LOAD,   POD_FORWARD,
+					       POD_PEER,   POD_STOP,   POD_USE,
+					       POD_USAGE,  POD_GOSSIP, POD_LEASE };
 
 	rpc_serve(r, POD_NAMING, on_naming, p);
 	rpc_serve(r, POD_LOAD, on_load, p);
@@ -621,6 +655,8 @@ static void serve(struct pod *p)
 	rpc_serve(r, POD_STOP, on_stop, p);
 	rpc_serve(r, POD_USE, on_use, p);
 	rpc_serve(r, POD_USAGE, on_usage, p);
+	rpc_serve(r, POD_GOSSIP, on_gossip, p);
+	rpc_serve(r, POD_LEASE, on_lease, p);
 	for (size_t i = 0; i < ARRAY_LEN(nodes_only); i++)
 		rpc_allow(r, nodes_only[i], RPC_FROM(RPC_ROLE_NODE));
 	rpc_serve(r, POD_JOIN, on_join, p);

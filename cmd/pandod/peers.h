@@ -13,7 +13,7 @@ struct hint {
 	uint8_t key[NAMING_KEY_BYTES];
 };
 
-struct member {
+struct pod_member {
 	struct rpc_keys keys;
 	struct rpc_identity identity; /* set once we are a member */
 	struct hint *hints;

@@ -116,8 +116,9 @@ static const struct step steps[] = {
 	{ "make its directories", places_init },
 	{ "compile the guests' filter", filter_init },
 	{ "serve guest kernels", kernels_init },
-	{ "read its keys", member_init },
+	{ "read its keys", member_open },
 	{ "talk to other nodes", peers_init },
+	{ "remember its life", life_init },
 	{ "connect guest kernels", relay_init },
 	{ "lend what tenants may use", quota_init },
 	{ "open the log of use", meter_init },
@@ -182,6 +183,8 @@ static void pod_fini(struct pod *p)
 	world_fini_all(p);
 	ssh_fini(p);
 	relay_fini(p);
+	gossip_fini(p);
+	life_fini(p);
 	peers_fini(p);
 	events_fini(p);
 	ctl_server_free(p->api);
@@ -189,7 +192,7 @@ static void pod_fini(struct pod *p)
 	quota_fini(p);
 	meter_fini(p);
 	rpc_free(p->kernels);
-	member_fini(p);
+	member_close(p);
 	cgroup_host_free(p->cgroups);
 	buf_fini(&p->filter);
 }
@@ -218,7 +221,7 @@ int node_main(const struct args *a)
 		if (r < 0)
 			log_error("cannot listen at %s: %s", addr, strerror(-r));
 	}
-	world_adopt_all(&pod);
+	life_start(&pod);
 	log_info("up, pid %d", (int)getpid());
 	r = loop_run(pod.loop);
 	if (r < 0)

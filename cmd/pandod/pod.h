@@ -4,7 +4,9 @@
  *
  *	pod.c       start and end
  *	member.c    being a node of a machine: bootstrap, join, leave, invitations
- *	peers.c     connections to the other nodes, who is alive, how loaded
+ *	life.c      this node's life and lease; announced deaths
+ *	gossip.c    which nodes answer, and since when
+ *	peers.c     connections to the other nodes, how loaded they are
  *	world.c     tenants' worlds on this node: start, adopt, lease, end
  *	quota.c     what they may use of it
  *	volume.c    their files
@@ -49,13 +51,15 @@ enum pod_method {
 	POD_STOP = POD_METHOD(6),    /* TenantStop -> Empty */
 	POD_USE = POD_METHOD(7),     /* one-way Use */
 	POD_USAGE = POD_METHOD(8),   /* UsageAsk -> Usage */
+	POD_GOSSIP = POD_METHOD(9),  /* one-way: a message of naming/member */
+	POD_LEASE = POD_METHOD(10),  /* one-way Lease */
 };
 
 enum {
 	POD_PORT = 7300,
 	POD_ASK_MS = 10000,  /* patience with another daemon */
 	POD_LOAD_MS = 250,   /* between two Load messages */
-	POD_SILENT_MS = 2500 /* a node that says nothing for so long is not alive */
+	POD_SILENT_MS = 2500 /* a node that says nothing for so long gets nothing to do */
 };
 
 struct pod {
@@ -73,8 +77,10 @@ struct pod {
 	struct buf filter; /* the guests' seccomp program */
 	struct list worlds;
 	struct list sessions; /* session.c */
-	struct member *member;
+	struct pod_member *member;
 	struct peers *peers;
+	struct life *life;
+	struct gossip *gossip; /* NULL: this node has no life yet */
 	struct relay *relay;
 	struct quota *quota;
 	struct ssh *ssh;
@@ -86,12 +92,12 @@ struct pod {
 };
 
 /* ---- member.c ---- */
-must_check int member_init(struct pod *p);
-void member_fini(struct pod *p);
+must_check int member_open(struct pod *p);
+void member_close(struct pod *p);
 /* Naming's callbacks. */
 extern const struct naming_ops member_naming_ops;
 const char *member_name(const struct pod *p); /* of this node */
-/* This node has a leader and its own row: it may promise things. */
+/* This node has a leader, its own row and its lease: it may promise things. */
 bool member_in_touch(const struct pod *p);
 /* Starts to listen where the tables (or @addr) say. */
 must_check int member_listen(struct pod *p, const char *addr);
@@ -107,12 +113,49 @@ void member_leave(struct pod *p, member_done_fn done, void *arg);
 void member_invite(struct pod *p, uint64_t ttl_s, unsigned uses, char *out, member_done_fn done,
 		   void *arg);
 
+/* ---- life.c ---- */
+struct world;
+must_check int life_init(struct pod *p);
+/* Goes on with the life that an earlier pandod was in, and its worlds. */
+void life_start(struct pod *p);
+void life_fini(struct pod *p);
+/* This daemon has just made the node a member. */
+void life_joined(struct pod *p);
+/* The present life of this node; 0: it has none. */
+epoch_t life_epoch(const struct pod *p);
+/* It has, and the leader has confirmed it not long ago: worlds may start. */
+bool life_is_held(const struct pod *p);
+/* Since when (1970) no leader answers; 0: one does. */
+uint64_t life_cut_since_ms(const struct pod *p);
+/* Tells the world's pando-init what is left of the lease. */
+void life_tell(struct world *w);
+/* Naming's role or leader is another. */
+void life_status(struct pod *p);
+/* Another node's Lease. */
+void life_heard(struct pod *p, node_id from, const void *body, size_t len);
+
+/* ---- gossip.c ---- */
+void gossip_begin(struct pod *p, epoch_t epoch);
+void gossip_fini(struct pod *p);
+/* The tables of nodes changed. */
+void gossip_tables(struct pod *p);
+void gossip_heard(struct pod *p, node_id from, const void *body, size_t len);
+enum gossip_state {
+	GOSSIP_UNKNOWN = 0,
+	GOSSIP_ALIVE,
+	GOSSIP_SUSPECT,
+	GOSSIP_SILENT, /* for so long that nobody who hears it can be about */
+};
+/* @since_ms: since 1970; 0: not known. */
+enum gossip_state gossip_of(const struct pod *p, node_id id, uint64_t *since_ms);
+
 /* ---- peers.c ---- */
 must_check int peers_init(struct pod *p);
 void peers_fini(struct pod *p);
 /* The tables of nodes changed: dial who is new, drop who left. */
 void peers_sync(struct pod *p);
-void peers_send_naming(struct pod *p, node_id to, const void *msg, size_t len);
+/* One-way, best effort. */
+void peers_say(struct pod *p, node_id to, const struct rpc_msg *m);
 
 struct peer_load {
 	bool alive;
@@ -149,7 +192,6 @@ struct world {
 	struct tenant *t;
 	struct loop_fd control;
 	struct loop_child init_watch;
-	struct loop_timer lease;
 	struct list waiters;
 	struct loop_timer settle; /* calls the waiters */
 	bool refusing;            /* they get end_err; the world goes on trying */
@@ -180,8 +222,12 @@ typedef void (*world_fn)(void *arg, struct world *w, int err, const char *why);
  * inside. @w is NULL on error.
  */
 void world_get(struct pod *p, tenant_id id, world_fn cb, void *arg);
-/* Finds the worlds that an earlier pandod left, once the tables are there. */
+/* Finds the worlds that an earlier pandod left. */
 void world_adopt_all(struct pod *p);
+/* Ends those of an earlier life of this node. 0: none of them runs. */
+must_check int world_clear_all(struct pod *p);
+/* Ends all worlds. Errors: one cannot be ended, the last one's. */
+must_check int world_stop_all(struct pod *p);
 /* Ends a tenant's world. Blocks for tens of milliseconds. 0 if none runs. */
 must_check int world_stop(struct pod *p, tenant_id id, char why[TENANT_WHY_MAX]);
 /* Ends the worlds of tenants that are not in the tables any more. */

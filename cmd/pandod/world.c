@@ -3,9 +3,9 @@
  * world.c - tenants' worlds on this node.
  *
  * A world is started when somebody needs it and found again by the next pandod: its directory
- * RUN/t/NAME holds pando-init's socket and a file `id` that says whose it is. While this node is in
- * touch with the machine the lease of each world is renewed; without that its guests freeze, and
- * then end (kernel/tenant/init.h).
+ * RUN/t/NAME holds pando-init's socket and a file `id` that says whose it is. While this node has
+ * its lease (life.c) each world is told; without that its guests freeze, and then end
+ * (kernel/tenant/init.h).
  */
 #include <dirent.h>
 #include <errno.h>
@@ -21,8 +21,6 @@
 #include "base/log.h"
 #include "cmd/pandod/pod.h"
 #include "kernel/tenant/client.h"
-
-enum { LEASE_EVERY_MS = 1500, LEASE_MS = 6000 };
 
 struct waiter {
 	struct list link;
@@ -48,7 +46,6 @@ static void world_free(struct world *w)
 
 	CHECK(list_empty(&w->waiters));
 	loop_timer_clear(l, &w->settle);
-	loop_timer_clear(l, &w->lease);
 	if (w->api != NULL)
 		ctl_listener_close(w->api);
 	list_del(&w->link);
@@ -101,7 +98,6 @@ static void let_go(struct world *w)
 	struct loop *l = w->pod->loop;
 
 	kern_end(w);
-	loop_timer_clear(l, &w->lease);
 	if (w->t != NULL) {
 		loop_fd_del(l, &w->control);
 		loop_child_del(l, &w->init_watch);
@@ -194,6 +190,23 @@ void world_drop_removed(struct pod *p)
 	}
 }
 
+int world_stop_all(struct pod *p)
+{
+	char why[TENANT_WHY_MAX];
+	struct world *w, *next;
+	int err = 0, r;
+
+	list_for_each_safe (w, next, &p->worlds, link) {
+		if (w->state == WORLD_ENDED)
+			continue;
+		r = world_stop(p, w->id, why);
+		if (r < 0)
+			log_warn("cannot end the world of %s: %s", w->name, why);
+		err = r < 0 ? r : err;
+	}
+	return err;
+}
+
 void world_fini_all(struct pod *p)
 {
 	struct world *w, *next;
@@ -208,23 +221,6 @@ void world_fini_all(struct pod *p)
 		let_go(w);
 		world_free(w);
 	}
-}
-
-/* ---- the lease ---- */
-static void lease_renew(struct loop_timer *t)
-{
-	struct world *w = container_of(t, struct world, lease);
-	struct init_msg m = { .op = INIT_LEASE, .arg = { LEASE_MS } };
-
-	if (member_in_touch(w->pod) && w->t != NULL) {
-		int r = init_send(w->t->control, &m, NULL, 0, NULL, 0);
-
-		if (r < 0)
-			log_warn("cannot renew the lease of %s: %s", w->name, strerror(-r));
-	}
-	if (loop_timer_set(w->pod->loop, t, loop_now_ns(w->pod->loop) + LEASE_EVERY_MS * NS_PER_MS,
-			   lease_renew) < 0)
-		log_error("no memory for the lease of %s", w->name);
 }
 
 /* Replies to what we sent without waiting. */
@@ -401,7 +397,7 @@ static int world_begin(struct world *w, const struct places *pl, bool adopted,
 			       strerror(-r));
 		return r;
 	}
-	lease_renew(&w->lease);
+	life_tell(w);
 	serve_inside(w, pl);
 	FAULT("pod.world.begun");
 	return kern_begin(w, adopted, why);
@@ -465,6 +461,10 @@ void world_lent(struct world *w, int err, const char *why)
 
 	if (err == 0 && row == NULL)
 		err = -ENOENT;
+	else if (err == 0 && !life_is_held(w->pod)) {
+		err = -EAGAIN;
+		why = "this node has no lease of the machine just now";
+	}
 	if (err < 0)
 		world_failed(w, err, *why ? why : "the tenant was removed");
 	else
@@ -508,7 +508,7 @@ static tenant_id read_id(const char *dir)
 	return id;
 }
 
-static void adopt_one(struct pod *p, const char *name)
+static int adopt_one(struct pod *p, const char *name)
 {
 	char why[TENANT_WHY_MAX] = "";
 	struct tenant_cfg cfg;
@@ -525,26 +525,63 @@ static void adopt_one(struct pod *p, const char *name)
 		if (r != -ENOENT)
 			log_warn("cannot adopt the world of %s: %s", name, why);
 		world_free(w);
-		return;
+		return 0;
 	}
 	log_info("adopted the world of %s", name);
 	quota_adopt(w);
 	r = world_begin(w, &pl, true, why);
 	if (r < 0)
 		world_failed(w, r, why);
+	return 0;
 }
 
-void world_adopt_all(struct pod *p)
+static int clear_one(struct pod *p, const char *name)
+{
+	char why[TENANT_WHY_MAX] = "";
+	struct tenant_cfg cfg;
+	struct places pl;
+	struct world *w = world_new(p, TENANT_NONE, name);
+	int r;
+
+	CHECK(w != NULL);
+	places_fill(w, &pl);
+	config_fill(w, &pl, NULL, &cfg);
+	r = tenant_adopt(&cfg, &w->t, why);
+	if (r == 0) {
+		log_warn("the world of %s is of an earlier life: it is ended", name);
+		r = tenant_stop(w->t, why);
+	}
+	if (r < 0 && r != -ENOENT)
+		log_warn("cannot end the world of %s: %s", name, why);
+	world_free(w);
+	return r == -ENOENT ? 0 : r;
+}
+
+/* The last error of @fn, of all names of worlds that have a directory here. */
+static int each_world_dir(struct pod *p, int (*fn)(struct pod *p, const char *name))
 {
 	char path[PATH_MAX + 8];
 	struct dirent *e;
+	int err = 0, r;
 	DIR *d;
 
 	(void)snprintf(path, sizeof(path), "%s/t", p->run);
 	d = opendir(path);
-	while (d != NULL && (e = readdir(d)) != NULL)
-		if (naming_name_ok(e->d_name, TENANT_NAME_MAX, true))
-			adopt_one(p, e->d_name);
+	while (d != NULL && (e = readdir(d)) != NULL) {
+		r = naming_name_ok(e->d_name, TENANT_NAME_MAX, true) ? fn(p, e->d_name) : 0;
+		err = r < 0 ? r : err;
+	}
 	if (d != NULL)
 		(void)closedir(d);
+	return err;
+}
+
+void world_adopt_all(struct pod *p)
+{
+	(void)each_world_dir(p, adopt_one);
+}
+
+int world_clear_all(struct pod *p)
+{
+	return each_world_dir(p, clear_one);
 }

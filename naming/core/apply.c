@@ -118,6 +118,7 @@ static void node_add(struct apply *a)
 	n->epoch = 1;
 	n->state = NAMING_NODE_JOINED;
 	n->joined_ms = a->k->now_ms;
+	n->since_ms = a->k->now_ms;
 	a->k->machine.epoch++;
 	a->r->id = n->id;
 	a->r->epoch = n->epoch;
@@ -221,6 +222,20 @@ static void loans_drop(struct apply *a, node_id node)
 		changed(a, NAMING_LOAN, 0);
 }
 
+static void ports_drop(struct apply *a, node_id node)
+{
+	struct naming_table *ports = &a->k->table[NAMING_PORT];
+
+	for (uint32_t i = ports->count; i-- > 0;) {
+		struct naming_port *p = table_at(ports, i);
+
+		if (p->node == node) {
+			naming_table_del(ports, p);
+			changed(a, NAMING_PORT, 0);
+		}
+	}
+}
+
 static int node_epoch(struct apply *a)
 {
 	struct naming_node *n = naming_core_node(a->k, a->cmd->node);
@@ -236,6 +251,7 @@ static int node_epoch(struct apply *a)
 		return -EINVAL;
 	n->down = dead;
 	a->r->epoch = ++n->epoch;
+	n->since_ms = a->k->now_ms;
 	/* What it gave pids from is free to be leased: their processes may have moved away. */
 	for (uint32_t i = MUTANT("naming.block.freed_by_death") ? a->k->table[NAMING_BLOCK].count
 								: 0;
@@ -248,8 +264,9 @@ static int node_epoch(struct apply *a)
 	}
 	a->r->id = n->id;
 	a->k->machine.epoch++;
-	/* It starts empty: nothing that it was lent is in use. */
+	/* It starts empty: nothing that it was lent is in use, nobody there listens. */
 	loans_drop(a, n->id);
+	ports_drop(a, n->id);
 	changed(a, NAMING_MACHINE, 0);
 	changed(a, NAMING_NODE, n->id);
 	return 0;
@@ -303,7 +320,6 @@ static int node_leave(struct apply *a)
 static int node_left(struct apply *a)
 {
 	struct naming_node *n = naming_core_node(a->k, a->cmd->node);
-	struct naming_table *ports = &a->k->table[NAMING_PORT];
 	bool dead = (a->cmd->flags & 1) != 0;
 
 	if (n == NULL)
@@ -314,14 +330,7 @@ static int node_left(struct apply *a)
 		return -EBUSY;
 	n->state = NAMING_NODE_LEFT;
 	loans_drop(a, n->id);
-	for (uint32_t i = ports->count; i-- > 0;) {
-		struct naming_port *p = table_at(ports, i);
-
-		if (p->node == n->id) {
-			naming_table_del(ports, p);
-			changed(a, NAMING_PORT, 0);
-		}
-	}
+	ports_drop(a, n->id);
 	a->k->machine.epoch++;
 	changed(a, NAMING_MACHINE, 0);
 	changed(a, NAMING_NODE, n->id);

@@ -111,6 +111,7 @@ struct naming_node {
 	uint32_t down;  /* 1: announced dead, and not come back yet */
 	uint32_t drain; /* enum naming_drain */
 	uint64_t joined_ms;
+	uint64_t since_ms; /* of its epoch */
 };
 
 struct naming_limits {
@@ -215,7 +216,7 @@ enum naming_cmd_kind {
 	NAMING_CMD_TOKEN_REMOVE,  /* key=hash */
 	NAMING_CMD_NODE_JOIN,     /* text: none; key2=token hash; name addr key -> id, epoch */
 	NAMING_CMD_NODE_EPOCH,    /* node, epoch=present -> epoch: it starts empty; flags 1: it is
-				     announced dead, its lease is over */
+				     announced dead, its lease is over. Its loans and ports go. */
 	NAMING_CMD_NODE_ADDR,     /* node, addr */
 	NAMING_CMD_NODE_LEAVE,    /* node: joined -> leaving */
 	NAMING_CMD_NODE_LEFT,     /* node: leaving -> left, -EBUSY while it is an authority;

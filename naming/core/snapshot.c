@@ -15,7 +15,7 @@
 #include "naming/core/tables.h"
 
 #define SNAPSHOT_MAGIC   0x4e444e50u /* "PNDN" */
-#define SNAPSHOT_VERSION 5u
+#define SNAPSHOT_VERSION 6u
 
 enum field_type {
 	F_NUMBER = 1, /* unsigned, of its size */
@@ -48,11 +48,17 @@ static const struct field machine_fields[] = {
 };
 
 static const struct field node_fields[] = {
-	FIELD(node, id, F_NUMBER),        FIELD(node, name, F_STRING),
-	FIELD(node, addr, F_STRING),      FIELD(node, key, F_BYTES),
-	FIELD(node, epoch, F_NUMBER),     FIELD(node, state, F_NUMBER),
-	FIELD(node, down, F_NUMBER),      FIELD(node, drain, F_NUMBER),
-	FIELD(node, joined_ms, F_NUMBER), END,
+	FIELD(node, id, F_NUMBER),
+	FIELD(node, name, F_STRING),
+	FIELD(node, addr, F_STRING),
+	FIELD(node, key, F_BYTES),
+	FIELD(node, epoch, F_NUMBER),
+	FIELD(node, state, F_NUMBER),
+	FIELD(node, down, F_NUMBER),
+	FIELD(node, drain, F_NUMBER),
+	FIELD(node, joined_ms, F_NUMBER),
+	FIELD(node, since_ms, F_NUMBER),
+	END,
 };
 
 static const struct field tenant_fields[] = {

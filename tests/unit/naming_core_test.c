@@ -234,14 +234,23 @@ static int32_t epoch_op(struct world *w, node_id n, epoch_t e, uint32_t flags)
 static void a_dead_node_gets_nothing_until_it_comes_back(void **state)
 {
 	struct world *w = *state;
+	struct naming_cmd p = cmd_of(NAMING_CMD_PORT_BIND, NULL);
 	uint32_t n;
 
 	assert_int_equal(lease(w, 1, 2), 0);
 	n = (uint32_t)w->r.value;
 	assert_int_equal(naming_block_find(w->k, 1, n)->life, 1);
+	p.tenant = 1;
+	p.subkind = NAMING_PORT_TCP;
+	p.number = 80;
+	p.node = 2;
+	assert_int_equal(run(w, &p), 0);
+	w->now_ms += 1000;
 	assert_int_equal(epoch_op(w, 2, 1, 1), 0);
 	assert_int_equal(w->r.epoch, 2);
 	assert_int_equal(naming_node_find(w->k, 2)->down, 1);
+	assert_int_equal(naming_node_find(w->k, 2)->since_ms, w->now_ms);
+	assert_null(naming_port_find(w->k, 1, NAMING_PORT_TCP, 80, ""));
 	assert_int_equal(epoch_op(w, 2, 2, 1), -EINVAL);
 	assert_int_equal(lease(w, 1, 2), -EINVAL);
 	/* Its records died with it: that life is not its present one. */
