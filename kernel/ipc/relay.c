@@ -19,6 +19,8 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 
@@ -39,7 +41,7 @@ enum relay_state {
  * found by looking, which nobody waits for: the writers' pipe has room then, unless small writes
  * filled its pages badly. So: soon after bytes were delivered, then ever more rarely.
  */
-#define LOOK_FIRST_NS (1 * NS_PER_MS)
+#define LOOK_FIRST_NS (200 * NS_PER_US)
 #define LOOK_LAST_NS  (128 * NS_PER_MS)
 
 #define EVENTS_PER_TURN 32
@@ -135,12 +137,17 @@ static int out_discard(struct relay_out *o, uint64_t upto)
 	return 0;
 }
 
-/* Everything the pipe holds, from its first byte. Returns the number of bytes now in rs->bytes. */
-static ssize_t out_look(struct relay_out *o)
+/*
+ * What the pipe holds behind its first @skip bytes. Returns the number of bytes now in rs->bytes,
+ * of which the first @skip are of no interest.
+ */
+static ssize_t out_look(struct relay_out *o, size_t skip)
 {
 	struct relays *rs = o->rs;
 	ssize_t n, got = 0;
 
+	if (skip > 0 && pipe_holds(o->pipe) <= skip)
+		return (ssize_t)skip;
 	n = tee(o->pipe, rs->scratch[1], RELAY_CHUNK_MAX, SPLICE_F_NONBLOCK);
 	if (n <= 0)
 		return n < 0 && errno != EAGAIN ? -errno : 0;
@@ -158,7 +165,7 @@ static ssize_t out_look(struct relay_out *o)
 ssize_t relay_out_look(struct relay_out *o, const uint8_t **bytes)
 {
 	*bytes = o->rs->bytes;
-	return out_look(o);
+	return out_look(o, 0);
 }
 
 static bool writers_gone(const struct relay_out *o)
@@ -185,11 +192,11 @@ static void out_pump(struct relay_out *o)
 	if (!o->up || o->finished)
 		return;
 	gone = writers_gone(o); /* before looking: what they wrote last is then seen */
-	n = out_look(o);
+	n = out_look(o, (size_t)(o->sent - o->rec->offset));
 	if (n < 0)
 		return;
 	end = o->rec->offset + (uint64_t)n;
-	if (end > o->sent && o->have == o->sent) {
+	if (end > o->sent) {
 		size_t skip = (size_t)(o->sent - o->rec->offset);
 
 		if (o->ops->send(o->arg, RELAY_DATA, o->sent, o->rs->bytes + skip,
@@ -199,7 +206,7 @@ static void out_pump(struct relay_out *o)
 		}
 		o->sent = end;
 	}
-	if (gone && !o->eof_sent && o->sent == end && o->have == end) {
+	if (gone && !o->eof_sent && o->sent == end) {
 		o->eof_sent = o->ops->send(o->arg, RELAY_EOF, end, NULL, 0) == 0;
 		o->up = o->eof_sent;
 	}
@@ -287,6 +294,8 @@ int relay_out_msg(struct relay_out *o, enum relay_kind kind, uint64_t offset)
 	if (kind != RELAY_TAKEN || offset > o->rec->offset + RELAY_CHUNK_MAX)
 		return -EPROTO;
 	o->taken = MAX(o->taken, offset);
+	o->have = MAX(o->have, offset);
+	o->sent = MAX(o->sent, offset);
 	r = out_discard(o, o->taken);
 	if (r < 0)
 		return r;
@@ -320,7 +329,7 @@ static void in_broken(struct relay_in *i)
 
 /* Splices on what lies in the stage. 0: all of it lies in the reader's pipe; -EAGAIN: that is full.
  */
-static int in_push(struct relay_in *i)
+static int in_push_stage(struct relay_in *i)
 {
 	while (i->rec->state == RELAY_STAGED) {
 		size_t left = pipe_holds(i->stage[0]);
@@ -343,6 +352,22 @@ static int in_push(struct relay_in *i)
 	return 0;
 }
 
+static int in_stage(struct relay_in *i, const uint8_t *bytes, size_t len);
+
+/* As in_push_stage(), and what has come meanwhile. */
+static int in_push(struct relay_in *i)
+{
+	int r = in_push_stage(i);
+
+	while (r == 0 && i->queued > 0) {
+		r = in_stage(i, i->queue, i->queued);
+		i->queued = 0;
+		if (r == 0)
+			r = in_push_stage(i);
+	}
+	return r;
+}
+
 /* How far the reader has come: what is not in his pipe any more, he has. */
 uint64_t relay_in_taken(const struct relay_in *i)
 {
@@ -362,12 +387,12 @@ static void in_tell(struct relay_in *i)
 
 	if (!i->up || i->finished)
 		return;
-	if (i->rec->state == RELAY_IDLE && i->have_told != i->rec->offset) {
+	if (i->rec->state == RELAY_IDLE && i->say_have) {
 		if (i->ops->send(i->arg, RELAY_HAVE, i->rec->offset, NULL, 0) < 0) {
 			i->up = false;
 			return;
 		}
-		i->have_told = i->rec->offset;
+		i->say_have = false;
 	}
 	if (taken > i->told || taken == i->eof_at) {
 		if (i->ops->send(i->arg, RELAY_TAKEN, taken, NULL, 0) < 0) {
@@ -430,7 +455,7 @@ int relay_in_init(struct relay_in *i, struct relays *rs, struct relay_record *re
 				.stage = { stage[0], stage[1] },
 				.eof_at = UINT64_MAX,
 				.shared = shared,
-				.have_told = UINT64_MAX,
+				.say_have = true,
 				.look_ns = LOOK_FIRST_NS,
 				.ops = ops,
 				.arg = arg };
@@ -461,6 +486,8 @@ void relay_in_fini(struct relay_in *i)
 		return;
 	loop_timer_clear(i->rs->loop, &i->look);
 	list_del(&i->link);
+	free(i->queue);
+	i->queue = NULL;
 	(void)epoll_ctl(i->rs->epfd, EPOLL_CTL_DEL, i->pipe, NULL);
 }
 
@@ -468,13 +495,16 @@ void relay_in_resume(struct relay_in *i)
 {
 	i->up = true;
 	i->told = 0; /* say both again: the last ones may be lost */
-	i->have_told = UINT64_MAX;
+	i->say_have = true;
+	i->refused = false;
 	(void)in_pump(i);
 }
 
+/* What is in our memory alone is sent again. */
 void relay_in_pause(struct relay_in *i)
 {
 	i->up = false;
+	i->queued = 0;
 }
 
 void relay_in_look(struct relay_in *i)
@@ -504,39 +534,89 @@ static int in_stage(struct relay_in *i, const uint8_t *bytes, size_t len)
 	return 0;
 }
 
-int relay_in_msg(struct relay_in *i, enum relay_kind kind, uint64_t offset, const void *bytes,
-		 size_t len)
+/* The next byte that we do not know. */
+static uint64_t in_want(const struct relay_in *i)
 {
-	uint64_t have = i->rec->offset, skip;
-	int r;
+	return (i->rec->state == RELAY_STAGED ? i->rec->next : i->rec->offset) + i->queued;
+}
 
-	if (i->finished)
-		return 0;
-	if (kind == RELAY_ASK) {
-		if (i->up)
-			relay_in_resume(i);
-		return 0;
-	}
-	/* The next piece is sent when HAVE has told that this one lies: it is this one again. */
-	if (i->rec->state != RELAY_IDLE && kind == RELAY_DATA)
-		return 0;
-	if (kind == RELAY_EOF) {
-		if (offset != have || i->rec->state != RELAY_IDLE)
-			return -EPROTO;
-		i->eof_at = offset;
-		(void)in_pump(i);
-		return 0;
-	}
-	if (kind != RELAY_DATA || len > RELAY_CHUNK_MAX || offset > have)
+/* Something before it is missing, or there is no room: it is to come again, from where we say. */
+static void in_refuse(struct relay_in *i)
+{
+	i->say_have |= !i->refused;
+	i->refused = true;
+}
+
+static int in_queue(struct relay_in *i, const uint8_t *bytes, size_t len)
+{
+	if (!i->queue)
+		i->queue = malloc(RELAY_CHUNK_MAX);
+	if (!i->queue || len > RELAY_CHUNK_MAX - i->queued)
+		return -ENOBUFS;
+	memcpy(i->queue + i->queued, bytes, len);
+	i->queued += len;
+	return 0;
+}
+
+/* What lies in the stage is delivered first: what comes meanwhile waits in our memory. */
+static int in_on_data(struct relay_in *i, uint64_t offset, const uint8_t *bytes, size_t len)
+{
+	uint64_t want = in_want(i), skip = want - offset;
+	int r = 0;
+
+	if (len > RELAY_CHUNK_MAX)
 		return -EPROTO;
-	skip = have - offset;
+	if (offset > want) {
+		in_refuse(i);
+		return in_pump(i);
+	}
 	if (skip >= len)
 		return 0; /* all of it is known */
-	r = in_stage(i, (const uint8_t *)bytes + skip, len - (size_t)skip);
+	bytes += skip;
+	len -= (size_t)skip;
+	if (i->rec->state == RELAY_IDLE)
+		r = in_stage(i, bytes, len);
+	else if (in_queue(i, bytes, len) < 0)
+		in_refuse(i);
+	else
+		i->refused = false;
 	if (r < 0)
 		return r;
 	i->look_ns = LOOK_FIRST_NS;
 	return in_pump(i);
+}
+
+static int in_on_eof(struct relay_in *i, uint64_t offset)
+{
+	uint64_t want = in_want(i);
+
+	if (offset < want)
+		return -EPROTO;
+	if (offset > want)
+		in_refuse(i);
+	else
+		i->eof_at = offset;
+	(void)in_pump(i);
+	return 0;
+}
+
+int relay_in_msg(struct relay_in *i, enum relay_kind kind, uint64_t offset, const void *bytes,
+		 size_t len)
+{
+	if (i->finished)
+		return 0;
+	switch (kind) {
+	case RELAY_ASK:
+		if (i->up)
+			relay_in_resume(i);
+		return 0;
+	case RELAY_EOF:
+		return in_on_eof(i, offset);
+	case RELAY_DATA:
+		return in_on_data(i, offset, bytes, len);
+	default:
+		return -EPROTO;
+	}
 }
 
 /* ---- what they share ---- */

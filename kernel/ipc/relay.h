@@ -14,6 +14,9 @@
  *       several pipes end in one (relay_in.shared), when it lies in his
  *   R3  what was found in the writers' pipe at one look is delivered in one piece
  *
+ * Bytes that have come are sent at once, whatever is under way before them: what is not taken yet
+ * is never more than a pipe holds. A receiver that lacks something says from where on.
+ *
  * How R1 holds without a log: bytes are looked at with tee(2), which leaves them
  * in the pipe, and thrown away by splice(2) into a pipe of ours that survives us
  * (the store keeps it); what that holds after a death tells how far its owner
@@ -41,7 +44,8 @@ enum relay_kind {
 	RELAY_EOF,      /* to the reader: the stream ends at @offset, no writer is left */
 	RELAY_TAKEN,    /* to the writers: the reader has taken everything before @offset */
 	RELAY_BROKEN,   /* to the writers: no reader is left */
-	RELAY_HAVE, /* to the writers: everything before @offset lies in the reader's pipe, go on */
+	RELAY_HAVE, /* to the writers: everything before @offset lies in the reader's pipe, go on
+		       from there. Said first over a connection, and when something is missing. */
 	RELAY_ASK,  /* to the reader, over a new connection: say HAVE */
 };
 
@@ -74,7 +78,7 @@ struct relay_out {
 	int pipe;                 /* read end of the writers' pipe */
 	int tomb[2];              /* our own pipe; survives us */
 	uint64_t sent;            /* offset of the first byte not sent over this connection */
-	uint64_t have;            /* by the far side; DATA is sent only when this is `sent` */
+	uint64_t have;            /* by the far side, as far as it has told */
 	uint64_t taken;           /* by the reader */
 	bool up;
 	bool eof_sent;
@@ -116,8 +120,11 @@ struct relay_in {
 	int pipe;                 /* write end of the reader's pipe, O_NONBLOCK */
 	int stage[2];             /* our own pipe; survives us */
 	uint64_t told;            /* last TAKEN */
-	uint64_t have_told;       /* last HAVE; UINT64_MAX: none over this connection */
 	uint64_t eof_at;          /* UINT64_MAX: not known */
+	uint8_t *queue; /* RELAY_CHUNK_MAX bytes once needed: what comes behind the stage */
+	size_t queued;
+	bool say_have; /* as soon as nothing is staged */
+	bool refused;  /* something was not taken, and nothing since */
 	bool up;
 	bool shared; /* other writers use the reader's pipe too */
 	bool finished;
@@ -144,9 +151,9 @@ void relay_in_look(struct relay_in *i);
 /* How far the reader has come; exact if he stands still and `shared` is false. */
 uint64_t relay_in_taken(const struct relay_in *i);
 /*
- * DATA, EOF or ASK came. What is known already is skipped; a piece that comes while another lies
- * in the stage (sent twice, over two connections) too: HAVE will say how far we are.
- * Errors: -EPROTO a gap, or too much; -EPIPE the reader is gone.
+ * DATA, EOF or ASK came. What is known already is skipped; behind a gap (another connection was
+ * faster) nothing is taken: HAVE says from where on it is to come again.
+ * Errors: -EPROTO too much, or an end that cannot be; -EPIPE the reader is gone.
  */
 must_check int relay_in_msg(struct relay_in *i, enum relay_kind kind, uint64_t offset,
 			    const void *bytes, size_t len);

@@ -220,10 +220,14 @@ static void writers_learn_that_the_reader_is_gone(void **state)
 
 static void impossible_offsets_are_refused(void **state)
 {
+	static char big[RELAY_CHUNK_MAX + 1];
+
 	start();
 	turn(0);
-	assert_int_equal(relay_in_msg(&in, RELAY_DATA, 5, "x", 1), -EPROTO);
-	assert_int_equal(relay_in_msg(&in, RELAY_EOF, 5, NULL, 0), -EPROTO);
+	assert_int_equal(relay_in_msg(&in, RELAY_DATA, 0, big, sizeof(big)), -EPROTO);
+	assert_int_equal(relay_in_msg(&in, RELAY_DATA, 0, "x", 1), 0);
+	assert_int_equal(relay_in_msg(&in, RELAY_EOF, 0, NULL, 0), -EPROTO);
+	assert_int_equal(relay_in_msg(&in, RELAY_TAKEN, 0, NULL, 0), -EPROTO);
 	assert_int_equal(relay_out_msg(&out, RELAY_TAKEN, 100000), -EPROTO);
 	assert_int_equal(relay_out_msg(&out, RELAY_HAVE, 100000), -EPROTO);
 	assert_int_equal(relay_out_msg(&out, RELAY_DATA, 0), -EPROTO);
@@ -237,7 +241,7 @@ static void words_that_were_overtaken_are_ignored(void **state)
 
 	start();
 	assert_int_equal(write(p[1], "ab", 2), 2);
-	for (int i = 0; i < 100 && out.have < 2; i++)
+	for (int i = 0; i < 100 && in.rec->offset < 2; i++)
 		turn(NS_PER_MS);
 	assert_int_equal(read(q[0], got, 2), 2);
 	for (int i = 0; i < 1000 && rec[0].offset < 2; i++)
@@ -245,13 +249,13 @@ static void words_that_were_overtaken_are_ignored(void **state)
 	assert_int_equal(rec[0].offset, 2);
 	assert_int_equal(relay_out_msg(&out, RELAY_HAVE, 0), 0);
 	assert_int_equal(write(p[1], "cd", 2), 2);
-	for (int i = 0; i < 100 && out.have < 4; i++)
+	for (int i = 0; i < 100 && in.rec->offset < 4; i++)
 		turn(NS_PER_MS);
-	assert_int_equal(out.have, 4);
+	assert_int_equal(in.rec->offset, 4);
 	/* Not taken yet: it must not make us wait for an answer that has come. */
 	assert_int_equal(relay_out_msg(&out, RELAY_HAVE, 2), 0);
 	assert_int_equal(write(p[1], "ef", 2), 2);
-	for (int i = 0; i < 100 && out.have < 6; i++)
+	for (int i = 0; i < 100 && in.rec->offset < 6; i++)
 		turn(NS_PER_MS);
 	assert_int_equal(read(q[0], got, sizeof(got)), 4);
 	assert_memory_equal(got, "cdef", 4);
@@ -291,7 +295,112 @@ static void a_piece_that_comes_twice_is_taken_once(void **state)
 	relay_in_look(&in);
 	assert_int_equal(read(q[0], back, sizeof(back)), 4);
 	assert_memory_equal(back, "abcd", 4);
-	assert_int_equal(in.rec->offset, 65540);
+	assert_int_equal(read(q[0], back, sizeof(back)), 2);
+	assert_memory_equal(back, "ef", 2);
+	assert_int_equal(in.rec->offset, 65542);
+	stop();
+}
+
+static struct letter *next_letter(void)
+{
+	struct letter *m = list_front(&mail, struct letter, link);
+
+	list_del(&m->link);
+	return m;
+}
+
+/* What is written while an answer is on its way goes after it at once. */
+static void bytes_do_not_wait_for_an_answer_to_those_before(void **state)
+{
+	static char big[40000];
+	uint64_t at = 0;
+
+	start();
+	turn(0);
+	turn(0);
+	assert_true(list_empty(&mail));
+	assert_int_equal(write(p[1], big, sizeof(big)), sizeof(big));
+	assert_int_equal(loop_turn(l, 0), 0);
+	assert_int_equal(write(p[1], "more", 4), 4);
+	assert_int_equal(loop_turn(l, 0), 0);
+	while (at < sizeof(big) + 4) {
+		struct letter *m = next_letter();
+
+		assert_true(m->to_reader);
+		assert_int_equal(m->kind, RELAY_DATA);
+		assert_int_equal(m->offset, at);
+		at += m->len;
+		assert_int_equal(relay_in_msg(&in, RELAY_DATA, m->offset, m->bytes, m->len), 0);
+		free(m);
+	}
+	assert_int_equal(in.rec->offset, sizeof(big) + 4);
+	stop();
+}
+
+/* Two connections: the later piece comes first. It is not taken, and told so once. */
+static void behind_a_gap_everything_comes_again(void **state)
+{
+	char got[8] = "";
+	struct letter *first, *m;
+
+	start();
+	turn(0);
+	turn(0);
+	assert_int_equal(write(p[1], "ab", 2), 2);
+	assert_int_equal(loop_turn(l, 0), 0);
+	first = next_letter();
+	assert_int_equal(write(p[1], "cd", 2), 2);
+	assert_int_equal(loop_turn(l, 0), 0);
+	m = next_letter();
+	assert_int_equal(m->offset, 2);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(relay_in_msg(&in, RELAY_DATA, m->offset, m->bytes, m->len), 0);
+	free(m);
+	m = next_letter();
+	assert_int_equal(m->kind, RELAY_HAVE);
+	assert_int_equal(m->offset, 0);
+	assert_true(list_empty(&mail));
+	/* The one that was late comes, and all of it again: each byte is taken once. */
+	assert_int_equal(relay_in_msg(&in, RELAY_DATA, first->offset, first->bytes, first->len), 0);
+	assert_int_equal(relay_out_msg(&out, m->kind, m->offset), 0);
+	free(first);
+	free(m);
+	turn(0);
+	turn(0);
+	assert_int_equal(in.rec->offset, 4);
+	assert_int_equal(read(q[0], got, sizeof(got)), 4);
+	assert_memory_equal(got, "abcd", 4);
+	stop();
+}
+
+/* What waited in memory for a full pipe is lost with the connection, and comes again. */
+static void what_waits_behind_a_full_pipe_is_sent_again_over_the_next_connection(void **state)
+{
+	static char big[65536];
+	char got[8] = "";
+
+	start();
+	turn(0);
+	turn(0);
+	assert_int_equal(fcntl(q[1], F_SETPIPE_SZ, 4096), 4096);
+	assert_int_equal(write(p[1], big, 8192), 8192);
+	turn(0);
+	turn(0);
+	assert_int_equal(write(p[1], "end", 3), 3);
+	turn(0);
+	turn(0);
+	assert_int_equal(in.queued, 3);
+	relay_in_pause(&in);
+	relay_out_pause(&out);
+	relay_in_resume(&in);
+	relay_out_resume(&out);
+	for (int left = 8192; left > 0; left -= 4096) {
+		assert_int_equal(read(q[0], big, sizeof(big)), 4096);
+		for (int i = 0; i < 20; i++)
+			turn(NS_PER_MS);
+	}
+	assert_int_equal(read(q[0], got, sizeof(got)), 3);
+	assert_memory_equal(got, "end", 3);
 	stop();
 }
 
@@ -440,6 +549,9 @@ int main(void)
 		T(words_that_were_overtaken_are_ignored),
 		T(what_the_last_reader_left_stays_with_the_writers),
 		T(a_piece_that_comes_twice_is_taken_once),
+		T(bytes_do_not_wait_for_an_answer_to_those_before),
+		T(behind_a_gap_everything_comes_again),
+		T(what_waits_behind_a_full_pipe_is_sent_again_over_the_next_connection),
 		T(who_asks_is_told_again_how_far_the_reader_is),
 		T(no_byte_is_lost_or_doubled_when_the_daemon_dies_anywhere),
 	};
