@@ -133,6 +133,10 @@ $(B)/libpando.a: $(room_obj)
 $(B)/libsim.a: $(sim_obj)
 	rm -f $@ && $(AR) rcs $@ $^
 
+# A guest kernel without its start, for the tests of its parts (kernel_*).
+$(B)/libkernel.a: $(patsubst %.c,$(B)/%.o,$(filter-out %/main.c,$(wildcard cmd/pando-kernel/*.c)))
+	rm -f $@ && $(AR) rcs $@ $^
+
 $(B)/libtest.a: $(testlib_obj)
 	rm -f $@ && $(AR) rcs $@ $^
 
@@ -157,9 +161,17 @@ $(BIN)/pando-stub: $(STUB_SRC) $(wildcard kernel/stub/*.h kernel/stub/*.ld)
 	@mkdir -p $(@D)
 	$(CC) $(STUB_FLAGS) $(patsubst %,-T %,$(wildcard kernel/stub/*.ld)) -o $@ $(filter %.c %.S,$^)
 
+$(B)/unit/kernel_%: $(B)/tests/unit/kernel_%.o $(B)/libtest.a $(B)/libkernel.a $(B)/libpando.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcmocka $(LIBS)
+
 $(B)/unit/%: $(B)/tests/unit/%.o $(B)/libsim.a $(B)/libtest.a $(B)/libpando.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcmocka -lseccomp $(LIBS)
+
+$(B)/fuzz/kernel_%: $(B)/tests/fuzz/kernel_%.o $(B)/libtest.a $(B)/libkernel.a $(B)/libpando.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
 $(B)/fuzz/%: $(B)/tests/fuzz/%.o $(B)/libtest.a $(B)/libpando.a
 	@mkdir -p $(@D)

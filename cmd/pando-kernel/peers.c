@@ -4,6 +4,11 @@
  *
  * pandod makes them; what goes over them is between the kernels. Whose node it is is proven by the
  * node's key, which pandod tells from naming (KERNEL_NODES).
+ *
+ * There is one at a time, or what is said over one would overtake what was said over another. Of
+ * two that dial each other at once the smaller node's dial counts: it refuses the other's offer,
+ * and that one does not use its own. Who makes one while another is up has lost that: what still
+ * lies in it is not read any more.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -16,6 +21,7 @@
 #include "kernel/proc/peer.h"
 
 #define WANT_NS       (10 * NS_PER_S)
+#define AGAIN_NS      (3 * NS_PER_S)
 #define LOOK_FIRST_NS (20 * NS_PER_MS)
 #define LOOK_LAST_NS  (500 * NS_PER_MS)
 
@@ -23,9 +29,13 @@ struct peer {
 	struct list link;
 	struct world *w;
 	node_id node;
-	struct rpc_conn *conn; /* NULL, or up or shaking hands */
-	bool up;
-	bool asked;
+	struct rpc_conn *conn; /* up; NULL: none is */
+	/* Shaking hands; NULL: none. */
+	struct rpc_conn *dialed;
+	struct rpc_conn *offered;
+	bool asked; /* pandod is making one */
+	struct loop_timer again;
+	uint64_t again_end_ns; /* so long waits who has asked for one that they refused */
 	struct list waiting;
 };
 
@@ -76,7 +86,7 @@ void peers_each(struct world *w, void (*cb)(void *arg, node_id node), void *arg)
 	struct peer *p, *tmp;
 
 	list_for_each_safe (p, tmp, &w->peers, link)
-		if (p->up)
+		if (p->conn)
 			cb(arg, p->node);
 }
 
@@ -84,36 +94,75 @@ struct rpc_conn *peers_conn(struct world *w, node_id node)
 {
 	struct peer *p = peer_get(w, node);
 
-	return p && p->up ? p->conn : NULL;
+	return p ? p->conn : NULL;
+}
+
+static bool is_coming(const struct peer *p)
+{
+	return p->dialed || p->offered || p->asked;
+}
+
+static void came_up(struct peer *p, struct rpc_conn *c)
+{
+	struct rpc_conn *old = p->conn;
+
+	p->conn = c;
+	if (old)
+		rpc_conn_break(old, "there is a newer one");
+	else
+		__atomic_add_fetch(&p->w->peers_up, 1, __ATOMIC_RELEASE);
+	pipes_connected(p->w, p->node);
+	carriers_connected(p->w, p->node);
+	streams_connected(p->w, p->node);
+	tell_waiting(p, 0);
+}
+
+static void went_down(struct peer *p)
+{
+	p->conn = NULL;
+	__atomic_sub_fetch(&p->w->peers_up, 1, __ATOMIC_RELEASE);
+	pipes_disconnected(p->w, p->node);
+	move_disconnected(p->w, p->node);
+}
+
+static int ask_pod(struct peer *p);
+
+static void on_dial_again(struct loop_timer *t)
+{
+	struct peer *p = container_of(t, struct peer, again);
+	int r = p->conn || is_coming(p) ? 0 : ask_pod(p);
+
+	if (r != 0)
+		tell_waiting(p, r);
+}
+
+/* The smaller node may have refused ours for its own, which is on its way. */
+static bool dial_later(struct peer *p)
+{
+	uint64_t now_ns = loop_now_ns(p->w->loop);
+
+	return p->w->node > p->node && now_ns < p->again_end_ns && !list_empty(&p->waiting) &&
+	       loop_timer_set(p->w->loop, &p->again, now_ns + LOOK_FIRST_NS, on_dial_again) == 0;
 }
 
 static void on_conn(void *arg, struct rpc_conn *c, int err)
 {
 	struct peer *p = arg;
 
+	p->dialed = p->dialed == c ? NULL : p->dialed;
+	p->offered = p->offered == c ? NULL : p->offered;
 	if (err == 0) {
-		/* The newest: who makes one has lost the others. An older one that is not lost
-		 * (both have dialled) serves all the same, until the other end drops it. */
-		p->conn = c;
-		if (!p->up)
-			__atomic_add_fetch(&p->w->peers_up, 1, __ATOMIC_RELEASE);
-		p->up = true;
-		pipes_connected(p->w, p->node);
-		carriers_connected(p->w, p->node);
-		streams_connected(p->w, p->node);
-		tell_waiting(p, 0);
+		came_up(p, c);
 		return;
 	}
-	if (p->conn != c)
+	/* What was dropped for a newer one has nothing to say any more. */
+	if (p->conn && p->conn != c)
 		return;
 	log_info("connection to node %u: %s (%s)", p->node, strerror(-err), rpc_conn_reason(c));
-	p->conn = NULL;
-	if (p->up)
-		__atomic_sub_fetch(&p->w->peers_up, 1, __ATOMIC_RELEASE);
-	p->up = false;
-	pipes_disconnected(p->w, p->node);
-	move_disconnected(p->w, p->node);
-	tell_waiting(p, err);
+	if (p->conn == c)
+		went_down(p);
+	if (!is_coming(p) && !dial_later(p))
+		tell_waiting(p, err);
 	p->w->peers_look_ns = LOOK_FIRST_NS;
 	peers_look(p->w);
 }
@@ -140,16 +189,19 @@ static int admit(void *arg, const struct rpc_peer *peer)
 
 static int use_fd(struct peer *p, int fd, bool we_dial)
 {
-	struct rpc_conn *c;
+	struct rpc_conn **out = we_dial ? &p->dialed : &p->offered;
 	const uint8_t *key = node_key(p->w, p->node);
 	int r = p->w->has_identity && key ? 0 : -ENOKEY;
 
+	/* Of two offers the newer one's maker has lost the other. */
+	if (r == 0 && *out)
+		rpc_conn_close(*out);
 	if (r == 0)
-		r = rpc_conn_sealed(p->w->peer_rpc, fd, we_dial, key, on_conn, p, &c);
+		*out = NULL;
+	if (r == 0)
+		r = rpc_conn_sealed(p->w->peer_rpc, fd, we_dial, key, on_conn, p, out);
 	if (r != 0)
 		(void)close(fd);
-	else if (!p->conn)
-		p->conn = c;
 	return r;
 }
 
@@ -160,9 +212,12 @@ static void on_wanted(void *arg, int err, const struct rpc_msg *m)
 	p->asked = false;
 	if (err == 0 && m->fd_count != 1)
 		err = -EPROTO;
-	if (err == 0)
+	/* They have offered theirs meanwhile, which we did not refuse. */
+	if (err == 0 && (p->conn || p->offered))
+		(void)close(m->fds[0]);
+	else if (err == 0)
 		err = use_fd(p, m->fds[0], true);
-	if (err != 0)
+	if (err != 0 && !is_coming(p) && !p->conn)
 		tell_waiting(p, err);
 }
 
@@ -174,7 +229,7 @@ static int ask_pod(struct peer *p)
 	struct rpc_opts o = { .deadline_ns = loop_now_ns(p->w->loop) + WANT_NS };
 	int r;
 
-	if (p->asked || p->conn)
+	if (p->asked || p->conn || is_coming(p))
 		return 0;
 	if (!p->w->pod)
 		return -ENOTCONN;
@@ -203,7 +258,7 @@ void peers_look(struct world *w)
 		    !(pipes_want(w, node) || remote_want(w, node) || site_want(w, node)))
 			continue;
 		p = peer_get(w, node);
-		if (!p || p->up)
+		if (!p || p->conn)
 			continue;
 		missing = true;
 		if (w->has_identity && ask_pod(p) != 0)
@@ -220,10 +275,10 @@ void peers_look(struct world *w)
 void peers_with(struct world *w, node_id node, peers_fn fn, void *arg)
 {
 	struct peer *p = peer_get(w, node);
-	struct waiter *x = p && !p->up ? calloc(1, sizeof(*x)) : NULL;
+	struct waiter *x = p && !p->conn ? calloc(1, sizeof(*x)) : NULL;
 	int r;
 
-	if (p && p->up) {
+	if (p && p->conn) {
 		fn(arg, 0, p->conn);
 		return;
 	}
@@ -233,6 +288,8 @@ void peers_with(struct world *w, node_id node, peers_fn fn, void *arg)
 	}
 	x->fn = fn;
 	x->arg = arg;
+	if (list_empty(&p->waiting))
+		p->again_end_ns = loop_now_ns(w->loop) + AGAIN_NS;
 	list_add_tail(&p->waiting, &x->link);
 	r = ask_pod(p);
 	if (r != 0)
@@ -269,6 +326,19 @@ static void on_identity(void *arg, struct rpc_conn *c, struct rpc_call *call,
 		kernel__identity__free_unpacked(q, NULL);
 }
 
+/* They dial while we do: one of the two is enough. */
+static bool is_refused(struct peer *p)
+{
+	if (p->conn || !(p->asked || p->dialed))
+		return false;
+	if (p->w->node < p->node)
+		return true;
+	if (p->dialed)
+		rpc_conn_close(p->dialed);
+	p->dialed = NULL;
+	return false;
+}
+
 static void on_peer_in(void *arg, struct rpc_conn *c, struct rpc_call *call,
 		       const struct rpc_msg *m)
 {
@@ -277,7 +347,7 @@ static void on_peer_in(void *arg, struct rpc_conn *c, struct rpc_call *call,
 	struct peer *p = q ? peer_get(w, q->node) : NULL;
 	int r = p && m->fd_count == 1 ? 0 : -EPROTO;
 
-	if (r == 0)
+	if (r == 0 && !is_refused(p))
 		r = use_fd(p, m->fds[0], false);
 	else
 		for (unsigned i = 0; i < m->fd_count; i++)
