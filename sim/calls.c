@@ -61,7 +61,7 @@ static void on_cancel(struct world *w, node_id node, uint64_t a, uint64_t b, voi
 {
 	struct sim *s = sim_of(w);
 	const struct attempt *t = &s->calls->attempts[a];
-	struct link_end *e = link_end_of(s, node, (node_id)b);
+	struct link_end *e = link_end_of(s, LINK_KERNELS, node, (node_id)b);
 
 	(void)payload;
 	if (t->done || !e->core || e->life != t->life)
@@ -79,7 +79,7 @@ static bool op_ask(struct sim *s, uint32_t no, uint64_t limit_ns)
 {
 	struct calls *c = s->calls;
 	struct op *o = &c->ops[no];
-	struct link_end *e = link_end_of(s, o->from, o->to);
+	struct link_end *e = link_end_of(s, LINK_KERNELS, o->from, o->to);
 	struct rpc_ask ask = { .method = LINK_WORK, .key = o->key, .len = 1 };
 	struct attempt *t;
 
@@ -144,7 +144,7 @@ static void flow_abort(struct sim *s, struct link_end *e, struct flow *f)
 static void ask_something(struct sim *s, struct knode *n, node_id to, uint64_t what)
 {
 	struct rand *r = &s->w.rng[RNG_CALLS];
-	struct link_end *e = link_end_of(s, n->id, to);
+	struct link_end *e = link_end_of(s, LINK_KERNELS, n->id, to);
 	uint64_t limit_ns = rand_chance(r, 1, 4) ? (100 + rand_below(r, 3000)) * NS_PER_MS : 0;
 
 	if (what < 55) {
@@ -184,7 +184,7 @@ static void ask_burst(struct sim *s, struct knode *n, node_id to)
 static void forget_old(struct sim *s, const struct knode *n)
 {
 	for (node_id id = 1; id <= s->conf.nodes; id++) {
-		struct link_end *e = link_end_of(s, n->id, id);
+		struct link_end *e = link_end_of(s, LINK_KERNELS, n->id, id);
 		void *body;
 
 		while (e->core && rpc_scope_expire(e->scope, now_of(s, e), &body)) {
@@ -424,7 +424,7 @@ static void on_consume(struct world *w, node_id node, uint64_t a, uint64_t b, vo
 	(void)node;
 	(void)payload;
 	if (f->rx)
-		flow_consume(s, link_end_of(s, f->to, f->from), f, b);
+		flow_consume(s, link_end_of(s, LINK_KERNELS, f->to, f->from), f, b);
 }
 
 static void on_data(struct sim *s, const struct link_news *x)

@@ -100,11 +100,12 @@ static void recount_executions(struct sim *s)
 /* Since when both ends are on one connection that nothing cuts; now, if they are not. */
 static uint64_t joined_ns(struct sim *s, const struct link_end *e)
 {
-	const struct link_end *peer = link_end_of(s, e->peer, e->node);
+	const struct link_end *peer = link_end_of(s, LINK_KERNELS, e->peer, e->node);
 	const struct world *w = &s->w;
 
-	if (e->conn == 0 || peer->conn != e->conn || !link_carries(s, e->node, e->peer) ||
-	    w->cut[e->node][e->peer] || w->cut[e->peer][e->node])
+	if (e->conn == 0 || peer->conn != e->conn ||
+	    !link_carries(s, LINK_KERNELS, e->node, e->peer) || w->cut[e->node][e->peer] ||
+	    w->cut[e->peer][e->node])
 		return w->now_ns;
 	return MAX(MAX(e->up_ns, peer->up_ns),
 		   MAX(w->cut_ns[e->node][e->peer], w->cut_ns[e->peer][e->node]));
@@ -120,7 +121,8 @@ static uint64_t over_ns(struct sim *s, const struct attempt *a)
 
 	if (a->limit_ns)
 		return a->limit_ns + NS_PER_S;
-	return MAX(a->asked_ns, joined_ns(s, link_end_of(s, o->from, o->to))) + OPEN_MAX_NS;
+	return MAX(a->asked_ns, joined_ns(s, link_end_of(s, LINK_KERNELS, o->from, o->to))) +
+	       OPEN_MAX_NS;
 }
 
 static void recount_attempts(struct sim *s)
@@ -140,8 +142,8 @@ static void recount_attempts(struct sim *s)
 /* What was written and has not arrived is on the wire, where wires are in order. */
 static void recount_flow(struct sim *s, const struct flow *f)
 {
-	const struct link_end *tx = link_end_of(s, f->from, f->to);
-	const struct link_end *rx = link_end_of(s, f->to, f->from);
+	const struct link_end *tx = link_end_of(s, LINK_KERNELS, f->from, f->to);
+	const struct link_end *rx = link_end_of(s, LINK_KERNELS, f->to, f->from);
 	uint64_t wire;
 
 	if (f->tx && f->written - f->consumed > LINK_WINDOW)
@@ -151,7 +153,7 @@ static void recount_flow(struct sim *s, const struct flow *f)
 		return;
 	wire = link_bytes_under_way(s, tx, f->stream_id);
 	s->w.stats.checks++;
-	if (link_carries(s, f->from, f->to) && f->written - f->delivered != wire)
+	if (link_carries(s, LINK_KERNELS, f->from, f->to) && f->written - f->delivered != wire)
 		world_violate(&s->w, "C4",
 			      "%llu bytes were written to n%u and not read, %llu are under way",
 			      (unsigned long long)(f->written - f->delivered), f->to,
@@ -179,7 +181,7 @@ void check_calls_recount(struct sim *s)
 	}
 	for (node_id a = 1; a <= s->conf.nodes; a++) {
 		for (node_id b = 1; b <= s->conf.nodes; b++)
-			recount_scope(s, link_end_of(s, a, b));
+			recount_scope(s, link_end_of(s, LINK_KERNELS, a, b));
 	}
 }
 
@@ -199,7 +201,7 @@ void check_calls_end(struct sim *s)
 	}
 	for (node_id a = 1; a <= s->conf.nodes; a++) {
 		for (node_id b = 1; b <= s->conf.nodes; b++) {
-			const struct link_end *e = link_end_of(s, a, b);
+			const struct link_end *e = link_end_of(s, LINK_KERNELS, a, b);
 
 			s->w.stats.checks++;
 			if (e->core && (e->kept > 0 || e->running > 0))

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "sim/link.h"
 
 static const struct member_cfg cfg = { .period_ns = NS_PER_S,
 				       .timeout_ns = 250 * NS_PER_MS,
@@ -137,8 +138,8 @@ static void gossip_step(struct sim *s, struct knode *n, struct member_ev *ev)
 		struct member_msg *m = world_alloc(sizeof(*m));
 
 		*m = out.send[i].msg;
-		world_send(&s->w, n->id, out.send[i].to, sizeof(*m), on_message, "gossip", m->kind,
-			   m);
+		link_pods_send(s, n->id, out.send[i].to, sizeof(*m), on_message, "gossip", m->kind,
+			       m);
 	}
 	wake_at(s, n, out.due_ns);
 }

@@ -141,7 +141,7 @@ void kernel_die(struct sim *s, struct knode *n)
 	moves_forget(s, n);
 	records_forget(n);
 	memory_forget(n);
-	link_over(s, n, false);
+	link_over(s, LINK_KERNELS, n, false);
 	for (uint32_t i = 0; i < n->host.count; i++)
 		n->host.tasks[i].locks &= ~(uint32_t)LOCK_TRACE;
 	for (uint32_t i = 0; i < n->host.count; i++)
@@ -168,7 +168,7 @@ void kernel_start(struct sim *s, struct knode *n)
 {
 	n->kernel_up = true;
 	n->life++;
-	link_begin(s, n);
+	link_begin(s, LINK_KERNELS, n);
 	if (n->lease_block == 0)
 		n->want_block = true;
 	records_adopt(s, n);

@@ -32,12 +32,19 @@ void body_put(void *body)
 		world_put(body);
 }
 
-struct link_end *link_end_of(struct sim *s, node_id node, node_id peer)
+struct link_end *link_end_of(struct sim *s, enum link_level level, node_id node, node_id peer)
 {
-	return &s->links->end[node][peer];
+	return &s->links->end[level][node][peer];
 }
 
-static void link_dial_soon(struct sim *s, node_id a, node_id b);
+uint64_t link_starved_ns(const struct sim *s, enum link_level level, node_id node)
+{
+	uint64_t until_ns = s->nodes[node].stalled_ns;
+
+	return level == LINK_PODS && until_ns > s->w.now_ns ? until_ns : 0;
+}
+
+static void link_dial_soon(struct sim *s, enum link_level level, node_id a, node_id b);
 
 /* ---- what comes out of a core ---- */
 
@@ -113,7 +120,7 @@ static void link_arm(struct sim *s, struct link_end *e)
 		return;
 	e->armed_ns = MAX(due_ns, now_ns + 1);
 	world_at(&s->w, world_when(&s->w, e->node, e->armed_ns), on_due, "channel-due", e->node,
-		 e->peer, e->life, NULL);
+		 link_word(e->level, e->peer), e->life, NULL);
 }
 
 /* One effect of @e; a user may do anything in it, also end the daemon. */
@@ -166,12 +173,17 @@ void link_cancel(struct sim *s, struct link_end *e, uint64_t id)
 static void on_due(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
 {
 	struct sim *s = sim_of(w);
-	struct link_end *e = link_end_of(s, node, (node_id)a);
-	uint64_t now_ns = world_local(w, node);
+	enum link_level level = link_word_level(a);
+	struct link_end *e = link_end_of(s, level, node, (node_id)a);
+	uint64_t now_ns = world_local(w, node), starved_ns = link_starved_ns(s, level, node);
 
 	(void)payload;
 	if (!e->core || e->life != b || e->armed_ns == 0 || e->armed_ns > now_ns)
 		return;
+	if (starved_ns != 0) {
+		world_at(w, starved_ns, on_due, "channel-due", node, a, b, NULL);
+		return;
+	}
 	e->armed_ns = 0;
 	rpc_core_tick(e->core, now_ns);
 	link_run(s, e);
@@ -187,12 +199,13 @@ static void frame_hash(struct world *w, const struct rpc_frame *f)
 	world_hash(w, f->len);
 }
 
-void link_frame_arrives(struct sim *s, node_id from, node_id to, const struct rpc_frame *f)
+void link_frame_arrives(struct sim *s, enum link_level level, node_id from, node_id to,
+			const struct rpc_frame *f)
 {
-	struct link_end *e = link_end_of(s, to, from);
+	struct link_end *e = link_end_of(s, level, to, from);
 	int err;
 
-	if (!e->core || e->conn != link_of(s, from, to)->conn)
+	if (!e->core || e->conn != link_of(s, level, from, to)->conn)
 		return;
 	frame_hash(&s->w, f);
 	if (s->cov)
@@ -214,13 +227,13 @@ static void end_lost(struct sim *s, struct link_end *e)
 	e->conn = 0;
 	rpc_core_down(e->core, world_local(&s->w, e->node));
 	link_run(s, e);
-	if (e->core && e->life == life)
+	if (e->level == LINK_KERNELS && e->core && e->life == life)
 		moves_link_down(s, &s->nodes[e->node], e->peer);
 }
 
 void link_end_down(struct sim *s, struct link_end *e)
 {
-	link_dial_soon(s, e->node, e->peer);
+	link_dial_soon(s, e->level, e->node, e->peer);
 	end_lost(s, e);
 }
 
@@ -242,9 +255,11 @@ static void link_up_end(struct sim *s, struct link_end *e, uint32_t conn)
 static void on_dial(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
 {
 	struct sim *s = sim_of(w);
+	enum link_level level = link_word_level(a);
 	node_id peer = (node_id)a;
-	struct link *l = link_of(s, node, peer);
-	struct link_end *ours = link_end_of(s, node, peer), *theirs = link_end_of(s, peer, node);
+	struct link *l = link_of(s, level, node, peer);
+	struct link_end *ours = link_end_of(s, level, node, peer);
+	struct link_end *theirs = link_end_of(s, level, peer, node);
 
 	(void)b;
 	(void)payload;
@@ -252,8 +267,9 @@ static void on_dial(struct world *w, node_id node, uint64_t a, uint64_t b, void 
 	if (ours->core && ours->conn != 0)
 		return;
 	l->tries = MIN(l->tries + 1, 4u);
-	if (!ours->core || !theirs->core || w->cut[node][peer] || w->cut[peer][node]) {
-		link_dial_soon(s, node, peer);
+	if (!ours->core || !theirs->core || w->cut[node][peer] || w->cut[peer][node] ||
+	    link_starved_ns(s, level, node) || link_starved_ns(s, level, peer)) {
+		link_dial_soon(s, level, node, peer);
 		return;
 	}
 	l->tries = 0;
@@ -267,16 +283,16 @@ static void on_dial(struct world *w, node_id node, uint64_t a, uint64_t b, void 
 		link_up_end(s, ours, l->conn);
 }
 
-static void link_dial_soon(struct sim *s, node_id a, node_id b)
+static void link_dial_soon(struct sim *s, enum link_level level, node_id a, node_id b)
 {
-	struct link *l = link_of(s, a, b);
+	struct link *l = link_of(s, level, a, b);
 	node_id node = MIN(a, b), peer = MAX(a, b);
 
-	if (l->dialling || !link_end_of(s, node, peer)->core)
+	if (l->dialling || !link_end_of(s, level, node, peer)->core)
 		return;
 	l->dialling = true;
 	world_in(&s->w, (20 + 80 * l->tries + rand_below(&s->w.rng[RNG_LINK], 60)) * NS_PER_MS,
-		 on_dial, "dial", node, peer, 0, NULL);
+		 on_dial, "dial", node, link_word(level, peer), 0, NULL);
 }
 
 /* ---- lives ---- */
@@ -311,7 +327,8 @@ static void end_over(struct sim *s, struct link_end *e)
 
 	if (!e->core)
 		return;
-	calls_over(s, e);
+	if (e->level == LINK_KERNELS)
+		calls_over(s, e);
 	rpc_core_fini(e->core, world_local(&s->w, e->node));
 	while (rpc_core_next(e->core, &fx))
 		body_put(fx.release);
@@ -325,35 +342,46 @@ static void end_over(struct sim *s, struct link_end *e)
 	e->conn = 0;
 }
 
-void link_begin(struct sim *s, struct knode *n)
+void link_begin(struct sim *s, enum link_level level, struct knode *n)
 {
+	if (level == LINK_PODS && link_raw(s))
+		return;
 	for (node_id id = 1; id <= s->conf.nodes; id++) {
 		if (id == n->id)
 			continue;
-		end_begin(s, link_end_of(s, n->id, id));
-		link_of(s, n->id, id)->tries = 0;
-		link_dial_soon(s, n->id, id);
+		end_begin(s, link_end_of(s, level, n->id, id));
+		link_of(s, level, n->id, id)->tries = 0;
+		link_dial_soon(s, level, n->id, id);
 	}
-	calls_begin(s, n);
+	if (level == LINK_KERNELS)
+		calls_begin(s, n);
 }
 
 /* What the dead has sent still arrives, and then the end; of a dead host there comes nothing. */
-void link_over(struct sim *s, struct knode *n, bool with_host)
+static void end_hang_up(struct sim *s, const struct link_end *e)
+{
+	const struct link *l = link_of(s, e->level, e->node, e->peer);
+
+	if (e->conn != l->conn || l->dead)
+		return;
+	wire_reset(wire_of(s, e->level, e->peer, e->node));
+	wire_put(s, e->level, e->node, e->peer, NULL);
+}
+
+void link_over(struct sim *s, enum link_level level, struct knode *n, bool with_host)
 {
 	for (node_id id = 1; id <= s->conf.nodes; id++) {
-		struct link_end *e = link_end_of(s, n->id, id);
+		struct link_end *e = link_end_of(s, level, n->id, id);
 
 		if (id == n->id || !e->core)
 			continue;
-		if (with_host || link_raw(s)) {
-			link_break(s, n->id, id, with_host ? SILENCE_NS : 0);
-		} else if (e->conn == link_of(s, n->id, id)->conn && !link_of(s, n->id, id)->dead) {
-			wire_reset(wire_of(s, id, n->id));
-			wire_put(s, n->id, id, NULL);
-		}
+		if (with_host || link_raw(s))
+			link_break(s, level, n->id, id, with_host ? SILENCE_NS : 0);
+		else
+			end_hang_up(s, e);
 		end_over(s, e);
 	}
-	if (with_host)
+	if (with_host && level == LINK_KERNELS)
 		calls_crash(s, n->id);
 }
 
@@ -368,10 +396,10 @@ static struct parcel *parcel_new(size_t bytes, world_fn fn, const char *name, ui
 	return p;
 }
 
-void link_send(struct sim *s, node_id from, node_id to, size_t bytes, world_fn fn, const char *name,
-	       uint64_t a, void *payload)
+void link_send(struct sim *s, enum link_level level, node_id from, node_id to, size_t bytes,
+	       world_fn fn, const char *name, uint64_t a, void *payload)
 {
-	struct link_end *e = link_end_of(s, from, to);
+	struct link_end *e = link_end_of(s, level, from, to);
 	struct parcel *p = parcel_new(bytes, fn, name, a, payload);
 
 	s->w.stats.messages++;
@@ -383,10 +411,19 @@ void link_send(struct sim *s, node_id from, node_id to, size_t bytes, world_fn f
 	world_put(p);
 }
 
+void link_pods_send(struct sim *s, node_id from, node_id to, size_t bytes, world_fn fn,
+		    const char *name, uint64_t a, void *payload)
+{
+	if (from == to || link_raw(s))
+		world_send(&s->w, from, to, bytes, fn, name, a, payload);
+	else
+		link_send(s, LINK_PODS, from, to, bytes, fn, name, a, payload);
+}
+
 void link_tell(struct sim *s, node_id from, node_id to, uint64_t key, size_t bytes, world_fn fn,
 	       const char *name, uint64_t a, void *payload)
 {
-	struct link_end *e = link_end_of(s, from, to);
+	struct link_end *e = link_end_of(s, LINK_KERNELS, from, to);
 	struct rpc_ask ask = {
 		.method = LINK_TOLD, .key = key, .cookie = body_number(key), .len = 1
 	};
@@ -415,7 +452,7 @@ bool link_answer(struct sim *s, node_id from, node_id to, world_fn fn, const cha
 		 void *payload)
 {
 	struct links *k = s->links;
-	struct link_end *e = link_end_of(s, from, to);
+	struct link_end *e = link_end_of(s, LINK_KERNELS, from, to);
 	struct rpc_in *in = k->telling_in;
 	bool kept;
 
@@ -433,7 +470,7 @@ bool link_answer(struct sim *s, node_id from, node_id to, world_fn fn, const cha
 void link_stream(struct sim *s, node_id from, node_id to, size_t bytes, world_fn fn,
 		 const char *name, uint64_t a, void *payload)
 {
-	struct link_end *e = link_end_of(s, from, to);
+	struct link_end *e = link_end_of(s, LINK_KERNELS, from, to);
 	struct parcel *p = parcel_new(bytes, fn, name, a, payload);
 
 	s->w.stats.messages++;
@@ -449,28 +486,37 @@ struct links *links_new(struct sim *s)
 	struct links *k = calloc(1, sizeof(*k));
 
 	CHECK(k != NULL);
-	for (node_id a = 0; a <= SIM_NODES_MAX; a++) {
-		for (node_id b = 0; b <= SIM_NODES_MAX; b++) {
-			k->end[a][b].node = a;
-			k->end[a][b].peer = b;
-			k->link[a][b].dead = true;
+	for (enum link_level l = 0; l < LINK_LEVELS; l++) {
+		for (node_id a = 0; a <= SIM_NODES_MAX; a++) {
+			for (node_id b = 0; b <= SIM_NODES_MAX; b++) {
+				k->end[l][a][b].level = l;
+				k->end[l][a][b].node = a;
+				k->end[l][a][b].peer = b;
+				k->link[l][a][b].dead = true;
+			}
 		}
 	}
 	return k;
 }
 
+static void link_free(struct sim *s, enum link_level level, node_id a, node_id b)
+{
+	struct link *l = &s->links->link[level][a][b];
+
+	end_over(s, &s->links->end[level][a][b]);
+	for (unsigned i = 0; i < 2; i++) {
+		wire_reset(&l->wire[i]);
+		free(l->wire[i].q);
+	}
+}
+
 void links_free(struct sim *s)
 {
-	struct links *k = s->links;
-
-	for (node_id a = 1; a <= s->conf.nodes; a++) {
-		for (node_id b = 1; b <= s->conf.nodes; b++) {
-			end_over(s, &k->end[a][b]);
-			wire_reset(&k->link[a][b].wire[0]);
-			wire_reset(&k->link[a][b].wire[1]);
-			free(k->link[a][b].wire[0].q);
-			free(k->link[a][b].wire[1].q);
+	for (enum link_level l = 0; l < LINK_LEVELS; l++) {
+		for (node_id a = 1; a <= s->conf.nodes; a++) {
+			for (node_id b = 1; b <= s->conf.nodes; b++)
+				link_free(s, l, a, b);
 		}
 	}
-	free(k);
+	free(s->links);
 }

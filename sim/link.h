@@ -2,14 +2,15 @@
 /*
  * link.h - channels between simulated daemons: rpc/core over connections that break.
  *
- * Each daemon has an end (a rpc_core and the scope of kept replies) to each peer; it dies with the
- * daemon, and its successor is another life. Between two ends there is at most one connection.
+ * Each daemon - a guest kernel, a pandod - has an end (a rpc_core and the scope of kept replies) to
+ * each of its kind; it dies with the daemon, and its successor is another life. Between two ends
+ * there is at most one connection.
  *
  * By seed, two networks. Odd seeds: connections as TCP makes them (what is lost comes later, what
- * comes is in order, a long cut or a death breaks them), and everything that guest kernels say to
- * each other goes over their channels: what has ended as keyed requests, images as streams, the
- * rest as one-way messages. Even seeds: the frames of a connection are lost, repeated and
- * reordered, and guest kernels' messages go without a channel and suffer the same, as the cores
+ * comes is in order, a long cut or a death breaks them), and everything that daemons say to each
+ * other goes over their channels: what has ended as keyed requests, images as streams, the rest as
+ * one-way messages. Even seeds: the frames of a connection are lost, repeated and reordered;
+ * messages of guest kernels and pandods go without a channel and suffer the same, as the cores
  * promise to stand.
  *
  * Users are called from events only, with one effect after the other: the acknowledgement of a
@@ -33,6 +34,13 @@ enum link_method {
 	LINK_WORK,       /* request: a number of calls.c */
 	LINK_NOTE,       /* one-way: the same */
 	LINK_BYTES,      /* stream: the same */
+};
+
+/* Whose: a node has two daemons that speak to those of the other nodes, each for itself. */
+enum link_level {
+	LINK_KERNELS = 0,
+	LINK_PODS,
+	LINK_LEVELS,
 };
 
 /* What a body is: a number, or a reference-counted parcel. */
@@ -60,6 +68,7 @@ void body_get(void *body);
 void body_put(void *body);
 
 struct link_end {
+	enum link_level level;
 	node_id node, peer;
 	struct rpc_core *core; /* NULL: its daemon is down */
 	struct rpc_scope *scope;
@@ -85,18 +94,22 @@ struct links;
 struct links *links_new(struct sim *s);
 void links_free(struct sim *s);
 bool link_raw(const struct sim *s);
-struct link_end *link_end_of(struct sim *s, node_id node, node_id peer);
-/* A guest kernel begins or ends; with its host, nobody is told. */
-void link_begin(struct sim *s, struct knode *n);
-void link_over(struct sim *s, struct knode *n, bool with_host);
+struct link_end *link_end_of(struct sim *s, enum link_level level, node_id node, node_id peer);
+/* A daemon begins or ends; with its host, nobody is told. */
+void link_begin(struct sim *s, enum link_level level, struct knode *n);
+void link_over(struct sim *s, enum link_level level, struct knode *n, bool with_host);
 /* No more work: where frames are lost, a stream whose last one was ends with its connection. */
 void links_quiet(struct sim *s);
 /* All connections of the node break. */
 void link_break_all(struct sim *s, node_id node);
 /* Takes @payload, which is delivered as by world_send(). Dropped where there is no connection. */
-void link_send(struct sim *s, node_id from, node_id to, size_t bytes, world_fn fn, const char *name,
-	       uint64_t a, void *payload);
-/* Told until it is answered, by @key; the answer is a parcel too. */
+void link_send(struct sim *s, enum link_level level, node_id from, node_id to, size_t bytes,
+	       world_fn fn, const char *name, uint64_t a, void *payload);
+/* From one pandod to another, as link_send() in odd seeds and as world_send() in even ones. */
+void link_pods_send(struct sim *s, node_id from, node_id to, size_t bytes, world_fn fn,
+		    const char *name, uint64_t a, void *payload);
+/* From one guest kernel to another, told until it is answered, by @key; the answer is a parcel too.
+ */
 void link_tell(struct sim *s, node_id from, node_id to, uint64_t key, size_t bytes, world_fn fn,
 	       const char *name, uint64_t a, void *payload);
 /* Answers what is being delivered to @from by link_tell(); false: nothing is. */
@@ -105,10 +118,10 @@ bool link_answer(struct sim *s, node_id from, node_id to, world_fn fn, const cha
 /* @bytes over a stream, then @payload. */
 void link_stream(struct sim *s, node_id from, node_id to, size_t bytes, world_fn fn,
 		 const char *name, uint64_t a, void *payload);
-/* The @i-th parcel on the wire, or NULL behind the last. */
+/* The @i-th parcel on the wire of the guest kernels, or NULL behind the last. */
 const struct parcel *link_on_wire(struct sim *s, node_id from, node_id to, uint32_t i);
 /* There is a connection that has not broken. */
-bool link_carries(struct sim *s, node_id a, node_id b);
+bool link_carries(struct sim *s, enum link_level level, node_id a, node_id b);
 /* Bytes of data of the stream that are on the wire. */
 uint64_t link_bytes_under_way(struct sim *s, const struct link_end *from, uint64_t stream_id);
 /* After calls of the core: what they send. */

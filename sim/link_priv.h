@@ -27,8 +27,8 @@ struct link {
 };
 
 struct links {
-	struct link link[SIM_NODES_MAX + 1][SIM_NODES_MAX + 1]; /* [lower][higher] */
-	struct link_end end[SIM_NODES_MAX + 1][SIM_NODES_MAX + 1];
+	struct link link[LINK_LEVELS][SIM_NODES_MAX + 1][SIM_NODES_MAX + 1]; /* [lower][higher] */
+	struct link_end end[LINK_LEVELS][SIM_NODES_MAX + 1][SIM_NODES_MAX + 1];
 	uint64_t lives;
 	/* what is being delivered by link_tell() */
 	struct link_end *telling;
@@ -36,18 +36,32 @@ struct links {
 };
 
 /* ---- wire.c ---- */
-struct link *link_of(struct sim *s, node_id a, node_id b);
-struct wire *wire_of(struct sim *s, node_id from, node_id to);
+struct link *link_of(struct sim *s, enum link_level level, node_id a, node_id b);
+struct wire *wire_of(struct sim *s, enum link_level level, node_id from, node_id to);
 void wire_reset(struct wire *w);
 /* @f NULL: the end of what the sender has said. */
-void wire_put(struct sim *s, node_id from, node_id to, const struct rpc_frame *f);
+void wire_put(struct sim *s, enum link_level level, node_id from, node_id to,
+	      const struct rpc_frame *f);
 void wire_frame_leaves(struct sim *s, struct link_end *e, const struct rpc_frame *f);
 /* Nothing passes any more; each end that lives notices in its own time. */
-void link_break(struct sim *s, node_id a, node_id b, uint64_t notice_ns);
+void link_break(struct sim *s, enum link_level level, node_id a, node_id b, uint64_t notice_ns);
 
 /* ---- link.c ---- */
-void link_frame_arrives(struct sim *s, node_id from, node_id to, const struct rpc_frame *f);
+void link_frame_arrives(struct sim *s, enum link_level level, node_id from, node_id to,
+			const struct rpc_frame *f);
+/* The daemon gets no CPU until then; 0: it does. */
+uint64_t link_starved_ns(const struct sim *s, enum link_level level, node_id node);
 /* The end notices that its connection is broken. */
 void link_end_down(struct sim *s, struct link_end *e);
+
+/* A node and a level as one number of an event. */
+static inline uint64_t link_word(enum link_level level, node_id node)
+{
+	return (uint64_t)level << 32 | node;
+}
+static inline enum link_level link_word_level(uint64_t word)
+{
+	return (enum link_level)(word >> 32);
+}
 
 #endif

@@ -13,6 +13,7 @@
 
 #include "base/check.h"
 #include "naming/wire.h"
+#include "sim/link.h"
 
 #define WALL_MS UINT64_C(1700000000000)
 
@@ -185,7 +186,7 @@ static void fx_send(void *arg, node_id to, const uint8_t *bytes, size_t len)
 	m = world_alloc(sizeof(*m) + len);
 	m->len = len;
 	memcpy(m->bytes, bytes, len);
-	world_send(&nm->s->w, nm->n->id, to, len, on_message, "naming", len, m);
+	link_pods_send(nm->s, nm->n->id, to, len, on_message, "naming", len, m);
 }
 
 static void fx_write_log(void *arg, uint64_t segment, uint64_t offset, const uint8_t *bytes,

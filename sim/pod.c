@@ -169,7 +169,7 @@ static void pod_over_channel(struct sim *s, struct knode *n, node_id to, struct 
 	else if (k->kind == KM_IMAGE)
 		link_stream(s, n->id, to, bytes, pod_deliver, msg_name(k), pid, k);
 	else
-		link_send(s, n->id, to, bytes, pod_deliver, msg_name(k), pid, k);
+		link_send(s, LINK_KERNELS, n->id, to, bytes, pod_deliver, msg_name(k), pid, k);
 }
 
 void pod_post(struct sim *s, struct knode *n, node_id to, struct kmsg *k)
@@ -182,7 +182,11 @@ void pod_post(struct sim *s, struct knode *n, node_id to, struct kmsg *k)
 		pod_over_channel(s, n, to, k, bytes);
 		return;
 	}
-	world_send(&s->w, n->id, to, bytes, pod_deliver, msg_name(k), (uint64_t)k->m.pid, k);
+	if (of_pods(k))
+		link_pods_send(s, n->id, to, bytes, pod_deliver, msg_name(k), 0, k);
+	else
+		world_send(&s->w, n->id, to, bytes, pod_deliver, msg_name(k), (uint64_t)k->m.pid,
+			   k);
 }
 
 /* Nothing of an older life of a node is believed; a newer one says that the older is over. */
@@ -393,6 +397,7 @@ static void pod_start(struct sim *s, struct knode *n)
 	if (!n->name)
 		return;
 	check_reach(s);
+	link_begin(s, LINK_PODS, n);
 	registry_pod_up(s, n);
 	registry_tables(s, n);
 	pod_later(s, n, 1000, pod_beat, "beat-due", 0, 0);
@@ -417,7 +422,7 @@ static void pod_again(struct world *w, node_id node, uint64_t a, uint64_t b, voi
 		pod_start(s, n);
 }
 
-static void pod_stop(struct sim *s, struct knode *n)
+static void pod_stop(struct sim *s, struct knode *n, bool with_host)
 {
 	if (s->cov && n->name) {
 		s->cov->pod_death[name_role(n)]++;
@@ -429,6 +434,7 @@ static void pod_stop(struct sim *s, struct knode *n)
 	name_stop(n);
 	gossip_stop(n);
 	lease_book_stop(&n->book);
+	link_over(s, LINK_PODS, n, with_host);
 	n->pod_life++;
 	n->stalled_ns = 0;
 }
@@ -439,7 +445,7 @@ void pod_die(struct sim *s, struct knode *n)
 		return;
 	s->stats.pod_deaths++;
 	world_trace(&s->w, 'i', n->id, "pandod dies", n->pod_life);
-	pod_stop(s, n);
+	pod_stop(s, n, false);
 	check_reach(s);
 	sim_later(s, n, (20 + rand_below(&s->w.rng[RNG_FAULT], 2000)) * NS_PER_MS, pod_again,
 		  "pod-up", 0, 0);
@@ -524,7 +530,7 @@ void pod_crash(struct sim *s, struct knode *n, uint64_t down_ns)
 	host_fini(&n->host);
 	loans_crash(n);
 	pod_forget(n);
-	pod_stop(s, n);
+	pod_stop(s, n, true);
 	n->up = false;
 	n->kernel_up = false;
 	n->epoch = 0;
@@ -533,6 +539,6 @@ void pod_crash(struct sim *s, struct knode *n, uint64_t down_ns)
 	n->die_in = n->die_mem = 0;
 	memory_crash(s, n);
 	check_reach(s);
-	link_over(s, n, true);
+	link_over(s, LINK_KERNELS, n, true);
 	world_in(&s->w, down_ns, pod_up, "host-up", n->id, 0, 0, NULL);
 }

@@ -164,7 +164,7 @@ static void print_report(const struct sim *s, uint64_t took_ns)
 	printf("  channels    %s: %" PRIu64 " connections, %" PRIu64 " frames, %" PRIu64
 	       " askings, %" PRIu64 " executed, %" PRIu64 " answered, %" PRIu64 " streams\n",
 	       link_raw(s) ? "frames lost and reordered"
-			   : "in order, and all kernels speak over them",
+			   : "in order, and all daemons speak over them",
 	       t->connections, t->frames, t->asked, t->executed, t->answered, t->streams);
 	printf("  naming      %" PRIu64 " commands, %" PRIu64 " linearisable reads, %" PRIu64
 	       " leaders; %" PRIu64 " frames and %" PRIu64 " snapshots on disk, %" PRIu64

@@ -9,14 +9,14 @@
 #define RETRANSMIT_NS (200 * NS_PER_MS)
 #define STALL_MAX_NS  (6 * NS_PER_S)
 
-struct link *link_of(struct sim *s, node_id a, node_id b)
+struct link *link_of(struct sim *s, enum link_level level, node_id a, node_id b)
 {
-	return &s->links->link[MIN(a, b)][MAX(a, b)];
+	return &s->links->link[level][MIN(a, b)][MAX(a, b)];
 }
 
-struct wire *wire_of(struct sim *s, node_id from, node_id to)
+struct wire *wire_of(struct sim *s, enum link_level level, node_id from, node_id to)
 {
-	return &link_of(s, from, to)->wire[from > to];
+	return &link_of(s, level, from, to)->wire[from > to];
 }
 
 /* ---- wires ---- */
@@ -55,7 +55,7 @@ void wire_reset(struct wire *w)
 
 uint64_t link_bytes_under_way(struct sim *s, const struct link_end *from, uint64_t stream_id)
 {
-	const struct wire *w = wire_of(s, from->node, from->peer);
+	const struct wire *w = wire_of(s, from->level, from->node, from->peer);
 	uint64_t sum = 0;
 
 	for (uint32_t i = 0; i < w->count; i++) {
@@ -69,7 +69,7 @@ uint64_t link_bytes_under_way(struct sim *s, const struct link_end *from, uint64
 
 const struct parcel *link_on_wire(struct sim *s, node_id from, node_id to, uint32_t i)
 {
-	const struct wire *w = wire_of(s, from, to);
+	const struct wire *w = wire_of(s, LINK_KERNELS, from, to);
 
 	for (uint32_t j = 0; j < w->count; j++) {
 		const struct rpc_frame *f = &w->q[(w->head + j) % w->cap].f;
@@ -80,9 +80,9 @@ const struct parcel *link_on_wire(struct sim *s, node_id from, node_id to, uint3
 	return NULL;
 }
 
-bool link_carries(struct sim *s, node_id a, node_id b)
+bool link_carries(struct sim *s, enum link_level level, node_id a, node_id b)
 {
-	return !link_of(s, a, b)->dead;
+	return !link_of(s, level, a, b)->dead;
 }
 
 static size_t frame_bytes(const struct rpc_frame *f)
@@ -97,17 +97,23 @@ static size_t frame_bytes(const struct rpc_frame *f)
 static void on_noticed(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
 {
 	struct sim *s = sim_of(w);
-	struct link_end *e = link_end_of(s, node, (node_id)a);
+	enum link_level level = link_word_level(a);
+	struct link_end *e = link_end_of(s, level, node, (node_id)a);
+	uint64_t starved_ns = link_starved_ns(s, level, node);
 
 	(void)payload;
-	if (e->core && e->conn == b)
+	if (!e->core || e->conn != b)
+		return;
+	if (starved_ns != 0)
+		world_at(w, starved_ns, on_noticed, "broken", node, a, b, NULL);
+	else
 		link_end_down(s, e);
 }
 
 /* Nothing passes any more; each end that lives notices in its own time. */
-void link_break(struct sim *s, node_id a, node_id b, uint64_t notice_ns)
+void link_break(struct sim *s, enum link_level level, node_id a, node_id b, uint64_t notice_ns)
 {
-	struct link *l = link_of(s, a, b);
+	struct link *l = link_of(s, level, a, b);
 	struct rand *r = &s->w.rng[RNG_LINK];
 
 	if (l->dead)
@@ -115,17 +121,19 @@ void link_break(struct sim *s, node_id a, node_id b, uint64_t notice_ns)
 	l->dead = true;
 	wire_reset(&l->wire[0]);
 	wire_reset(&l->wire[1]);
-	world_in(&s->w, notice_ns + rand_below(r, 50 * NS_PER_MS), on_noticed, "broken", a, b,
-		 l->conn, NULL);
-	world_in(&s->w, notice_ns + rand_below(r, 50 * NS_PER_MS), on_noticed, "broken", b, a,
-		 l->conn, NULL);
+	world_in(&s->w, notice_ns + rand_below(r, 50 * NS_PER_MS), on_noticed, "broken", a,
+		 link_word(level, b), l->conn, NULL);
+	world_in(&s->w, notice_ns + rand_below(r, 50 * NS_PER_MS), on_noticed, "broken", b,
+		 link_word(level, a), l->conn, NULL);
 }
 
 void link_break_all(struct sim *s, node_id node)
 {
 	for (node_id id = 1; id <= s->conf.nodes; id++) {
-		if (id != node)
-			link_break(s, node, id, 0);
+		if (id == node)
+			continue;
+		link_break(s, LINK_KERNELS, node, id, 0);
+		link_break(s, LINK_PODS, node, id, 0);
 	}
 }
 
@@ -149,18 +157,20 @@ void links_quiet(struct sim *s)
 
 static void on_pump(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload);
 
-static void pump_at(struct sim *s, node_id from, node_id to, uint64_t at_ns)
+static void pump_at(struct sim *s, enum link_level level, node_id from, node_id to, uint64_t at_ns)
 {
-	world_at(&s->w, MAX(at_ns, s->w.now_ns), on_pump, "frame", to, from,
-		 link_of(s, from, to)->conn, NULL);
+	world_at(&s->w, MAX(at_ns, s->w.now_ns), on_pump, "frame", to, link_word(level, from),
+		 link_of(s, level, from, to)->conn, NULL);
 }
 
 static void on_pump(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
 {
 	struct sim *s = sim_of(w);
+	enum link_level level = link_word_level(a);
 	node_id from = (node_id)a;
-	struct link *l = link_of(s, from, node);
-	struct wire *x = wire_of(s, from, node);
+	struct link *l = link_of(s, level, from, node);
+	struct wire *x = wire_of(s, level, from, node);
+	uint64_t starved_ns = link_starved_ns(s, level, node);
 	struct wire_frame f;
 
 	(void)payload;
@@ -169,27 +179,32 @@ static void on_pump(struct world *w, node_id node, uint64_t a, uint64_t b, void 
 	if (w->cut[from][node]) {
 		x->stalled_ns = x->stalled_ns ? x->stalled_ns : w->now_ns;
 		if (w->now_ns - x->stalled_ns > STALL_MAX_NS)
-			link_break(s, from, node, 0);
+			link_break(s, level, from, node, 0);
 		else
-			pump_at(s, from, node, w->now_ns + RETRANSMIT_NS);
+			pump_at(s, level, from, node, w->now_ns + RETRANSMIT_NS);
+		return;
+	}
+	if (starved_ns != 0) { /* its host takes them */
+		pump_at(s, level, from, node, starved_ns);
 		return;
 	}
 	x->stalled_ns = 0;
 	f = wire_pop(x);
 	if (x->count > 0)
-		pump_at(s, from, node, x->q[x->head].at_ns);
+		pump_at(s, level, from, node, x->q[x->head].at_ns);
 	if (f.fin) {
-		on_noticed(w, node, from, b, NULL);
+		on_noticed(w, node, a, b, NULL);
 		return;
 	}
-	link_frame_arrives(s, from, node, &f.f);
+	link_frame_arrives(s, level, from, node, &f.f);
 	body_put(f.f.body);
 }
 
-void wire_put(struct sim *s, node_id from, node_id to, const struct rpc_frame *f)
+void wire_put(struct sim *s, enum link_level level, node_id from, node_id to,
+	      const struct rpc_frame *f)
 {
 	struct world *w = &s->w;
-	struct wire *x = wire_of(s, from, to);
+	struct wire *x = wire_of(s, level, from, to);
 	struct wire_frame *q = wire_push(x);
 	uint64_t at_ns = w->now_ns + world_delay_ns(w, RNG_LINK, f ? frame_bytes(f) : 40);
 
@@ -202,7 +217,7 @@ void wire_put(struct sim *s, node_id from, node_id to, const struct rpc_frame *f
 		body_get(f->body);
 	}
 	if (x->count == 1)
-		pump_at(s, from, to, q->at_ns);
+		pump_at(s, level, from, to, q->at_ns);
 }
 
 struct stray {
@@ -224,8 +239,8 @@ static void on_stray(struct world *w, node_id node, uint64_t a, uint64_t b, void
 
 	(void)a;
 	(void)b;
-	if (link_of(s, x->from, node)->conn == x->conn)
-		link_frame_arrives(s, x->from, node, &x->f);
+	if (link_of(s, LINK_KERNELS, x->from, node)->conn == x->conn)
+		link_frame_arrives(s, LINK_KERNELS, x->from, node, &x->f);
 	world_put(x);
 }
 
@@ -240,7 +255,7 @@ static void stray_put(struct sim *s, node_id from, node_id to, const struct rpc_
 	while (copies-- > 0) {
 		struct stray *x = world_alloc_owner(sizeof(*x), stray_fini);
 
-		*x = (struct stray){ from, link_of(s, from, to)->conn, *f };
+		*x = (struct stray){ from, link_of(s, LINK_KERNELS, from, to)->conn, *f };
 		body_get(f->body);
 		world_in(w, world_delay_ns(w, RNG_LINK, frame_bytes(f)), on_stray, "frame", to,
 			 from, 0, x);
@@ -249,7 +264,7 @@ static void stray_put(struct sim *s, node_id from, node_id to, const struct rpc_
 
 void wire_frame_leaves(struct sim *s, struct link_end *e, const struct rpc_frame *f)
 {
-	const struct link *l = link_of(s, e->node, e->peer);
+	const struct link *l = link_of(s, e->level, e->node, e->peer);
 
 	s->stats.frames++;
 	if (l->dead || e->conn != l->conn)
@@ -257,5 +272,5 @@ void wire_frame_leaves(struct sim *s, struct link_end *e, const struct rpc_frame
 	if (link_raw(s))
 		stray_put(s, e->node, e->peer, f);
 	else
-		wire_put(s, e->node, e->peer, f);
+		wire_put(s, e->level, e->node, e->peer, f);
 }

@@ -38,11 +38,8 @@ P1 migrate.forget.dropped migrate.drop.forgotten kin.drop.never
 '
 # The first seed that caught these when this was written, where it takes many: tried first, to save time.
 hints='migrate.fence.ignored 64
-naming.vote.undurable 83
 naming.loan.serial 44
-dsm.old-epoch-obeyed 136
-rpc.refused-once 43
-rpc.sent-to-strangers 27'
+dsm.old-epoch-obeyed 136'
 
 # Of channels, shared memory and loans all variants that there are, at least so many of each.
 many='rpc 11 dsm 18 quota 3'
