@@ -579,8 +579,9 @@ static void a_frozen_source_of_a_dead_target_is_dead(void **state)
 }
 
 /*
- * Seed 3, all guest kernels on channels, and seed 655: the target's node died with what it had won, came back
- * and answered the fence as one that knows of nothing; the original was let go a second time.
+ * Seed 3, all guest kernels on channels, and seed 655: the target's node died with what it had won,
+ * came back and answered the fence as one that knows of nothing; the original was let go a second
+ * time.
  */
 static void a_frozen_source_of_a_target_that_came_back_empty_is_dead(void **state)
 {
