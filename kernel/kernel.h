@@ -50,6 +50,7 @@ enum kernel_method {
 	KERNEL_PEER_WANTED = KERNEL_METHOD(35),  /* PeerWanted -> (empty) + descriptor */
 	KERNEL_PLACE = KERNEL_METHOD(36),        /* Place -> Placed */
 	KERNEL_MOVED = KERNEL_METHOD(40),        /* one-way Moved */
+	KERNEL_API = KERNEL_METHOD(41), /* ApiAsk -> ApiAnswer + descriptors; -EBUSY too many */
 };
 
 /*

@@ -59,6 +59,27 @@ must_check int ctl_server_listen_admit(struct ctl_server *s, int fd, unsigned co
 /* Closes the socket and its connections. */
 void ctl_listener_close(struct ctl_listener *li);
 
+/*
+ * A request that came by another way than a socket of this server: it goes to the handler as one of
+ * @who. @head is copied, @body is taken.
+ */
+struct ctl_local_ops {
+	/*
+	 * The answer, which is the last call: @text is borrowed, of @len bytes and with a NUL
+	 * behind it; @fds are the callee's. A stream that has not ended (@more) is answered with
+	 * what it holds in the first turn in which it holds something, and then ends as if the
+	 * caller had hung up.
+	 */
+	void (*answered)(void *arg, int status, const char *type, const char *text, size_t len,
+			 const int *fds, unsigned n, bool more);
+};
+/* *@out is set before the handler is called, which may answer at once. Errors: -ENOMEM. */
+must_check int ctl_req_local(struct ctl_server *s, const struct ctl_caller *who,
+			     const struct http_head *head, json_t *body,
+			     const struct ctl_local_ops *ops, void *arg, struct ctl_req **out);
+/* The asker went away, or has waited long enough: no call comes any more. */
+void ctl_req_drop(struct ctl_req *r);
+
 /* Makes the listening socket at @path (an old one is replaced), mode 0600. -errno. */
 must_check int ctl_socket_listen(const char *path);
 
@@ -80,7 +101,12 @@ void ctl_reply_text(struct ctl_req *r, int status, const char *type, const char 
  */
 void ctl_stream_begin(struct ctl_req *r, json_t *first_line, const int *fds, unsigned n);
 void ctl_stream_line(struct ctl_req *r, json_t *line);
+/* Several lines, each with its newline. */
+void ctl_stream_text(struct ctl_req *r, const char *lines, size_t len);
 void ctl_stream_end(struct ctl_req *r);
+/* Hangs up on a stream that cannot be ended in its order: the caller sees that it was broken off.
+ */
+void ctl_stream_abort(struct ctl_req *r);
 /* Bytes that the caller has not read yet. */
 size_t ctl_stream_backlog(const struct ctl_req *r);
 /* @try_next may be NULL. */

@@ -21,6 +21,7 @@ struct ctl_server {
 	ctl_handler_fn fn;
 	void *arg;
 	struct list listeners;
+	struct list locals;
 };
 
 struct ctl_listener {
@@ -40,9 +41,10 @@ enum req_state {
 	REQ_STREAM,   /* lines are going out */
 };
 
-/* A connection and its one request. */
+/* A connection and its one request; or a request alone (ctl_req_local()). */
 struct ctl_req {
-	struct ctl_listener *li;
+	struct ctl_server *server;
+	struct ctl_listener *li; /* NULL: there is no connection */
 	struct list link;
 	struct loop_fd watch;
 	struct loop_timer reap; /* frees a dead connection from the loop, never inside a reply */
@@ -58,6 +60,8 @@ struct ctl_req {
 	unsigned fd_count; /* go with the next byte out */
 	void (*gone)(void *arg);
 	void *gone_arg;
+	const struct ctl_local_ops *local; /* without a connection */
+	void *local_arg;
 };
 
 static void conn_process(struct ctl_req *r);
@@ -71,17 +75,19 @@ static void drop_fds(struct ctl_req *r)
 
 static void conn_free(struct ctl_req *r)
 {
-	struct loop *l = r->li->server->loop;
+	struct loop *l = r->server->loop;
 
-	loop_fd_del(l, &r->watch);
 	loop_timer_clear(l, &r->reap);
-	(void)close(r->watch.fd);
+	if (r->li != NULL) {
+		loop_fd_del(l, &r->watch);
+		(void)close(r->watch.fd);
+		r->li->count--;
+	}
 	drop_fds(r);
 	json_decref(r->body);
 	buf_fini(&r->in);
 	buf_fini(&r->out);
 	list_del(&r->link);
-	r->li->count--;
 	free(r);
 }
 
@@ -102,10 +108,10 @@ static void conn_reap(struct loop_timer *t)
 /* No more bytes from or to this connection; it is freed when no handler has its request. */
 static void conn_kill(struct ctl_req *r)
 {
-	struct loop *l = r->li->server->loop;
+	struct loop *l = r->server->loop;
 
 	r->dead = true;
-	if (loop_fd_mod(l, &r->watch, 0) < 0)
+	if (r->li != NULL && loop_fd_mod(l, &r->watch, 0) < 0)
 		loop_fd_del(l, &r->watch);
 	if (loop_timer_set(l, &r->reap, 0, conn_reap) < 0)
 		log_error("control: no memory to drop a connection");
@@ -136,6 +142,8 @@ static ssize_t send_some(struct ctl_req *r)
 
 static void conn_flush(struct ctl_req *r)
 {
+	if (r->li == NULL)
+		return;
 	while (!r->dead && r->out.len > 0) {
 		ssize_t n = send_some(r);
 
@@ -150,8 +158,8 @@ static void conn_flush(struct ctl_req *r)
 		drop_fds(r);
 		buf_consume(&r->out, (size_t)n);
 	}
-	if (!r->dead && loop_fd_mod(r->li->server->loop, &r->watch,
-				    r->out.len > 0 ? POLLIN | POLLOUT : POLLIN) < 0)
+	if (!r->dead &&
+	    loop_fd_mod(r->server->loop, &r->watch, r->out.len > 0 ? POLLIN | POLLOUT : POLLIN) < 0)
 		conn_kill(r);
 }
 
@@ -200,17 +208,34 @@ static const char *reason_of(int status)
 	return "Error";
 }
 
+/* The answer of a request without a connection; nobody hears from it after this. */
+static void local_answer(struct ctl_req *r, int status, const char *type, const char *text,
+			 size_t len, bool more)
+{
+	unsigned n = r->fd_count;
+
+	if (r->dead)
+		return;
+	r->fd_count = 0;
+	r->local->answered(r->local_arg, status, type, text, len, r->fds, n, more);
+	conn_kill(r);
+}
+
 void ctl_reply_text(struct ctl_req *r, int status, const char *type, const char *text)
 {
-	if (!r->dead &&
-	    buf_addf(&r->out,
-		     "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n%s\r\n%s\n",
-		     status, reason_of(status), type, strlen(text) + 1,
-		     r->head.close ? "Connection: close\r\n" : "", text) < 0)
+	if (r->li == NULL)
+		local_answer(r, status, type, text, strlen(text), false);
+	else if (!r->dead &&
+		 buf_addf(&r->out,
+			  "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n%s\r\n%s\n",
+			  status, reason_of(status), type, strlen(text) + 1,
+			  r->head.close ? "Connection: close\r\n" : "", text) < 0)
 		conn_kill(r);
 	conn_flush(r);
 	req_end(r);
 }
+
+static const char lines_type[] = "application/jsonl";
 
 static void reply_json(struct ctl_req *r, int status, const char *type, json_t *body)
 {
@@ -251,16 +276,44 @@ void ctl_problem(struct ctl_req *r, int status, const char *try_next, const char
 	reply_json(r, status, "application/problem+json", body);
 }
 
-static void add_chunk(struct ctl_req *r, json_t *line)
+static void local_turn(struct loop_timer *t)
 {
-	char *text = line ? json_dumps(line, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+	struct ctl_req *r = container_of(t, struct ctl_req, reap);
+	const char *text = buf_str(&r->out);
+
+	if (text != NULL)
+		local_answer(r, 200, lines_type, text, r->out.len, true);
+	else
+		local_answer(r, 500, lines_type, "", 0, false);
+}
+
+/* @lines end with a newline. */
+static void add_lines(struct ctl_req *r, const char *lines, size_t len)
+{
+	bool first = r->out.len == 0;
+	int n;
+
+	if (r->dead)
+		return;
+	n = r->li == NULL ? buf_add(&r->out, lines, len)
+			  : buf_addf(&r->out, "%zx\r\n%.*s\r\n", len, (int)len, lines);
+	if (n < 0 || (r->li == NULL && first &&
+		      loop_timer_set(r->server->loop, &r->reap, 0, local_turn) < 0))
+		conn_kill(r);
+	conn_flush(r);
+}
+
+static void add_line(struct ctl_req *r, json_t *line)
+{
+	cleanup_buf struct buf text = BUF_INIT;
+	char *dump = line ? json_dumps(line, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
 
 	json_decref(line);
-	if (r->dead || text == NULL ||
-	    buf_addf(&r->out, "%zx\r\n%s\n\r\n", strlen(text) + 1, text) < 0)
+	if (dump == NULL || buf_addf(&text, "%s\n", dump) < 0)
 		conn_kill(r);
-	free(text);
-	conn_flush(r);
+	else
+		add_lines(r, (const char *)text.data, text.len);
+	free(dump);
 }
 
 void ctl_stream_begin(struct ctl_req *r, json_t *first_line, const int *fds, unsigned n)
@@ -270,11 +323,14 @@ void ctl_stream_begin(struct ctl_req *r, json_t *first_line, const int *fds, uns
 	if (n > 0)
 		memcpy(r->fds, fds, sizeof(int) * n);
 	r->fd_count = n;
-	if (!r->dead && buf_addf(&r->out, "HTTP/1.1 200 OK\r\nContent-Type: application/jsonl\r\n"
-					  "Transfer-Encoding: chunked\r\n\r\n") < 0)
+	if (!r->dead && r->li != NULL &&
+	    buf_addf(&r->out,
+		     "HTTP/1.1 200 OK\r\nContent-Type: %s\r\n"
+		     "Transfer-Encoding: chunked\r\n\r\n",
+		     lines_type) < 0)
 		conn_kill(r);
 	if (first_line != NULL)
-		add_chunk(r, first_line);
+		add_line(r, first_line);
 	else
 		conn_flush(r);
 }
@@ -287,15 +343,37 @@ size_t ctl_stream_backlog(const struct ctl_req *r)
 void ctl_stream_line(struct ctl_req *r, json_t *line)
 {
 	CHECK(r->state == REQ_STREAM);
-	add_chunk(r, line);
+	add_line(r, line);
+}
+
+void ctl_stream_text(struct ctl_req *r, const char *lines, size_t len)
+{
+	CHECK(r->state == REQ_STREAM);
+	if (len > 0)
+		add_lines(r, lines, len);
+	else
+		conn_flush(r);
 }
 
 void ctl_stream_end(struct ctl_req *r)
 {
 	CHECK(r->state == REQ_STREAM);
-	if (!r->dead && buf_add(&r->out, "0\r\n\r\n", 5) < 0)
+	if (r->li == NULL) {
+		const char *text = buf_str(&r->out);
+
+		local_answer(r, text ? 200 : 500, lines_type, text ? text : "",
+			     text ? r->out.len : 0, false);
+	} else if (!r->dead && buf_add(&r->out, "0\r\n\r\n", 5) < 0) {
 		conn_kill(r);
+	}
 	conn_flush(r);
+	req_end(r);
+}
+
+void ctl_stream_abort(struct ctl_req *r)
+{
+	CHECK(r->state == REQ_STREAM);
+	conn_kill(r);
 	req_end(r);
 }
 
@@ -418,7 +496,7 @@ static void conn_process(struct ctl_req *r)
 		if (!json_is_object(r->body))
 			ctl_problem(r, 400, NULL, "the body is not a JSON object");
 		else
-			r->li->server->fn(r->li->server->arg, r);
+			r->server->fn(r->server->arg, r);
 		if (r->state == REQ_NONE && r->head.close && r->out.len == 0)
 			conn_kill(r);
 	}
@@ -480,6 +558,7 @@ static void conn_accept(struct loop_fd *w, short revents)
 		(void)close(fd);
 		return;
 	}
+	r->server = li->server;
 	r->li = li;
 	r->caller = who;
 	li->count++;
@@ -496,6 +575,7 @@ int ctl_server_new(struct ctl_server **out, struct loop *l, ctl_handler_fn fn, v
 	s->fn = fn;
 	s->arg = arg;
 	list_init(&s->listeners);
+	list_init(&s->locals);
 	*out = s;
 	return 0;
 }
@@ -535,17 +615,21 @@ int ctl_server_listen_admit(struct ctl_server *s, int fd, unsigned conns_max, ct
 	return 0;
 }
 
+static void conn_end(struct ctl_req *r)
+{
+	if (r->state != REQ_NONE && r->gone != NULL)
+		r->gone(r->gone_arg);
+	conn_free(r);
+}
+
 void ctl_listener_close(struct ctl_listener *li)
 {
 	struct ctl_req *r, *next;
 
 	loop_fd_del(li->server->loop, &li->watch);
 	(void)close(li->watch.fd);
-	list_for_each_safe (r, next, &li->conns, link) {
-		if (r->state != REQ_NONE && r->gone != NULL)
-			r->gone(r->gone_arg);
-		conn_free(r);
-	}
+	list_for_each_safe (r, next, &li->conns, link)
+		conn_end(r);
 	list_del(&li->link);
 	free(li);
 }
@@ -553,12 +637,43 @@ void ctl_listener_close(struct ctl_listener *li)
 void ctl_server_free(struct ctl_server *s)
 {
 	struct ctl_listener *li, *next;
+	struct ctl_req *r, *more;
 
 	if (s == NULL)
 		return;
 	list_for_each_safe (li, next, &s->listeners, link)
 		ctl_listener_close(li);
+	list_for_each_safe (r, more, &s->locals, link)
+		conn_end(r);
 	free(s);
+}
+
+int ctl_req_local(struct ctl_server *s, const struct ctl_caller *who, const struct http_head *head,
+		  json_t *body, const struct ctl_local_ops *ops, void *arg, struct ctl_req **out)
+{
+	struct ctl_req *r = calloc(1, sizeof(*r));
+
+	if (r == NULL) {
+		json_decref(body);
+		return -ENOMEM;
+	}
+	r->server = s;
+	r->caller = *who;
+	r->head = *head;
+	r->body = body;
+	r->local = ops;
+	r->local_arg = arg;
+	r->state = REQ_OPEN;
+	list_add_tail(&s->locals, &r->link);
+	*out = r;
+	s->fn(s->arg, r);
+	return 0;
+}
+
+void ctl_req_drop(struct ctl_req *r)
+{
+	if (!r->dead)
+		conn_kill(r);
 }
 
 int ctl_socket_listen(const char *path)

@@ -30,6 +30,8 @@ static void on_stored(void *arg, const char *key)
 		pod_replace(arg);
 	else if (strcmp(key, INIT_KEY_LISTENER) == 0)
 		calls_listen(arg);
+	else if (strcmp(key, INIT_KEY_API) == 0)
+		control_listen(arg);
 }
 
 static void on_pids_low(void *arg)
@@ -166,6 +168,8 @@ static int start(struct world *w)
 		r = move_open(w);
 	if (r == 0)
 		r = session_adopt(w);
+	if (r == 0)
+		r = control_open(w);
 	if (r == 0)
 		r = pod_open(w, KERNEL_FD_POD);
 	return r;

@@ -96,6 +96,7 @@ static void on_conn(void *arg, struct rpc_conn *c, int err)
 		 * pandod answers with all blocks and giving one twice changes nothing. */
 		pod_want_pids(w);
 		session_tell_all(w);
+		control_pod_came(w);
 		return;
 	}
 	log_info("pandod is away");

@@ -387,6 +387,13 @@ void move_disconnected(struct world *w, node_id node);
 typedef void (*why_fn)(void *arg, int err, const char *reasons, uint64_t bytes, uint64_t freeze_ns);
 void move_why(struct world *w, gpid pid, why_fn done, void *arg);
 
+/* ---- control.c: the tenant's control socket ---- */
+must_check int control_open(struct world *w);
+/* Takes the socket out of the store, if it is there. */
+void control_listen(struct world *w);
+/* A connection to pandod is up: what waited for one is asked. */
+void control_pod_came(struct world *w);
+
 /* ---- answers.c: what pandod may ask ---- */
 void answers_serve(struct world *w);
 /* rpc_reply() that logs what goes wrong; @call may be NULL (a one-way message). */

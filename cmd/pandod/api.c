@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * api.c - the control API: one table of routes, and what all of them share.
+ * api.c - the control API: who may ask for what, and what all answers share.
  *
- * Kinds of callers: the operator (root, RUN/control.sock) may everything; a tenant (the socket in
- * its own sessions) sees the nodes and handles its own processes and sessions; a login over ssh
- * (ssh.c) starts sessions of its tenant; sshd's helper looks a key up.
+ * Kinds of callers: the operator (root, RUN/control.sock) may everything; a tenant (api_inside.c:
+ * its guest kernel has read the request) sees the nodes and handles its own processes and sessions;
+ * a login over ssh (ssh.c) starts sessions of its tenant; sshd's helper looks a key up.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -79,13 +79,13 @@ static void caught_up(void *arg, int err, const struct naming_result *res)
 }
 
 /* Sockets other than the two oldest say who their callers are. */
-static enum who who_of(const struct ctl_req *r)
+static enum ctl_who who_of(const struct ctl_req *r)
 {
 	if (ctl_req_role(r) == SSH_ROLE_HELPER)
-		return HELPER;
+		return CTL_HELPER;
 	if (ctl_req_role(r) == SSH_ROLE_LOGIN)
-		return LOGIN;
-	return ctl_req_tenant(r) == TENANT_NONE ? OPERATOR : INSIDE;
+		return CTL_LOGIN;
+	return ctl_req_tenant(r) == TENANT_NONE ? CTL_OPERATOR : CTL_INSIDE;
 }
 
 /* "-" is the tenant that asks; another's name is none of its business. */
@@ -107,7 +107,7 @@ const struct naming_tenant *api_tenant(struct pod *p, struct ctl_req *r, const c
 	struct api_pending *x;
 	int err;
 
-	if ((who_of(r) & (INSIDE | LOGIN)) != 0)
+	if ((who_of(r) & (CTL_INSIDE | CTL_LOGIN)) != 0)
 		return own_tenant(p, r, name);
 	if (t != NULL)
 		return t;
@@ -227,167 +227,73 @@ static void get_why(struct pod *p, struct ctl_req *r, args_t a)
 	api_why(p, r, pid_of(a[0]));
 }
 
-/* ---- the table ---- */
-static const struct route routes[] = {
-	{ "GET", "/v1/openapi.json", ANYBODY, NOTHING, api_get_openapi,
-	  .summary = "This description, made from the table that dispatches.",
-	  .curl = "http://pando/v1/openapi.json" },
-	{ "GET", "/metrics", OPERATOR, NOTHING, api_get_metrics,
-	  .summary = "The node's figures as OpenMetrics text.", .curl = "http://pando/metrics",
-	  .answer = TEXT },
-	{ "GET", "/v1/events", ANYBODY, NOTHING, api_get_events,
-	  .summary = "What happened, as this node saw it: one line each, from behind a cursor on.",
-	  .curl = "'http://pando/v1/events'", .query = "since:string follow:boolean",
-	  .answer = LINES },
-	{ "GET", "/v1/node", OPERATOR, NOTHING, api_get_node,
-	  .summary = "This node; with ready, when it sees a leader and so many nodes alive.",
-	  .curl = "'http://pando/v1/node?ready=1'", .query = "ready:integer" },
-	{ "POST", "/v1/node/bootstrap", OPERATOR, NOTHING, api_post_bootstrap,
-	  .summary = "Makes a new machine with this node as its first.",
-	  .curl = "-d "
-		  "'{\"machine\":\"aspen\",\"addr\":\"10.0.0.1:7300\",\"volumes\":\"/srv/pando\"}' "
-		  "http://pando/v1/node/bootstrap",
-	  .body = "machine:string! addr:string! volumes:string! volume_kind:string" },
-	{ "POST", "/v1/node/join", OPERATOR, NOTHING, api_post_join,
-	  .summary = "Makes this node one of the machine that gave the token.",
-	  .curl = "-d '{\"addr\":\"10.0.0.1:7300\",\"token\":\"TOKEN\"}' http://pando/v1/node/join",
-	  .body = "addr:string! token:string! listen:string" },
-	{ "POST", "/v1/node/leave", OPERATOR, NOTHING, api_post_leave,
-	  .summary = "Leaves the machine for good; refused while tenants have processes here.",
-	  .curl = "-X POST http://pando/v1/node/leave" },
-	{ "POST", "/v1/invites", OPERATOR, TABLES, api_post_invite,
-	  .summary = "A token with which another host may join.",
-	  .curl = "-d '{\"ttl_s\":600,\"uses\":1}' http://pando/v1/invites",
-	  .body = "ttl_s:integer uses:integer" },
-	{ "GET", "/v1/status", OPERATOR, NOTHING, api_get_status,
-	  .summary = "The machine: leader, nodes, tenants, and what separate hosts could not do.",
-	  .curl = "http://pando/v1/status" },
-	{ "GET", "/v1/nodes", ANYBODY, TABLES, api_get_nodes,
-	  .summary = "The nodes, whether they are alive, and how loaded.",
-	  .curl = "http://pando/v1/nodes" },
-	{ "POST", "/v1/nodes/:name/drain", OPERATOR, TABLES, api_post_drain,
-	  .summary = "Closes a node for what is new and moves away what runs there: one line each.",
-	  .curl = "-d '{\"deadline_s\":10}' http://pando/v1/nodes/n2/drain",
-	  .body = "deadline_s:integer", .answer = LINES },
-	{ "DELETE", "/v1/nodes/:name/drain", OPERATOR, TABLES, api_delete_drain,
-	  .summary = "Opens a node again that was drained.",
-	  .curl = "-X DELETE http://pando/v1/nodes/n2/drain" },
-	{ "POST", "/v1/tenants", OPERATOR, TABLES, api_post_tenant, .summary = "A new account.",
-	  .curl = "-d '{\"name\":\"carol\"}' http://pando/v1/tenants",
-	  .body = "name:string! cpu_milli:integer memory_bytes:integer procs:integer "
-		  "storage_bytes:integer",
-	  .status = 201 },
-	{ "GET", "/v1/tenants", OPERATOR, TABLES, api_get_tenants, .summary = "The accounts.",
-	  .curl = "http://pando/v1/tenants" },
-	{ "POST", "/v1/tenants/:name/keys", OPERATOR, TABLES, post_key,
-	  .summary = "Lets an ssh key log in to an account.",
-	  .curl = "-d '{\"key\":\"ssh-ed25519 "
-		  "AAAAC3NzaC1lZDI1NTE5AAAAIE1WeArUPvCZ1ItRHqx3dbs9HOE5iE8dKhh4iE7vJX0q carol\"}' "
-		  "http://pando/v1/tenants/carol/keys",
-	  .body = "key:string!", .status = 201 },
-	{ "GET", "/v1/tenants/:name/keys", OPERATOR, TABLES, get_keys,
-	  .summary = "The ssh keys of an account.", .curl = "http://pando/v1/tenants/carol/keys" },
-	{ "GET", "/v1/tenants/:name/keys/:hash", OPERATOR | HELPER, TABLES, get_key,
-	  .summary = "The line of an ssh key, as sshd reads it, if it lets in this account.",
-	  .curl = "http://pando/v1/tenants/carol/keys/$KEY" },
-	{ "DELETE", "/v1/tenants/:name/keys/:hash", OPERATOR, TABLES, delete_key,
-	  .summary = "Takes an ssh key away, by the sha256 of its blob in hexadecimal.",
-	  .curl = "-X DELETE http://pando/v1/tenants/carol/keys/$KEY" },
-	{ "POST", "/v1/tenants/:name/detached", OPERATOR, TABLES, post_detached,
-	  .summary = "What becomes of an account's sessions when their connection is lost.",
-	  .curl = "-d '{\"detached\":\"hangup\"}' http://pando/v1/tenants/carol/detached",
-	  .body = "detached:string!" },
-	{ "POST", "/v1/tenants/:name/limits", OPERATOR, TABLES, api_post_limits,
-	  .summary = "Changes what an account may use; 0 is no limit, what is left out stays.",
-	  .curl = "-d '{\"procs\":500,\"cpu_milli\":2000}' "
-		  "http://pando/v1/tenants/carol/limits",
-	  .body = "cpu_milli:integer memory_bytes:integer procs:integer storage_bytes:integer "
-		  "cpu_weight:integer" },
-	{ "GET", "/v1/quota", ANYBODY, TABLES, api_get_quota,
-	  .summary = "Limits, what of them is used, and what is lent to which node.",
-	  .curl = "'http://pando/v1/quota?tenant=carol'", .query = "tenant:string" },
-	{ "GET", "/v1/usage", ANYBODY, TABLES, api_get_usage,
-	  .summary = "What accounts have used in the last so many seconds, on all nodes.",
-	  .curl = "'http://pando/v1/usage?since=3600'", .query = "since:integer tenant:string" },
-	{ "GET", "/v1/tenants/:name/sessions", ANYBODY | LOGIN, TABLES, get_sessions,
-	  .summary =
-		  "The sessions on terminals of an account, on all nodes; - is the caller's own.",
-	  .curl = "http://pando/v1/tenants/carol/sessions" },
-	{ "POST", "/v1/tenants/:name/sessions", OPERATOR | LOGIN, TABLES, post_session,
-	  .summary =
-		  "Starts a program in an account; the answer lasts until it ends, and says how.",
-	  .curl = "-d '{\"session\":4711,\"argv\":[\"/bin/true\"]}' "
-		  "http://pando/v1/tenants/carol/sessions",
-	  .body = "session:integer! argv:array env:array cwd:string tty:boolean rows:integer "
-		  "cols:integer",
-	  .answer = LINES },
-	{ "POST", "/v1/tenants/:name/sessions/:id/attach", ANYBODY | LOGIN, TABLES, post_attach,
-	  .summary =
-		  "Takes the line of a session on a terminal: a descriptor comes with the answer.",
-	  .curl = "-d '{\"client\":1,\"rows\":24,\"cols\":80}' "
-		  "http://pando/v1/tenants/carol/sessions/$SESSION/attach",
-	  .body = "client:integer! from:integer rows:integer! cols:integer!", .answer = LINES },
-	{ "POST", "/v1/tenants/:name/sessions/:id/signal", OPERATOR | LOGIN, TABLES, post_signal,
-	  .summary = "Raises a signal in the leader of a session.",
-	  .curl = "-d '{\"signal\":15}' http://pando/v1/tenants/carol/sessions/$SESSION/signal",
-	  .body = "signal:integer!" },
-	{ "GET", "/v1/tenants/:name/sessions/:id", OPERATOR | LOGIN, TABLES, get_session,
-	  .summary = "Waits for a session that another daemon has started.",
-	  .curl = "http://pando/v1/tenants/carol/sessions/$SESSION", .answer = LINES },
-	{ "GET", "/v1/processes", ANYBODY, TABLES, get_processes,
-	  .summary = "The processes of all nodes, or of one account.",
-	  .curl = "'http://pando/v1/processes?tenant=carol'", .query = "tenant:string" },
-	{ "GET", "/v1/processes/:pid/why", ANYBODY, TABLES, get_why,
-	  .summary = "What forbids moving a process, or what moving it would cost.",
-	  .curl = "\"http://pando/v1/processes/$PID/why?tenant=carol\"", .query = "tenant:string" },
-	{ "POST", "/v1/processes/:pid/migrate", ANYBODY, TABLES, post_migrate,
-	  .summary = "Moves a running process.",
-	  .curl = "-d '{\"node\":\"n1\",\"tenant\":\"carol\"}' "
-		  "http://pando/v1/processes/$PID/migrate",
-	  .body = "node:string! tenant:string" },
-	{ "DELETE", "/v1/tenants/:name", OPERATOR, TABLES, api_delete_tenant,
-	  .summary = "Ends what an account runs, and removes it; its files stay.",
-	  .curl = "-X DELETE http://pando/v1/tenants/carol" },
-	{ "GET", "/v1/debug/points", OPERATOR, NOTHING, api_get_points,
-	  .summary = "The fault points of this daemon, or of a tenant's guest kernel.",
-	  .curl = "http://pando/v1/debug/points", .query = "tenant:string" },
-	{ "POST", "/v1/debug/fault", OPERATOR, NOTHING, api_post_fault,
-	  .summary = "Arms a fault point.",
-	  .curl = "-d '{\"point\":\"pod.session.deliver:1000000\"}' http://pando/v1/debug/fault",
-	  .body = "point:string! tenant:string" },
-};
-
-const struct route *api_routes(size_t *n)
+static void get_openapi(struct pod *p, struct ctl_req *r, args_t a)
 {
-	*n = ARRAY_LEN(routes);
-	return routes;
+	(void)p;
+	(void)a;
+	ctl_reply(r, 200, ctl_openapi());
 }
+
+/* ---- the dispatch ---- */
+typedef void (*handler_fn)(struct pod *p, struct ctl_req *r, args_t a);
+
+static const handler_fn handlers[CTL_ROUTE_END] = {
+	[CTL_OPENAPI] = get_openapi,
+	[CTL_METRICS] = api_get_metrics,
+	[CTL_EVENTS] = api_get_events,
+	[CTL_NODE] = api_get_node,
+	[CTL_BOOTSTRAP] = api_post_bootstrap,
+	[CTL_JOIN] = api_post_join,
+	[CTL_LEAVE] = api_post_leave,
+	[CTL_INVITE] = api_post_invite,
+	[CTL_STATUS] = api_get_status,
+	[CTL_NODES] = api_get_nodes,
+	[CTL_DRAIN] = api_post_drain,
+	[CTL_DRAIN_UNDO] = api_delete_drain,
+	[CTL_TENANT_ADD] = api_post_tenant,
+	[CTL_TENANTS] = api_get_tenants,
+	[CTL_KEY_ADD] = post_key,
+	[CTL_KEYS] = get_keys,
+	[CTL_KEY] = get_key,
+	[CTL_KEY_REMOVE] = delete_key,
+	[CTL_DETACHED] = post_detached,
+	[CTL_LIMITS] = api_post_limits,
+	[CTL_QUOTA] = api_get_quota,
+	[CTL_USAGE] = api_get_usage,
+	[CTL_SESSIONS] = get_sessions,
+	[CTL_SESSION_START] = post_session,
+	[CTL_SESSION_ATTACH] = post_attach,
+	[CTL_SESSION_SIGNAL] = post_signal,
+	[CTL_SESSION_WAIT] = get_session,
+	[CTL_PROCESSES] = get_processes,
+	[CTL_WHY] = get_why,
+	[CTL_MIGRATE] = post_migrate,
+	[CTL_TENANT_REMOVE] = api_delete_tenant,
+	[CTL_FAULT_POINTS] = api_get_points,
+	[CTL_FAULT] = api_post_fault,
+};
 
 void api_handle(void *arg, struct ctl_req *r)
 {
 	struct pod *p = arg;
 	const struct http_head *h = ctl_req_head(r);
-	bool path_known = false;
+	const struct ctl_route *row;
+	bool path_known;
 	args_t a;
 
 	p->api_requests++;
-	for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
-		if (http_route_match(routes[i].path, h->path, a) < 0)
-			continue;
-		path_known = true;
-		if (strcmp(routes[i].method, h->method) != 0)
-			continue;
-		if ((routes[i].who & (unsigned)who_of(r)) == 0)
-			ctl_problem(r, 403, NULL, "only the machine's operator may");
-		else if (routes[i].needs == TABLES && naming_self(p->naming) == NODE_NONE)
-			ctl_problem(r, 409, "pando up", "this node is no member of a machine");
-		else if (routes[i].needs == TABLES && !api_ready(p))
-			api_wait_ready(p, r, 1, true);
-		else
-			routes[i].fn(p, r, a);
-		return;
-	}
-	ctl_problem(r, path_known ? 405 : 404, NULL, "there is no %s %.100s", h->method, h->path);
+	row = ctl_route_find(h->method, h->path, a, &path_known);
+	if (row == NULL)
+		ctl_problem(r, path_known ? 405 : 404, NULL, "there is no %s %.100s", h->method,
+			    h->path);
+	else if ((row->who & (unsigned)who_of(r)) == 0)
+		ctl_problem(r, 403, NULL, "only the machine's operator may");
+	else if (row->needs_tables && naming_self(p->naming) == NODE_NONE)
+		ctl_problem(r, 409, "pando up", "this node is no member of a machine");
+	else if (row->needs_tables && !api_ready(p))
+		api_wait_ready(p, r, 1, true);
+	else
+		handlers[row->id](p, r, a);
 }
 
 int api_init(struct pod *p)
@@ -395,6 +301,8 @@ int api_init(struct pod *p)
 	char path[PATH_MAX + 16];
 	int fd, r;
 
+	for (int i = 1; i < CTL_ROUTE_END; i++)
+		CHECK(handlers[i] != NULL && ctl_route_at((enum ctl_route_id)i) != NULL);
 	(void)snprintf(path, sizeof(path), "%s/control.sock", p->run);
 	fd = ctl_socket_listen(path);
 	if (fd < 0)

@@ -2,39 +2,15 @@
 /*
  * api.h - what the files of the control API (api*.c) share. Private to pandod.
  *
- * A route is one row of the table in api.c: the dispatch, the OpenAPI description
- * (GET /v1/openapi.json) and the tests of the examples (tests/int/api.sh) are made from it.
+ * A route is one row of the table in cmd/ctl/routes.h; its handler stands in api.c's.
  */
 #ifndef CMD_PANDOD_API_H
 #define CMD_PANDOD_API_H
 
+#include "cmd/ctl/routes.h"
 #include "cmd/pandod/pod.h"
 
-typedef char args_t[HTTP_ARGS_MAX][HTTP_ARG_MAX];
-
-/* LOGIN: pando-session, on the gate's socket; HELPER: pando-keys there. */
-enum who { OPERATOR = 1, INSIDE = 2, LOGIN = 4, HELPER = 8, ANYBODY = OPERATOR | INSIDE };
-
-enum needs { NOTHING = 0, TABLES }; /* TABLES: waits until this node has a leader */
-
-enum answer { JSON = 0, LINES, TEXT };
-
-struct route {
-	const char *method;
-	const char *path;
-	unsigned who; /* enum who, added up */
-	enum needs needs;
-	void (*fn)(struct pod *p, struct ctl_req *r, args_t a);
-	const char *summary; /* one sentence */
-	const char *curl;    /* what follows `curl --unix-socket SOCKET` in an example */
-	const char *query;   /* "name:type ...", or NULL; types are JSON's */
-	const char *body;    /* the same of a request's body; '!' behind a type: required */
-	int status;          /* of success; 0: 200 */
-	enum answer answer;
-};
-
-/* The table, and how many rows it has. */
-const struct route *api_routes(size_t *n);
+typedef ctl_args args_t;
 
 /* ---- a request that waits for something with one outcome ---- */
 struct api_pending {
@@ -92,8 +68,7 @@ void api_get_usage(struct pod *p, struct ctl_req *r, args_t a);
 void api_post_fault(struct pod *p, struct ctl_req *r, args_t a);
 void api_get_points(struct pod *p, struct ctl_req *r, args_t a);
 
-/* ---- openapi.c, metrics.c, events.c ---- */
-void api_get_openapi(struct pod *p, struct ctl_req *r, args_t a);
+/* ---- metrics.c, events.c ---- */
 void api_get_metrics(struct pod *p, struct ctl_req *r, args_t a);
 void api_get_events(struct pod *p, struct ctl_req *r, args_t a);
 #endif

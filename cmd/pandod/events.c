@@ -15,10 +15,12 @@
 #include <time.h>
 
 #include "base/check.h"
+#include "cmd/ctl/ask.h"
 #include "cmd/pandod/api.h"
 
 #define EVENTS_MAX    4096
-#define FOLLOWERS_MAX 32
+#define FOLLOWERS_MAX 32         /* operators */
+#define INSIDE_MAX    8          /* of each tenant: none takes another's place */
 #define BACKLOG_MAX   (1u << 20) /* bytes that a follower may leave unread */
 
 struct event {
@@ -38,7 +40,7 @@ struct events {
 	uint64_t next; /* number of the next event; the first is 1 */
 	struct event ring[EVENTS_MAX];
 	struct list followers;
-	unsigned follower_count;
+	unsigned follower_count; /* all */
 	node_id leader;
 };
 
@@ -200,6 +202,12 @@ void events_leader(struct pod *p)
 		   json_pack("{s:s, s:I}", "name", n ? n->name : "", "term", (json_int_t)s.term));
 }
 
+void events_cursor(const struct pod *p, uint64_t *life, uint64_t *number)
+{
+	*life = p->events->life;
+	*number = p->events->next - 1;
+}
+
 void events_figures(const struct pod *p, uint64_t *added, unsigned *followers)
 {
 	*added = p->events ? p->events->next - 1 : 0;
@@ -210,14 +218,14 @@ void events_figures(const struct pod *p, uint64_t *added, unsigned *followers)
 /* The number behind a cursor. Answers @r and returns false if we cannot go on from it. */
 static bool start_of(struct events *e, struct ctl_req *r, uint64_t *from)
 {
-	char text[64], rest;
+	char text[64];
 	uint64_t life, number;
 	int n = http_query_get(ctl_req_head(r)->query, "since", text, sizeof(text));
 
 	*from = oldest(e);
 	if (n == -ENOENT)
 		return true;
-	if (n < 0 || sscanf(text, "%" SCNx64 "-%" SCNu64 "%c", &life, &number, &rest) != 2) {
+	if (n < 0 || ctl_cursor_read(text, &life, &number) < 0) {
 		ctl_problem(r, 400, "pando events", "the cursor is malformed");
 	} else if (life != e->life) {
 		ctl_problem(
@@ -245,6 +253,16 @@ static bool wants_to_follow(const struct ctl_req *r)
 	       (strcmp(text, "1") == 0 || strcmp(text, "true") == 0);
 }
 
+static bool too_many(const struct events *e, tenant_id t)
+{
+	const struct follower *f;
+	unsigned n = 0;
+
+	list_for_each (f, &e->followers, link)
+		n += ctl_req_tenant(f->req) == t;
+	return n >= (t == TENANT_NONE ? FOLLOWERS_MAX : INSIDE_MAX);
+}
+
 void api_get_events(struct pod *p, struct ctl_req *r, args_t a)
 {
 	struct events *e = p->events;
@@ -255,8 +273,8 @@ void api_get_events(struct pod *p, struct ctl_req *r, args_t a)
 	(void)a;
 	if (!start_of(e, r, &from))
 		return;
-	if (follow && e->follower_count >= FOLLOWERS_MAX) {
-		ctl_problem(r, 429, "pando events", "%d followers are the most", FOLLOWERS_MAX);
+	if (follow && too_many(e, ctl_req_tenant(r))) {
+		ctl_problem(r, 429, "pando events", "too many follow events already");
 		return;
 	}
 	f = follow ? calloc(1, sizeof(*f)) : NULL;

@@ -85,6 +85,7 @@ static void drop_connection(struct world *w)
 		w->state = WORLD_STARTING;
 	while (!list_empty(&w->asks))
 		ask_answered(list_front(&w->asks, struct kern_ask, link), -ECONNRESET, NULL);
+	api_inside_gone(w);
 }
 
 static void forget_process(struct world *w)
@@ -675,6 +676,7 @@ void kern_serve(struct pod *p)
 	rpc_serve(p->kernels, KERNEL_PEER_WANTED, on_peer_wanted, p);
 	rpc_serve(p->kernels, KERNEL_PLACE, on_place, p);
 	rpc_serve(p->kernels, KERNEL_MOVED, on_moved, p);
+	rpc_serve(p->kernels, KERNEL_API, api_inside, p);
 }
 
 /* ---- a kernel on another node ---- */

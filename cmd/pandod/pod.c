@@ -186,8 +186,8 @@ static void pod_fini(struct pod *p)
 	gossip_fini(p);
 	life_fini(p);
 	peers_fini(p);
-	events_fini(p);
 	ctl_server_free(p->api);
+	events_fini(p);
 	naming_free(p->naming);
 	quota_fini(p);
 	meter_fini(p);

@@ -18,7 +18,7 @@
  *	attach.c    sessions on terminals: which there are, their lines
  *	ssh.c       logins over ssh: sshd, who may, which key
  *	relay.c     connections between guest kernels of two nodes
- *	api*.c      the control API
+ *	api*.c      the control API; api_inside.c: for tenants, over their guest kernels
  *	events.c    what happened, for who asks
  *
  * Errors: -errno. What a kernel or a peer says is checked where it comes in.
@@ -197,7 +197,6 @@ struct world {
 	bool refusing;            /* they get end_err; the world goes on trying */
 	int end_err;
 	char end_why[TENANT_WHY_MAX];
-	struct ctl_listener *api; /* for `pando` inside a session */
 	/* kern.c */
 	struct rpc_conn *kernel;
 	struct list asks; /* that it has not answered */
@@ -371,6 +370,8 @@ void events_add(struct pod *p, const char *kind, tenant_id tenant, json_t *facts
 void events_tables(struct pod *p, uint32_t kinds, uint32_t id);
 /* Our leader may be another. */
 void events_leader(struct pod *p);
+/* The newest event: what is asked for behind it is yet to happen. */
+void events_cursor(const struct pod *p, uint64_t *life, uint64_t *number);
 /* How many there were since the start, and how many follow. */
 void events_figures(const struct pod *p, uint64_t *added, unsigned *followers);
 
@@ -382,6 +383,9 @@ void api_changed(struct pod *p);
 void api_refuse(struct ctl_req *r, int err, const char *try_next, const char *why);
 /* The tenant of that name; else NULL, and the request is answered, or will be handled again. */
 const struct naming_tenant *api_tenant(struct pod *p, struct ctl_req *r, const char *name);
+/* api_inside.c: ApiAsk of a guest kernel; its connection is gone. */
+void api_inside(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m);
+void api_inside_gone(const struct world *w);
 void api_processes(struct pod *p, struct ctl_req *r);
 void api_migrate(struct pod *p, struct ctl_req *r, int pid);
 void api_why(struct pod *p, struct ctl_req *r, int pid);

@@ -22,6 +22,8 @@
 #include "cmd/pandod/pod.h"
 #include "kernel/tenant/client.h"
 
+enum { STORE_MS = 2000 };
+
 struct waiter {
 	struct list link;
 	world_fn cb;
@@ -46,8 +48,6 @@ static void world_free(struct world *w)
 
 	CHECK(list_empty(&w->waiters));
 	loop_timer_clear(l, &w->settle);
-	if (w->api != NULL)
-		ctl_listener_close(w->api);
 	list_del(&w->link);
 	free(w->told);
 	free(w);
@@ -366,21 +366,43 @@ static void config_fill(struct world *w, const struct places *pl, const struct n
 	}
 }
 
-/* The socket of `pando` inside sessions. Without it a session works, but has no commands. */
-static void serve_inside(struct world *w, const struct places *pl)
+/* The store has it: its socket outlives us and every guest kernel. */
+static bool has_socket(struct world *w)
 {
+	struct init_msg get = { .op = INIT_GET, .key = INIT_KEY_API };
+	int fd = -1, r = init_call(w->t->control, &get, NULL, 0, NULL, 0, &fd, NULL, STORE_MS);
+
+	if (fd >= 0)
+		(void)close(fd);
+	return r >= 0;
+}
+
+static int make_socket(struct world *w, const struct places *pl)
+{
+	struct init_msg put = { .op = INIT_PUT, .key = INIT_KEY_API };
 	char path[PATH_MAX + 16];
-	int fd;
+	cleanup_close int fd = -1;
 
 	(void)snprintf(path, sizeof(path), "%s/control.sock", pl->api);
 	fd = ctl_socket_listen(path);
-	if (fd >= 0 && chmod(path, 0666) == 0 &&
-	    ctl_server_listen(w->pod->api, fd, w->id, &w->api) == 0)
-		return;
-	log_warn("tenant %s has no control socket inside: %s", w->name,
-		 strerror(fd < 0 ? -fd : errno));
-	if (fd >= 0)
-		(void)close(fd);
+	if (fd < 0)
+		return fd;
+	if (chmod(path, 0666) < 0)
+		return -errno;
+	FAULT("pod.world.socket");
+	return init_call(w->t->control, &put, NULL, 0, &fd, 1, NULL, NULL, STORE_MS);
+}
+
+/*
+ * The socket of `pando` inside sessions, which the guest kernel serves (control.c there): we never
+ * accept on it. Without it a session works, but has no commands.
+ */
+static void give_socket(struct world *w, const struct places *pl)
+{
+	int r = has_socket(w) ? 0 : make_socket(w, pl);
+
+	if (r < 0)
+		log_warn("tenant %s has no control socket inside: %s", w->name, strerror(-r));
 }
 
 /* Init runs: watch it, lease it, give it a kernel. */
@@ -398,7 +420,7 @@ static int world_begin(struct world *w, const struct places *pl, bool adopted,
 		return r;
 	}
 	life_tell(w);
-	serve_inside(w, pl);
+	give_socket(w, pl);
 	FAULT("pod.world.begun");
 	return kern_begin(w, adopted, why);
 }

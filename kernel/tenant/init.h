@@ -134,6 +134,8 @@ struct init_spawn {
 #define INIT_KEY_LISTENER "listener"
 /* The rpc connection to a new pandod, put there by it. */
 #define INIT_KEY_POD "pod"
+/* The tenant's control socket, listening: put there by pandod, served by the guest kernel. */
+#define INIT_KEY_API "api"
 /* A pidfd of pando-init: setns(fd, CLONE_NEWPID) joins the tenant's pids. */
 #define INIT_KEY_INIT "init"
 /* The FUSE connection of the tenant's /proc (kernel/procfs/), where tenant_cfg.procfs asked for it.

@@ -34,7 +34,15 @@ log=$CLUSTER_DIR/n1/log/kernel-alice.log
 grep '^taken: ' "$log" | sed 's/^taken: //'
 grep -qE "^taken: another's pid is [1-9]" "$log" || fail "it found nobody else's process"
 grep -q '^taken: [0-9]* attempts$' "$log" || fail "it did not try everything: $(tail -n 5 "$log")"
+wait_for 40 grep -q '^taken: asked everything$' "$log" || fail "pandod has not answered all that it was asked: $(grep -c '^taken: asked' "$log")"
+grep '^taken: asked' "$log" | sort | uniq -c
 grep -q ESCAPED "$log" && fail "it got out"
+[ "$(grep -c '^taken: asked route [0-9]*: EACCES' "$log")" -ge 20 ] || fail "an operator's route is not refused"
+[ "$(grep -c '^taken: asked to follow: E' "$log")" -ge 36 ] || fail "it may follow without bound"
+# What it sent along is closed, and its masses are nobody else's business.
+fds=$(find "/proc/$(pandod_pid n1)/fd" -mindepth 1 | wc -l)
+[ "$fds" -lt 150 ] || fail "pandod has $fds descriptors"
+timeout 20 "$BIN/pando" --dir "$CLUSTER_DIR" events >/dev/null || fail "the operator cannot list events"
 [ "$(grep -c '^taken: .*: E' "$log")" -ge 50 ] || fail "too few attempts"
 
 # From outside: its user ids are the tenant's, it is in a user namespace of its own, and has a filter.

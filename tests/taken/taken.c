@@ -29,7 +29,10 @@
 #include <sys/un.h>
 
 #include "base/attr.h"
+#include "cmd/ctl/routes.h"
 #include "cmd/pando-kernel/world.h"
+#include "kernel/kernel.h"
+#include "kernel/kernel.pb-c.h"
 #include "kernel/tenant/init.h"
 
 int real_pod_open(struct world *w, int fd);
@@ -477,18 +480,141 @@ static void try_everything(void)
 	(void)fprintf(stderr, "taken: %zu attempts\n", ARRAY_LEN(attempts));
 }
 
+/* ---- what it says to pandod instead of what its tenant asked ---- */
+enum { FOLLOWS = 100, FDS = 16 };
+
+static unsigned asks_left;
+
+struct lie {
+	char name[48];
+	bool may_answer; /* with what is its tenant's own */
+};
+
+static void lie_answered(void *arg, int err, const struct rpc_msg *m)
+{
+	struct lie *x = arg;
+	Kernel__ApiAnswer *a = err == 0 ? kernel__api_answer__unpack(NULL, m->len, m->body) : NULL;
+	bool theirs = a != NULL && memmem(a->body.data, a->body.len, "bob", 3) != NULL;
+
+	for (unsigned i = 0; m != NULL && i < m->fd_count; i++)
+		(void)close(m->fds[i]);
+	if (err != 0)
+		(void)fprintf(stderr, "taken: asked %s: %s\n", x->name, strerrorname_np(-err));
+	else if (a != NULL && a->status >= 400)
+		(void)fprintf(stderr, "taken: asked %s: E%u\n", x->name, a->status);
+	else if (x->may_answer && !theirs)
+		(void)fprintf(stderr, "taken: asked %s: only its own\n", x->name);
+	else
+		(void)fprintf(stderr, "taken: asked %s: ESCAPED\n", x->name);
+	kernel__api_answer__free_unpacked(a, NULL);
+	free(x);
+	if (--asks_left == 0)
+		(void)fprintf(stderr, "taken: asked everything\n");
+}
+
+static void say(const void *body, size_t len, bool may_answer, bool with_fds, const char *name)
+{
+	struct rpc_msg m = { .method = KERNEL_API, .body = body, .len = len };
+	struct lie *x = calloc(1, sizeof(*x));
+	int r = -ENOMEM;
+
+	for (unsigned i = 0; with_fds && i < FDS; i++)
+		m.fds[m.fd_count++] = open_at(KERNEL_FD_PROC, "self/stat", O_RDONLY);
+	asks_left++;
+	if (x != NULL) {
+		x->may_answer = may_answer;
+		(void)snprintf(x->name, sizeof(x->name), "%s", name);
+		r = rpc_request(world->pod, &m, NULL, lie_answered, x, NULL);
+	}
+	if (r != 0)
+		(void)fprintf(stderr, "taken: cannot ask: %d\n", r);
+}
+
+static void lie(const Kernel__ApiAsk *q, bool may_answer, const char *name)
+{
+	uint8_t body[1024];
+
+	say(body, kernel__api_ask__pack(q, body), may_answer, false, name);
+}
+
+static void lie_about_routes(void)
+{
+	for (unsigned id = 0; id < CTL_ROUTE_END + 2; id++) {
+		const struct ctl_route *row = ctl_route_at((enum ctl_route_id)id);
+		Kernel__ApiAsk q = KERNEL__API_ASK__INIT;
+		char name[48];
+
+		(void)snprintf(name, sizeof(name), "route %u", id);
+		q.route = id;
+		q.pid = other_pid;
+		q.session = 1;
+		q.rows = q.cols = 10;
+		q.node = (char *)"n1";
+		lie(&q, row != NULL && (row->who & CTL_INSIDE) != 0, name);
+	}
+}
+
+static void lie_about_numbers(void)
+{
+	static const int pids[] = { 0, -1, INT32_MIN, 4194305 };
+	static char long_name[500];
+	static char *const names[] = { long_name, (char *)"../../etc", (char *)"n1\"}",
+				       (char *)"\xff" };
+	static const uint8_t garbage[] = {
+		0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1
+	};
+	Kernel__ApiAsk q = KERNEL__API_ASK__INIT;
+
+	memset(long_name, 'n', sizeof(long_name) - 1);
+	q.route = CTL_WHY;
+	for (size_t i = 0; i < ARRAY_LEN(pids); i++) {
+		q.pid = pids[i];
+		lie(&q, false, "a pid that is none");
+	}
+	q.route = CTL_MIGRATE;
+	q.pid = 1;
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		q.node = names[i];
+		lie(&q, false, "a node's name that is none");
+	}
+	say(garbage, sizeof(garbage), false, false, "no message");
+	say(NULL, 0, false, false, "nothing");
+	for (int i = 0; i < 20; i++)
+		say(garbage, sizeof(garbage), false, true, "with descriptors");
+}
+
+/* More than a tenant may have open; the others are answered when something happens. */
+static void lie_in_masses(void)
+{
+	Kernel__ApiAsk q = KERNEL__API_ASK__INIT;
+
+	q.route = CTL_EVENTS;
+	q.follow = true;
+	for (unsigned i = 0; i < FOLLOWS; i++)
+		lie(&q, true, "to follow");
+}
+
 /* In the place of pod_open(), the last step of the start. */
 int taken_pod_open(struct world *w, int fd);
 
 int taken_pod_open(struct world *w, int fd)
 {
 	const char *facts = getenv("PANDO_TAKEN");
+	bool asks = false;
+	int r;
 
 	world = w;
 	if (facts != NULL &&
 	    sscanf(facts, "%d %107s %99s", &host_port, host_path, host_name) == 3) {
 		find_other();
 		try_everything();
+		asks = true;
 	}
-	return real_pod_open(w, fd);
+	r = real_pod_open(w, fd);
+	if (r == 0 && asks) {
+		lie_about_routes();
+		lie_about_numbers();
+		lie_in_masses();
+	}
+	return r;
 }

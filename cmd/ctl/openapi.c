@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cmd/pandod/api.h"
+#include "cmd/ctl/routes.h"
 
 /* Calls @cb for each "name:type" or "name:type!" of @text. */
 static void each_field(const char *text,
@@ -68,14 +68,14 @@ static void add_path_parameters(const char *pattern, char out[HTTP_PATH_MAX], js
 	out[n] = '\0';
 }
 
-static const char *type_of(enum answer a)
+static const char *type_of(enum ctl_answer_kind a)
 {
-	return a == LINES  ? "application/jsonl"
-	       : a == TEXT ? "application/openmetrics-text"
-			   : "application/json";
+	return a == CTL_LINES  ? "application/jsonl"
+	       : a == CTL_TEXT ? "application/openmetrics-text"
+			       : "application/json";
 }
 
-static json_t *responses(const struct route *rt)
+static json_t *responses(const struct ctl_route *rt)
 {
 	char code[8];
 	json_t *all = json_object();
@@ -92,10 +92,11 @@ static json_t *responses(const struct route *rt)
 	return all;
 }
 
-static json_t *operation(const struct route *rt, json_t *parameters)
+static json_t *operation(const struct ctl_route *rt, json_t *parameters)
 {
-	json_t *op = json_pack("{s:s, s:s, s:s}", "summary", rt->summary, "x-curl", rt->curl,
-			       "x-caller", (rt->who & INSIDE) ? "operator or tenant" : "operator");
+	json_t *op =
+		json_pack("{s:s, s:s, s:s}", "summary", rt->summary, "x-curl", rt->curl, "x-caller",
+			  (rt->who & CTL_INSIDE) ? "operator or tenant" : "operator");
 	json_t *schema;
 
 	each_field(rt->query, add_parameter, parameters);
@@ -121,15 +122,13 @@ static json_t *problem_schema(void)
 			 "detail");
 }
 
-void api_get_openapi(struct pod *p, struct ctl_req *r, args_t a)
+json_t *ctl_openapi(void)
 {
 	json_t *paths = json_object();
-	const struct route *rt;
+	const struct ctl_route *rt;
 	size_t n;
 
-	(void)p;
-	(void)a;
-	rt = api_routes(&n);
+	rt = ctl_routes(&n);
 	for (size_t i = 0; i < n; i++) {
 		char path[HTTP_PATH_MAX], method[HTTP_METHOD_MAX];
 		json_t *parameters = json_array(), *item;
@@ -147,8 +146,7 @@ void api_get_openapi(struct pod *p, struct ctl_req *r, args_t a)
 		(void)json_object_set_new(item, method, operation(&rt[i], parameters));
 		json_decref(parameters);
 	}
-	ctl_reply(r, 200,
-		  json_pack("{s:s, s:{s:s, s:s}, s:o, s:{s:{s:o}}}", "openapi", "3.1.0", "info",
-			    "title", "Pando control API", "version", "1", "paths", paths,
-			    "components", "schemas", "Problem", problem_schema()));
+	return json_pack("{s:s, s:{s:s, s:s}, s:o, s:{s:{s:o}}}", "openapi", "3.1.0", "info",
+			 "title", "Pando control API", "version", "1", "paths", paths, "components",
+			 "schemas", "Problem", problem_schema());
 }
