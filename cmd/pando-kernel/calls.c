@@ -46,7 +46,11 @@ static enum notify_verdict refuse(struct world *w, struct init_slot *s)
 
 static enum notify_verdict on_prctl(struct world *w, struct init_slot *s)
 {
-	return (int)notify_call(s)->args[0] == PR_SET_MM ? refuse(w, s) : run(w, s);
+	int what = (int)notify_call(s)->args[0];
+
+	if (what == PR_SET_CHILD_SUBREAPER)
+		return NOTIFY_LATER;
+	return what == PR_SET_MM ? refuse(w, s) : run(w, s);
 }
 
 static enum notify_verdict on_ioctl(struct world *w, struct init_slot *s)
@@ -191,6 +195,7 @@ static void postponed(void *arg, struct init_slot *s)
 	case SYS_kill:
 	case SYS_setpgid:
 	case SYS_setsid:
+	case SYS_prctl:
 		groups_call(w, s);
 		break;
 	default:

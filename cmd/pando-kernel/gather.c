@@ -328,12 +328,30 @@ static int add_kin_task(struct placing *p, const struct proc_list *l, const stru
 	}
 	peer__task__init(q);
 	q->pid = t->t.gpid;
-	q->ppid = t->ppid;
+	/* Each node has a zygote of its own, which stands for pid 1. */
+	q->ppid = t->ppid == p->w->zygote ? 1 : t->ppid;
 	q->pgid = t->t.pgid;
 	q->sid = t->t.sid;
+	q->reaper = reapers_has(p->w, t->t.gpid);
 	ttys_describe_leader(p->w, l, t, q);
 	p->run.kin[p->run.n_kin++] = q;
 	return 0;
+}
+
+/* Whose home is here: the site, which will have its stub, is told how it ends. */
+static bool hears(struct placing *p, const struct proc *k)
+{
+	node_id home = authority_of(p->w, k->t.gpid, NULL);
+
+	if (home != p->w->node && (home != NODE_NONE || stubs_find(p->w->stubs, k->t.gpid)))
+		return true;
+	return site_guest_seen(p->w, k, p->site) != -ENOSPC;
+}
+
+/* Of a process whose first thread has ended the others may live. */
+static bool is_dead(const struct proc *k)
+{
+	return k->t.state == 'Z' && k->t.threads <= 1;
 }
 
 /* The process, its ancestors and leaders, and theirs; kin that is gone is not needed. */
@@ -353,7 +371,11 @@ static int add_kin(struct placing *p)
 		for (size_t j = 0; r == 0 && j < ARRAY_LEN(want); j++) {
 			const struct proc *k = proc_list_find(&l, want[j]);
 
+			if (k && is_dead(k))
+				k = NULL;
 			r = k ? add_kin_task(p, &l, k) : 0;
+			if (r == 0 && k && k != me && !hears(p, k))
+				r = -ENOSPC;
 		}
 	}
 	for (size_t i = 0; r == 0 && i < l.n; i++) {

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <termios.h>
 
@@ -356,6 +357,12 @@ static void tell(void *arg, node_id node)
 		x->missing--;
 }
 
+static void answer_errno(struct world *w, struct init_slot *s, int err)
+{
+	notify_set_errno(s, err);
+	notify_answer(w->notify, s);
+}
+
 static void answer_run(struct world *w, struct init_slot *s)
 {
 	notify_set_run(s);
@@ -426,10 +433,14 @@ static void on_group(void *arg, struct rpc_conn *c, struct rpc_call *call, const
 	int r = q ? -ESRCH : -EPROTO;
 
 	if (t) {
-		if (q->pgid == 0)
+		if (q->reaper != 0)
+			STUB_CALL(t, SYS_prctl, PR_SET_CHILD_SUBREAPER, q->reaper == 1);
+		else if (q->pgid == 0)
 			STUB_CALL(t, SYS_setsid, 0);
 		else
 			STUB_CALL(t, SYS_setpgid, 0, (uint64_t)q->pgid);
+		if (q->reaper != 0)
+			reapers_set(w, q->pid, q->reaper == 1);
 		r = stub_table_give(s, t, on_grouped, call);
 	}
 	if (r != 0)
@@ -477,6 +488,19 @@ static bool has_stubs(struct world *w, const struct proc_list *l, gpid pid)
 	return site_has_guest(w, pid);
 }
 
+static void group_tell(struct world *w, struct init_slot *s, struct group_call *x,
+		       const Peer__Group *q)
+{
+	x->w = w;
+	x->slot = s;
+	x->missing = 1;
+	x->runs = true;
+	x->method = PEER_GROUP;
+	x->len = peer__group__pack(q, x->body);
+	peers_each(w, tell, x);
+	call_end(x);
+}
+
 static void group_begin(struct world *w, struct init_slot *s, const struct proc_list *l,
 			gpid caller)
 {
@@ -488,6 +512,11 @@ static void group_begin(struct world *w, struct init_slot *s, const struct proc_
 
 	if (pid != 0 && me)
 		who = proc_list_find(l, pid);
+	/* It executes elsewhere already, in the group that it had. */
+	if (who && who != me && place_is_busy(w, who->t.gpid)) {
+		answer_errno(w, s, -EACCES);
+		return;
+	}
 	if (me && who) {
 		q.pid = who->t.gpid;
 		q.pgid = n->nr == SYS_setsid     ? 0
@@ -497,18 +526,28 @@ static void group_begin(struct world *w, struct init_slot *s, const struct proc_
 		    has_stubs(w, l, q.pid))
 			x = calloc(1, sizeof(*x) + peer__group__get_packed_size(&q));
 	}
-	if (!x) {
+	if (x)
+		group_tell(w, s, x, &q);
+	else
 		answer_run(w, s);
-		return;
-	}
-	x->w = w;
-	x->slot = s;
-	x->missing = 1;
-	x->runs = true;
-	x->method = PEER_GROUP;
-	x->len = peer__group__pack(&q, x->body);
-	peers_each(w, tell, x);
-	call_end(x);
+}
+
+static void reaper_begin(struct world *w, struct init_slot *s, const struct proc_list *l,
+			 gpid caller)
+{
+	Peer__Group q = PEER__GROUP__INIT;
+	struct group_call *x = NULL;
+	bool on = notify_call(s)->args[1] != 0;
+
+	reapers_set(w, caller, on);
+	q.pid = caller;
+	q.reaper = on ? 1 : 2;
+	if (has_stubs(w, l, caller))
+		x = calloc(1, sizeof(*x) + peer__group__get_packed_size(&q));
+	if (x)
+		group_tell(w, s, x, &q);
+	else
+		answer_run(w, s);
 }
 
 bool groups_concern(const struct world *w, const struct init_slot *s)
@@ -534,6 +573,8 @@ void groups_call(struct world *w, struct init_slot *s)
 	}
 	if (notify_call(s)->nr == SYS_kill)
 		kill_begin(w, s, &l, t.gpid);
+	else if (notify_call(s)->nr == SYS_prctl)
+		reaper_begin(w, s, &l, t.gpid);
 	else
 		group_begin(w, s, &l, t.gpid);
 	proc_list_fini(&l);

@@ -62,7 +62,11 @@ static struct guest *guest_of(struct world *w, struct kept_guest *k)
 	g->w = w;
 	g->k = k;
 	g->pidfd = -1;
-	list_add_tail(&w->guests, &g->link);
+	/* Who arrives is found before those who only have to hear of its end. */
+	if (k->id != 0)
+		list_add(&w->guests, &g->link);
+	else
+		list_add_tail(&w->guests, &g->link);
 	return g;
 }
 
@@ -74,10 +78,12 @@ struct guest *guest_new(struct world *w, gpid pid, node_id home, uint64_t id)
 	for (size_t i = 0; i < KEPT_GUESTS && !k; i++)
 		if (w->kept->guests[i].state == KEPT_FREE)
 			k = &w->kept->guests[i];
-	g = k ? guest_of(w, k) : NULL;
-	if (!g)
+	if (!k)
 		return NULL;
 	*k = (struct kept_guest){ .phase = GUEST_MAKING, .pid = pid, .home = home, .id = id };
+	g = guest_of(w, k);
+	if (!g)
+		return NULL;
 	kept_state_set(&k->state, KEPT_THERE);
 	return g;
 }
@@ -135,8 +141,10 @@ bool site_want(const struct world *w, node_id node)
 {
 	const struct guest *g;
 
+	/* A node that only has a stub is asked for when there is something to tell. */
 	list_for_each (g, &w->guests, link)
-		if (g->k->home == node)
+		if (g->k->home == node &&
+		    (g->has_news || authority_of(w, g->k->pid, NULL) != w->node))
 			return true;
 	return false;
 }
@@ -154,6 +162,31 @@ static gpid task_parent(struct world *w, gpid pid)
 		parent = p->ppid;
 	proc_list_fini(&l);
 	return parent;
+}
+
+/* Who waits for it: its parent, if that is a stub. */
+static void set_parent(struct guest *g, gpid ppid)
+{
+	g->ppid = ppid;
+	g->parent = ppid > 1 && stubs_find(g->w->stubs, ppid) ? ppid : 0;
+}
+
+/* A zombie may be hidden: then it has whom it had. */
+static void look_at_parent(struct guest *g)
+{
+	gpid ppid = task_parent(g->w, g->k->pid);
+
+	set_parent(g, ppid ? ppid : g->ppid);
+}
+
+/* A task of this node has ended: its children have other parents now. */
+static void orphaned(struct world *w, gpid dead)
+{
+	struct guest *g;
+
+	list_for_each (g, &w->guests, link)
+		if (g->ppid == dead && g->k->pid != dead && !g->ended)
+			look_at_parent(g);
 }
 
 /* ---- telling home ---- */
@@ -224,8 +257,8 @@ static void on_home(void *arg, int err, struct rpc_conn *c)
 	struct telling *t = arg;
 	struct guest *g = t->g;
 	Peer__Changed q = PEER__CHANGED__INIT;
-	uint8_t body[160];
-	struct rpc_msg m = { .method = PEER_CHANGED, .body = body };
+	cleanup_free uint8_t *body = NULL;
+	struct rpc_msg m = { .method = PEER_CHANGED };
 	struct rpc_opts o = { .deadline_ns = loop_now_ns(g->w->loop) + 5 * NS_PER_S };
 
 	q.pid = g->k->pid;
@@ -241,9 +274,17 @@ static void on_home(void *arg, int err, struct rpc_conn *c)
 	q.oublock = (uint64_t)g->usage.ru_oublock;
 	q.nvcsw = (uint64_t)g->usage.ru_nvcsw;
 	q.nivcsw = (uint64_t)g->usage.ru_nivcsw;
-	m.len = peer__changed__pack(&q, body);
-	if (err == 0)
+	if (err == 0 && g->ended)
+		reapers_orphans(g->w, g->k->pid, g->ppid, g->k->home, &q.orphans, &q.n_orphans);
+	body = malloc(peer__changed__get_packed_size(&q) + 1);
+	if (err == 0 && !body)
+		err = -ENOMEM;
+	if (err == 0) {
+		m.len = peer__changed__pack(&q, body);
+		m.body = body;
 		err = rpc_request(c, &m, &o, on_told, t, NULL);
+	}
+	kin_free(q.orphans, q.n_orphans);
 	if (err != 0)
 		on_told(t, err, NULL);
 }
@@ -303,7 +344,7 @@ static void orphan_ended(struct guest *g)
 	log_debug("pid %d is nobody's child here any more", g->k->pid);
 	g->parent = 0;
 	/* Its parent may be about to be a stub: then that one says how. */
-	if (g->dead && !move_is_busy(g->w, task_parent(g->w, g->k->pid)))
+	if (g->dead && !move_is_busy(g->w, g->ppid))
 		guest_changed(g, 0, NULL);
 }
 
@@ -461,6 +502,7 @@ void site_stub_died(struct world *w, struct stub *s)
 	}
 	(void)pid1_drop(w->pid1, key);
 	arrival_stub_died(w, s);
+	orphaned(w, s->gpid);
 	/* A guest's end is told before it is reaped; what failed to become one is just gone. */
 	g = guest_find(w, s->gpid);
 	if (!g || g->k->phase == GUEST_MAKING)
@@ -477,18 +519,11 @@ static void on_guest_died(struct loop_child *c, const siginfo_t *si)
 
 	g->watched = false;
 	g->dead = true;
+	orphaned(g->w, g->k->pid);
 	if (s)
 		site_reap(g->w, s);
 	else
 		orphan_ended(g);
-}
-
-/* Who waits for it: its parent, if that is a stub. */
-static gpid parent_of(struct world *w, gpid pid)
-{
-	gpid parent = task_parent(w, pid);
-
-	return parent > 1 && stubs_find(w->stubs, parent) ? parent : 0;
 }
 
 void guest_runs(struct guest *g)
@@ -498,6 +533,12 @@ void guest_runs(struct guest *g)
 	g->arrival = NULL;
 	g->k->phase = GUEST_RUNS;
 	FAULT("kernel.guest.runs");
+	/* Its parent may have ended while it arrived. */
+	s = g->parent ? stubs_find(g->w->stubs, g->parent) : NULL;
+	if (s)
+		g->ppid = g->parent;
+	else if (g->ppid == 0 || g->parent != 0)
+		look_at_parent(g);
 	s = g->parent ? stubs_find(g->w->stubs, g->parent) : NULL;
 	g->watched = loop_child_add(g->w->loop, &g->watch, g->pidfd, on_guest_died) == 0;
 	if (!g->watched)
@@ -547,10 +588,25 @@ static void on_raise(void *arg, struct rpc_conn *c, struct rpc_call *call, const
 }
 
 /* ---- nodes that have stubs of a process ---- */
+/* @fd is borrowed; @ppid 0: is to be looked for. */
+static int guest_add(struct world *w, gpid pid, node_id node, int fd, gpid ppid)
+{
+	struct guest *g = guest_new(w, pid, node, 0);
+	int r = g ? guest_keep(g, fd) : -ENOSPC;
+
+	if (r != 0) {
+		if (g)
+			guest_free(g);
+		return r;
+	}
+	set_parent(g, ppid ? ppid : task_parent(w, pid));
+	guest_runs(g);
+	return 0;
+}
+
 int site_guest_add(struct world *w, gpid pid, node_id node)
 {
 	struct task_info t;
-	struct guest *g;
 	int fd, r;
 
 	if (node == w->node || guest_for(w, pid, node))
@@ -558,17 +614,30 @@ int site_guest_add(struct world *w, gpid pid, node_id node)
 	fd = proc_open(&w->view, pid, &t);
 	if (fd < 0)
 		return fd;
-	g = t.state == 'Z' ? NULL : guest_new(w, pid, node, 0);
-	r = g ? guest_keep(g, fd) : t.state == 'Z' ? -ESRCH : -ENOSPC;
+	r = t.state == 'Z' ? -ESRCH : guest_add(w, pid, node, fd, 0);
 	(void)close(fd);
-	if (r != 0) {
-		if (g)
-			guest_free(g);
-		return r;
-	}
-	g->parent = parent_of(w, pid);
-	guest_runs(g);
-	return 0;
+	return r;
+}
+
+int site_guest_seen(struct world *w, const struct proc *p, node_id node)
+{
+	int fd, r;
+
+	if (node == w->node || guest_for(w, p->t.gpid, node))
+		return 0;
+	fd = task_pidfd(p->t.pid);
+	if (fd < 0)
+		return fd;
+	r = guest_add(w, p->t.gpid, node, fd, p->ppid);
+	(void)close(fd);
+	return r;
+}
+
+bool site_hears(struct world *w, gpid pid, node_id node)
+{
+	const struct guest *g = guest_for(w, pid, node);
+
+	return g && !g->ended;
 }
 
 void site_guest_drop(struct world *w, gpid pid, node_id node)
@@ -588,7 +657,7 @@ void site_look_again(struct world *w)
 
 		if (g->ended || g->k->phase != GUEST_RUNS || g->arrival)
 			continue;
-		g->parent = parent_of(w, g->k->pid);
+		look_at_parent(g);
 		s = g->parent ? stubs_find(w->stubs, g->parent) : NULL;
 		if (s)
 			site_reap(w, s);
@@ -689,7 +758,7 @@ static int adopt(struct world *w, struct kept_guest *k)
 		return -ENOMEM;
 	guest_key(w, k, "guest", key);
 	g->pidfd = pid1_get(w->pid1, key);
-	g->parent = parent_of(w, k->pid);
+	look_at_parent(g);
 	if (k->phase != GUEST_RUNS)
 		return arrival_adopt(g);
 	if (g->pidfd < 0) {

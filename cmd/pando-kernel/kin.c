@@ -12,11 +12,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 #include "base/fault.h"
 #include "base/log.h"
 #include "cmd/pando-kernel/ttys.h"
+#include "kernel/proc/peer.pb-c.h"
 #include "migrate/core/kin.h"
 
 #define KIN_MAX     4096
@@ -28,7 +30,10 @@
 struct kin_plan {
 	struct kin_step steps[STEPS_MAX];
 	int count, at;
+	struct list link;
+	const struct kin_making *of;
 };
+static struct list plans = LIST_INIT(plans);
 
 static void step_next(struct kin_making *k);
 static void begin(struct kin_making *k);
@@ -36,6 +41,7 @@ static void begin(struct kin_making *k);
 static void finish(struct kin_making *k, int err)
 {
 	loop_timer_clear(k->w->loop, &k->again);
+	list_del(&k->plan->link);
 	free(k->plan);
 	k->plan = NULL;
 	k->done(k, err);
@@ -149,6 +155,30 @@ static void add_terminal(const struct kin_making *k, struct stub_table *t, gpid 
 			carriers_session(k->w, k->kin[i], t);
 }
 
+static void on_reaper(void *arg, struct stub *s, int err, struct stub_table *t)
+{
+}
+
+/* Who is one is so on every node: the host's kernel gives it what its descendants leave. */
+static void set_reapers(const struct kin_making *k)
+{
+	for (size_t i = 0; i < k->n_kin; i++) {
+		gpid pid = k->kin[i]->pid;
+		struct stub *s = k->kin[i]->reaper ? stubs_find(k->w->stubs, pid) : NULL;
+		struct stub_table *t;
+
+		if (!s || reapers_has(k->w, pid))
+			continue;
+		reapers_set(k->w, pid, true);
+		/* Who arrives is made one by its own table, or image. */
+		t = pid == k->pid ? NULL : stub_table_new();
+		if (!t)
+			continue;
+		STUB_CALL(t, SYS_prctl, PR_SET_CHILD_SUBREAPER, 1);
+		(void)!stub_table_give(s, t, on_reaper, NULL);
+	}
+}
+
 static void step_next(struct kin_making *k)
 {
 	const struct kin_step *step = &k->plan->steps[k->plan->at];
@@ -162,6 +192,7 @@ static void step_next(struct kin_making *k)
 		return;
 	}
 	if (step->kind == KIN_TURN) {
+		set_reapers(k);
 		k->stub = stubs_find(k->w->stubs, k->pid);
 		if (k->stub)
 			k->stub->turning = true;
@@ -179,6 +210,9 @@ static void step_next(struct kin_making *k)
 	s = step->kind == KIN_MAKE ? bearer(k, step->by) : stubs_find(k->w->stubs, step->pid);
 	if (!s && k->retries < RETRIES_FEW && plan_again(k))
 		return; /* it ended since the plan was made */
+	/* What asks it for another table would kill the process that it turns into. */
+	if (s && s->turning && s->gpid != k->pid && plan_again(k))
+		return;
 	t = s ? stub_table_new() : NULL;
 	if (!t) {
 		k->why = "a relative of it executes here and cannot bear its stub";
@@ -404,7 +438,68 @@ void kin_make(struct kin_making *k)
 		k->done(k, -ENOMEM);
 		return;
 	}
+	k->plan->of = k;
+	list_add_tail(&plans, &k->plan->link);
 	begin_with_zygote(k);
+}
+
+/* ---- how they end ---- */
+bool kin_is_making(gpid pid)
+{
+	const struct kin_plan *p;
+
+	list_for_each (p, &plans, link)
+		for (size_t i = 0; i < p->of->n_kin; i++)
+			if (p->of->kin[i]->pid == pid)
+				return true;
+	return false;
+}
+
+struct hearing {
+	struct world *w;
+	gpid pid;
+};
+
+/* -ESRCH: it had ended before we could hear of it. */
+static void on_hears(void *arg, int err)
+{
+	struct hearing *h = arg;
+	struct stub *s = stubs_find(h->w->stubs, h->pid);
+
+	if (s && err == -ESRCH && !s->home && !s->turning && !s->arriving)
+		(void)!remote_end_kin(h->w, s, 0);
+	else if (s)
+		s->heard = err == 0;
+	free(h);
+}
+
+void kin_hear_one(struct world *w, gpid pid, node_id from)
+{
+	node_id home = authority_of(w, pid, NULL);
+	struct stub *s = stubs_find(w->stubs, pid);
+	struct hearing *h;
+
+	if (!s || s->home || s->heard || s->leaving || s->turning)
+		return;
+	s->heard = home == from;
+	h = s->heard || home == NODE_NONE ? NULL : malloc(sizeof(*h));
+	if (!h)
+		return;
+	*h = (struct hearing){ w, pid };
+	site_hold(w, pid, on_hears, h);
+}
+
+void kin_hear(struct kin_making *k)
+{
+	for (size_t i = 0; i < k->n_kin; i++) {
+		const Peer__Task *q = k->kin[i];
+		struct stub *s = stubs_find(k->w->stubs, q->pid);
+
+		if (s && q->ended && !s->home && !s->turning)
+			(void)!remote_end_kin(k->w, s, q->status);
+		else if (s)
+			kin_hear_one(k->w, q->pid, k->from);
+	}
 }
 
 void kin_adopted(struct world *w)
@@ -446,6 +541,7 @@ static Peer__Task *task_new(const struct world *w, const struct kin_task *t, con
 	q->ppid = t->ppid;
 	q->pgid = t->pgid;
 	q->sid = t->sid;
+	q->reaper = reapers_has(w, t->pid);
 	/* Only its parent has to wait for it. */
 	q->ended = t->ppid == parent && (p->t.state == 'Z' || (s && s->ended));
 	if (q->ended)

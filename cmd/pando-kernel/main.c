@@ -154,6 +154,8 @@ static int start(struct world *w)
 	if (r == 0)
 		r = authority_open(w);
 	if (r == 0)
+		r = reapers_open(w);
+	if (r == 0)
 		r = place_open(w);
 	if (r == 0)
 		r = site_open(w);

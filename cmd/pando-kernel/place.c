@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 #include "base/clock.h"
@@ -29,6 +30,7 @@
 #include "cmd/pando-kernel/place.h"
 #include "cmd/pando-kernel/ttys.h"
 #include "kernel/host/gate.h"
+#include "kernel/host/mem.h"
 #include "kernel/kernel.h"
 #include "kernel/kernel.pb-c.h"
 #include "migrate/image/image.h"
@@ -99,6 +101,18 @@ static void nudge(void *arg, pid_t tid)
 	p->slot = NULL;
 }
 
+/* Below its stack is nothing of anybody's. */
+static void read_pdeathsig(struct placing *p, struct gate *g)
+{
+	uint64_t at = (g->slot->regs.rsp - 1024) & ~UINT64_C(15);
+	int32_t signo = 0;
+	int64_t ret;
+
+	if (GATE_CALL(g, &ret, SYS_prctl, PR_GET_PDEATHSIG, at) == 0 && ret == 0 &&
+	    mem_read(p->pid, at, &signo, sizeof(signo)) == 0)
+		p->run.pdeathsig = (uint32_t)signo;
+}
+
 static int park(struct placing *p, struct tracee_set *set, struct gate *g)
 {
 	int r = tracee_seize_nudged(set, p->w->view.procfs, p->pid, STOP_MS, nudge, p);
@@ -117,6 +131,8 @@ static int park(struct placing *p, struct tracee_set *set, struct gate *g)
 	}
 	if (r != 0)
 		tracee_release_all(set);
+	else
+		read_pdeathsig(p, g);
 	return r;
 }
 
@@ -415,13 +431,26 @@ static int start_relays(struct placing *p)
 	return 0;
 }
 
+/* Who has ended since was told before there was a stub to end. */
+static void look_at_kin(struct placing *p)
+{
+	for (size_t i = 0; i < p->run.n_kin; i++) {
+		gpid pid = p->run.kin[i]->pid;
+
+		if (pid > 1 && pid != p->gpid && authority_of(p->w, pid, NULL) == p->w->node)
+			p->run.kin[i]->ended = !site_hears(p->w, pid, p->site);
+	}
+}
+
 static void on_run_peer(void *arg, int err, struct rpc_conn *c)
 {
 	struct placing *p = arg;
 	struct rpc_msg m = { .method = PEER_RUN };
 	struct rpc_opts o = { .deadline_ns = loop_now_ns(p->w->loop) + RUN_NS };
-	uint8_t *body = malloc(peer__run__get_packed_size(&p->run) + 1);
+	uint8_t *body;
 
+	look_at_kin(p);
+	body = malloc(peer__run__get_packed_size(&p->run) + 1);
 	if (err == 0 && !body)
 		err = -ENOMEM;
 	if (err == 0) {

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -382,13 +383,18 @@ static void on_death_table(void *arg, struct stub *s, int err, struct stub_table
 		log_error("stub %d has not died", s->gpid);
 }
 
-static bool is_stopped(struct remote *r)
+static bool is_stopped(const struct world *w, const struct stub *s)
 {
 	struct task_info t;
 
-	return task_read(&t, r->w->view.procfs, r->stub->pid) == 0 && t.state == 'T';
+	return task_read(&t, w->view.procfs, s->pid) == 0 && t.state == 'T';
 }
 
+/*
+ * Dumpable, for newer hosts hide from us the zombies of who was not: whoever moves with such a
+ * child could not be told apart from one that has waited for it. No guest may trace a stub for all
+ * that, which has a capability that guests have not.
+ */
 static int give_death(struct stub *s, int status)
 {
 	struct stub_table *t = stub_table_new();
@@ -398,6 +404,7 @@ static int give_death(struct stub *s, int status)
 
 	if (!t)
 		return -ENOMEM;
+	STUB_CALL(t, SYS_prctl, PR_SET_DUMPABLE, 1);
 	if (WIFEXITED(status)) {
 		STUB_CALL(t, SYS_exit_group, (uint64_t)WEXITSTATUS(status));
 	} else {
@@ -415,16 +422,13 @@ static int give_death(struct stub *s, int status)
 	return stub_table_give(s, t, on_death_table, NULL);
 }
 
-static int remote_end(struct remote *r, int status)
+static int stub_end(struct world *w, struct stub *s, int status)
 {
-	struct stub *s = r->stub;
+	bool stopped = is_stopped(w, s);
 	int err;
 
-	if (s->leaving)
-		return 0;
-	(void)pipes_flushed(r->w, s->gpid);
 	s->ended = status + 1;
-	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
+	if (stopped && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
 		s->leaving = true;
 		return task_pidfd_signal(s->pidfd, SIGKILL);
 	}
@@ -433,24 +437,20 @@ static int remote_end(struct remote *r, int status)
 		return err;
 	s->leaving = true;
 	stubs_go_on(s);
-	if (is_stopped(r))
-		err = task_pidfd_signal(s->pidfd, SIGCONT);
-	return err;
+	return stopped ? task_pidfd_signal(s->pidfd, SIGCONT) : 0;
+}
+
+static int remote_end(struct remote *r, int status)
+{
+	if (r->stub->leaving)
+		return 0;
+	(void)pipes_flushed(r->w, r->stub->gpid);
+	return stub_end(r->w, r->stub, status);
 }
 
 int remote_end_kin(struct world *w, struct stub *s, int status)
 {
-	int err;
-
-	if (s->leaving)
-		return 0;
-	s->ended = status + 1;
-	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
-		err = task_pidfd_signal(s->pidfd, SIGKILL);
-	else
-		err = give_death(s, status);
-	s->leaving = err == 0;
-	return err;
+	return s->leaving ? 0 : stub_end(w, s, status);
 }
 
 static void on_stop_given(void *arg, struct stub *s)
@@ -472,7 +472,7 @@ static int remote_stop(struct remote *r, int status)
 	uint64_t set = UINT64_C(1) << (WSTOPSIG(status) - 1), at;
 	int err;
 
-	if (s->leaving || is_stopped(r)) {
+	if (s->leaving || is_stopped(r->w, r->stub)) {
 		call_answer(&r->stopping, 0);
 		return 0;
 	}
@@ -495,7 +495,7 @@ static int remote_continue(struct remote *r)
 {
 	if (r->stub->leaving)
 		return 0;
-	if (!is_stopped(r))
+	if (!is_stopped(r->w, r->stub))
 		return r->stub->running || !list_empty(&r->stub->tables) ? -EAGAIN : 0;
 	r->conts++;
 	return task_pidfd_signal(r->stub->pidfd, SIGCONT);
@@ -534,7 +534,12 @@ static int kin_changed(struct world *w, gpid pid, int status)
 	/* It has left, and is not its stub yet. */
 	if (!s && move_is_busy(w, pid))
 		return -EAGAIN;
-	if (!s || s->home || WIFSTOPPED(status) || WIFCONTINUED(status))
+	if (WIFSTOPPED(status) || WIFCONTINUED(status))
+		return 0;
+	if (!s && kin_is_making(pid))
+		return -EAGAIN;
+	/* It arrives itself: who sent it sees that it was killed. */
+	if (!s || s->home || s->turning)
 		return 0;
 	come_ended(w, pid);
 	s = stubs_find(w->stubs, pid);
@@ -543,26 +548,38 @@ static int kin_changed(struct world *w, gpid pid, int status)
 	return s ? -EAGAIN : 0;
 }
 
+/* Its orphans are there, or have none to bear them. */
+static void changed(struct world *w, Peer__Changed *q, node_id from, struct rpc_call *call)
+{
+	struct remote *r = remote_find(w, q->pid);
+
+	/* On its way to being a stub: soon. Unknown: it was told before. */
+	if (r)
+		change(r, q->status, call);
+	else if (!placing_changed(w, q->pid, from, q->status, call))
+		answers_reply(call, kin_changed(w, q->pid, q->status), NULL);
+	peer__changed__free_unpacked(q, NULL);
+}
+
 static void on_changed(void *arg, struct rpc_conn *c, struct rpc_call *call,
 		       const struct rpc_msg *m)
 {
 	struct world *w = arg;
 	Peer__Changed *q = peer__changed__unpack(NULL, m->len, m->body);
 	struct remote *r = q ? remote_find(w, q->pid) : NULL;
+	node_id from = rpc_conn_peer(c)->node;
 
 	FAULT("kernel.remote.changed");
-	/* Of another node: not its to tell. On its way to being a stub: soon. Unknown: it was told
-	 * before. */
+	/* Of another node: not its to tell. */
 	if (!q)
 		answers_reply(call, -EPROTO, NULL);
-	else if (r && r->k->site != rpc_conn_peer(c)->node)
-		answers_reply(call, -EAGAIN, NULL); /* its record is not here yet */
-	else if (r)
-		change(r, q->status, call);
-	else if (!placing_changed(w, q->pid, rpc_conn_peer(c)->node, q->status, call))
-		answers_reply(call, kin_changed(w, q->pid, q->status), NULL);
-	if (q)
+	else if ((r && r->k->site != from) || (q->n_orphans > 0 && place_is_busy(w, q->pid))) {
+		/* Its record is not here yet, or the stub that is to bear its orphans. */
+		answers_reply(call, -EAGAIN, NULL);
 		peer__changed__free_unpacked(q, NULL);
+	} else if (!reapers_bear(w, q, from, call, changed)) {
+		changed(w, q, from, call);
+	}
 }
 
 void remote_changed(struct world *w, gpid pid, int status, struct rpc_call *call)

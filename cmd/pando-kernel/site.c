@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -436,6 +437,7 @@ static void add_state(struct arrival *a, struct stub_table *t)
 {
 	const Peer__Run *q = a->run;
 	const uint64_t ignore[4] = { (uint64_t)(uintptr_t)SIG_IGN };
+	bool reaper = false;
 	uint64_t act = stub_table_bytes(t, ignore, sizeof(ignore));
 
 	STUB_CALL(t, SYS_mmap, WORDS_AT, ALIGN_UP(a->image_len, 4096), PROT_READ | PROT_WRITE,
@@ -450,6 +452,14 @@ static void add_state(struct arrival *a, struct stub_table *t)
 
 		STUB_CALL(t, SYS_prlimit64, 0, q->limits[i]->resource,
 			  stub_table_bytes(t, &l, sizeof(l)), 0);
+	}
+	if (q->pdeathsig != 0)
+		STUB_CALL(t, SYS_prctl, PR_SET_PDEATHSIG, q->pdeathsig);
+	for (size_t i = 0; i < q->n_kin; i++)
+		reaper |= q->kin[i]->pid == q->pid && q->kin[i]->reaper;
+	if (reaper || reapers_has(a->w, q->pid)) {
+		reapers_set(a->w, q->pid, reaper);
+		STUB_CALL(t, SYS_prctl, PR_SET_CHILD_SUBREAPER, reaper);
 	}
 }
 
@@ -487,6 +497,8 @@ static void on_kin(struct kin_making *k, int err)
 	a->stub = k->stub;
 	if (err == 0 && a->err != 0)
 		err = a->err; /* home has given it up */
+	if (err == 0)
+		kin_hear(k);
 	if (err == 0)
 		turn(a);
 	else
@@ -542,7 +554,9 @@ static void on_run(void *arg, struct rpc_conn *c, struct rpc_call *call, const s
 	FAULT("kernel.site.run");
 	/* One that is still to be reaped has a number that is wanted again, by nobody who is well.
 	 */
-	if (run && run->pid > 1 && !is_fenced(home, run->id) && !guest_find(w, run->pid))
+	s = run ? stubs_find(w->stubs, run->pid) : NULL;
+	if (run && run->pid > 1 && !is_fenced(home, run->id) &&
+	    (s != NULL || !guest_find(w, run->pid)))
 		g = guest_new(w, run->pid, home, run->id);
 	if (g)
 		a = arrival_new(w, g);
@@ -554,7 +568,6 @@ static void on_run(void *arg, struct rpc_conn *c, struct rpc_call *call, const s
 		reply_ran(call, run ? -EAGAIN : -EPROTO, "it is refused");
 		return;
 	}
-	s = stubs_find(w->stubs, run->pid);
 	g->k->reused = s != NULL && !s->leaving;
 	a->run = run;
 	a->call = call;
@@ -570,7 +583,7 @@ static void on_run(void *arg, struct rpc_conn *c, struct rpc_call *call, const s
 /* It goes on if it has begun to execute, else it never will. */
 static void answer_asked(struct world *w, node_id home, const Peer__Ask *q, struct rpc_call *call)
 {
-	struct guest *g = guest_find(w, q->pid);
+	struct guest *g = guest_find(w, q->pid); /* the newest */
 	struct arrival *a;
 
 	if (!g || g->k->home != home || g->k->id != q->id) {

@@ -19,6 +19,7 @@ struct guest {
 	struct arrival *arrival; /* NULL: it has arrived */
 	int pidfd;               /* -1: not yet */
 	gpid parent;             /* whose stub waits for it; 0: nobody's, its status is lost */
+	gpid ppid;               /* its native parent, when that was last looked at */
 	struct loop_child watch;
 	bool watched;
 	bool ended;

@@ -301,6 +301,11 @@ must_check int site_open(struct world *w);
 /* @node has a stub of @pid, which has a task here: it is told how that ends. Errors: -ESRCH. */
 must_check int site_guest_add(struct world *w, gpid pid, node_id node);
 void site_guest_drop(struct world *w, gpid pid, node_id node);
+/* The same for one that is known to be there. */
+struct proc;
+must_check int site_guest_seen(struct world *w, const struct proc *p, node_id node);
+/* @node is still to be told how @pid ends. */
+bool site_hears(struct world *w, gpid pid, node_id node);
 /* Has the node that leased @pid tell us how it ends. @err -ESRCH: it has. May call at once. */
 typedef void (*held_fn)(void *arg, int err);
 void site_hold(struct world *w, gpid pid, held_fn done, void *arg);
@@ -345,10 +350,38 @@ must_check int kin_describe(struct world *w, gpid pid, struct Peer__Task ***out,
 void kin_free(struct Peer__Task **v, size_t n);
 /* Starts the zygote, unless it is there. */
 void kin_zygote(struct world *w);
+/* Relatives of who arrives here by exec: those of other homes than the sender's are asked to tell.
+ */
+void kin_hear(struct kin_making *k);
+/* One such stub, which is there. */
+void kin_hear_one(struct world *w, gpid pid, node_id from);
+/* Who arrives has @pid for a relative, whose stub may be made in a moment. */
+bool kin_is_making(gpid pid);
 /* After a predecessor's death: whose children its stubs are. */
 void kin_adopted(struct world *w);
 /* Drops the stubs that nobody here needs. */
 void kin_tidy(struct world *w);
+
+/* ---- reapers.c: sub-reapers (PR_SET_CHILD_SUBREAPER), and what they get from other nodes ---- */
+must_check int reapers_open(struct world *w);
+/* @pid, a process or a stub of this node, is one, or none any more. */
+void reapers_set(struct world *w, gpid pid, bool on);
+bool reapers_has(const struct world *w, gpid pid);
+/*
+ * @dead was a child of @parent: what the sub-reaper above has got, as far as that executes on
+ * another node. @to is told how they end. Free with kin_free().
+ */
+void reapers_orphans(struct world *w, gpid dead, gpid parent, node_id to, struct Peer__Task ***out,
+		     size_t *n);
+struct Peer__Changed;
+/*
+ * The stub of who has ended bears those of its orphans that have no task here. Then @done, which
+ * takes @q, as does this if it returns true. False: there are none.
+ */
+typedef void (*reapers_fn)(struct world *w, struct Peer__Changed *q, node_id from,
+			   struct rpc_call *call);
+must_check bool reapers_bear(struct world *w, struct Peer__Changed *q, node_id from,
+			     struct rpc_call *call, reapers_fn done);
 
 /* ---- authority.c: records of who executes what ---- */
 struct mig_msg;

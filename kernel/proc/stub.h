@@ -38,6 +38,7 @@ struct stub {
 	bool arriving; /* it is about to become the process: its children are not its to wait for */
 	int ended;     /* it has been told to die as its process did: status + 1 */
 	uint64_t swallow; /* signals that its process has already: bit n-1 */
+	bool heard;       /* whoever leased its pid tells us how it ends */
 	bool turning;     /* about to execute a program: gets no table but that one */
 	struct list tables;
 	struct stub_table *running;
