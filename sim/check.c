@@ -235,6 +235,7 @@ void check_end(struct sim *s)
 {
 	check_recount(s);
 	check_name_end(s);
+	disks_check_end(s);
 	gossip_check_end(s);
 	check_loans_end(s);
 	for (node_id id = 1; id <= s->conf.nodes; id++)

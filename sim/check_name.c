@@ -226,8 +226,33 @@ uint64_t check_applied_first(const struct sim *s)
 	return s->oracle->applied;
 }
 
+/*
+ * The authority of each block is a life of a node that goes on, and it serves, unless no pid of it
+ * was ever given: then it is what the node takes next.
+ */
+static void blocks_end(struct sim *s)
+{
+	const struct naming_core *k = s->oracle->core;
+	const struct naming_block *b;
+
+	for (uint32_t i = 0; (b = naming_block_at(k, i)) != NULL; i++) {
+		const struct naming_node *row = naming_node_find(k, b->authority);
+		const struct knode *n = &s->nodes[b->authority];
+		const struct block *live = n->auth[b->number];
+
+		s->w.stats.checks++;
+		if (!row || row->down || row->epoch != b->life)
+			world_violate(&s->w, "P1", "block %u is nobody's", b->number);
+		else if ((b->epoch > 1 || n->kept[b->number]) &&
+			 (!live || live->auth.state != MIG_A_SERVING ||
+			  live->auth.aterm != b->epoch))
+			world_violate(&s->w, "P1", "n%u does not serve block %u", n->id, b->number);
+	}
+}
+
 void check_name_end(struct sim *s)
 {
+	blocks_end(s);
 	for (node_id id = 1; id <= s->conf.nodes; id++) {
 		uint64_t applied = s->nodes[id].name ? name_info(&s->nodes[id]).applied : 0;
 

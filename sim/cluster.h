@@ -545,6 +545,7 @@ void disks_fault(struct sim *s, node_id node, enum fault_kind kind, int by);
 bool disks_good(const struct sim *s, node_id node);
 uint64_t disks_free_bytes(const struct sim *s, node_id node);
 void disks_check_lost(struct sim *s, node_id node); /* L2 */
+void disks_check_end(struct sim *s);                /* P1 */
 
 /* ---- check.c ---- */
 void check_runs(struct sim *s, gpid pid); /* K1, after every change of a lock or kind */
@@ -574,7 +575,8 @@ const struct naming_core *oracle_tables(const struct oracle *o);
 void check_applied(struct sim *s, struct knode *n); /* R2, after every turn */
 void check_tables(struct sim *s);
 uint64_t check_applied_first(const struct sim *s); /* the last entry that anybody has applied */
-void check_name_end(struct sim *s);                /* P1: nobody is left behind */
+/* P1: nobody is left behind, no block is orphaned. */
+void check_name_end(struct sim *s);
 /* R1: @written was answered; a read that began when check_read_begins() was @begun gives @value. */
 void check_wrote(struct sim *s, struct knode *n, uint64_t written, const struct naming_result *r);
 uint64_t check_read_begins(const struct sim *s);

@@ -6,6 +6,7 @@
  * A write that was reported done is there afterwards; a disk that loses one lies, and what must
  * happen then is checked aside:
  *	L2  a log of which a durable frame is gone is never taken for a shorter one
+ *	P1  (here) after quiet a log is no longer than its snapshots let it be
  */
 #include "sim/cluster.h"
 
@@ -16,7 +17,8 @@
 #include "base/check.h"
 #include "naming/core/log.h"
 
-#define SECTOR 512
+#define SECTOR       512
+#define SEGMENTS_END 32
 
 struct file {
 	uint64_t number;
@@ -308,4 +310,16 @@ void disks_check_lost(struct sim *s, node_id node)
 		world_violate(&s->w, "L2", "n%u: a log that lacks a durable frame is taken as good",
 			      node);
 	free(copy);
+}
+
+void disks_check_end(struct sim *s)
+{
+	for (node_id id = 1; id <= s->conf.nodes; id++) {
+		const struct disk *d = &s->disks->d[id];
+
+		s->w.stats.checks++;
+		if (d->segments.count > SEGMENTS_END || d->snapshots.count > 2)
+			world_violate(&s->w, "P1", "n%u: %zu segments and %zu snapshots are kept",
+				      id, d->segments.count, d->snapshots.count);
+	}
 }

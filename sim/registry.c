@@ -133,6 +133,31 @@ static void admit(struct sim *s, struct knode *n, const struct naming_node *row)
 
 /* ---- pid blocks ---- */
 
+static void block_take(struct sim *s, struct knode *n, uint32_t number, uint64_t aterm)
+{
+	n->lease_block = number;
+	n->lease_aterm = aterm;
+	n->cursor = 0;
+	n->want_block = false;
+	registry_tables(s, n);
+}
+
+/* A block that is ours, and of which nobody was told: the answer to its lease was lost. */
+static bool block_take_unused(struct sim *s, struct knode *n)
+{
+	const struct naming_block *b;
+
+	for (uint32_t i = 0; (b = naming_block_at(name_tables(n), i)) != NULL; i++) {
+		if (b->authority != n->id || b->life != n->epoch || b->epoch != 1 ||
+		    b->number >= SIM_BLOCKS_MAX || b->number == n->lease_block ||
+		    n->kept[b->number])
+			continue;
+		block_take(s, n, b->number, b->epoch);
+		return true;
+	}
+	return false;
+}
+
 static void block_leased(struct sim *s, struct knode *n, uint64_t a, uint64_t b, int err,
 			 const struct naming_result *r)
 {
@@ -144,11 +169,7 @@ static void block_leased(struct sim *s, struct knode *n, uint64_t a, uint64_t b,
 		world_violate(&s->w, "N5", "block %u is not one of this run", (unsigned)r->value);
 		return;
 	}
-	n->lease_block = (uint32_t)r->value;
-	n->lease_aterm = r->epoch;
-	n->cursor = 0;
-	n->want_block = false;
-	registry_tables(s, n);
+	block_take(s, n, (uint32_t)r->value, r->epoch);
 }
 
 static void lease_block(struct sim *s, struct knode *n)
@@ -158,7 +179,8 @@ static void lease_block(struct sim *s, struct knode *n)
 				.node = n->id,
 				.epoch = n->epoch };
 
-	if (n->want_block && !n->leasing && n->kernel_up && s->tenant != 0)
+	if (n->want_block && !n->leasing && n->kernel_up && s->tenant != 0 &&
+	    !block_take_unused(s, n))
 		n->leasing = name_propose(s, n, &c, PATIENCE_MS, block_leased, n->epoch, 0);
 }
 
