@@ -13,11 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
-#include <sys/syscall.h>
 #include <time.h>
 
 #include "cmd/pando-init/world.h"
@@ -27,9 +25,7 @@ static struct lease {
 	bool frozen;
 } lease;
 
-static struct given given = {
-	INIT_FD_CONTROL, INIT_FD_LISTEN, INIT_FD_FILTER, -1, -1, -1, { 0 }, 0
-};
+static struct given given = { INIT_FD_CONTROL, INIT_FD_LISTEN, INIT_FD_FILTER, -1, -1, { 0 }, 0 };
 
 void die(const char *what, int error)
 {
@@ -79,37 +75,14 @@ static int64_t lease_tick(int64_t now)
 	return 0;
 }
 
-/* ---- the pid allocator of this namespace ---- */
-
-static gpid pid_cursor(struct steer *s)
-{
-	char text[16] = "";
-
-	return pread(given.last_pid, text, sizeof(text) - 1, 0) > 0 ? (gpid)strtol(text, NULL, 10)
-								    : -EIO;
-}
-
-static int pid_move(struct steer *s, gpid last)
-{
-	char text[16];
-	int n = snprintf(text, sizeof(text), "%d", last);
-
-	return pwrite(given.last_pid, text, (size_t)n, 0) == n ? 0 : -errno;
-}
-
-/* Finds threads as well. */
-static bool pid_in_use(struct steer *s, gpid pid)
-{
-	return kill(pid, 0) == 0 || errno != ESRCH;
-}
-
 static void pids_crowded(struct steer *s, gpid left)
 {
 	conn_tell(&(struct init_msg){ .op = INIT_EV_PIDS, .arg = { (uint64_t)left } }, 0);
 }
 
-static const struct steer_ops pid_ops = { pid_cursor, pid_move, pid_in_use, pids_crowded };
-struct steer steer = { .ops = &pid_ops };
+static const struct steer_ops pid_ops = { steer_host_cursor, steer_host_move, steer_host_in_use,
+					  pids_crowded };
+struct steer steer = { .ops = &pid_ops, .last_pid = -1 };
 
 /* ---- start ---- */
 
@@ -129,7 +102,7 @@ static void take_argument(char *arg)
 		die("understand its arguments", EINVAL);
 	*eq = 0;
 	if (strcmp(arg, "lastpid") == 0)
-		given.last_pid = fd;
+		steer.last_pid = fd;
 	else if (strcmp(arg, "proc") == 0)
 		given.proc = fd;
 	else if (strcmp(arg, "mountproc") == 0) /* from here on /proc may wait for a guest kernel */
@@ -142,19 +115,6 @@ static void take_argument(char *arg)
 		die("understand its arguments", EINVAL);
 	memset(arg, 0, strlen(arg)); /* a guest's ps shows no numbers of ours */
 	memset(eq + 1, 0, strlen(eq + 1));
-}
-
-static void store_own(void)
-{
-	size_t size = INIT_SLOTS * sizeof(struct init_slot);
-	int slots = (int)syscall(SYS_memfd_create, "slots", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	int self = (int)syscall(SYS_pidfd_open, getpid(), 0);
-
-	if (slots < 0 || self < 0 || ftruncate(slots, (off_t)size) < 0 ||
-	    fcntl(slots, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-		die("make the slots", errno);
-	if (store_put(INIT_KEY_SLOTS, slots) < 0 || store_put(INIT_KEY_INIT, self) < 0)
-		die("store the slots", EEXIST);
 }
 
 static int signals_begin(void)
@@ -209,6 +169,8 @@ static void serve(int sig)
 
 int main(int argc, char **argv)
 {
+	int r;
+
 	if (getpid() != 1) {
 		(void)dprintf(2, "pando-init: is not pid 1: pandod starts it; try: pando up\n");
 		return 2;
@@ -222,7 +184,10 @@ int main(int argc, char **argv)
 		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 			die("find its descriptors", errno);
 	}
-	store_own();
+	steer.ids_per_ms = steer_host_ids_per_ms();
+	r = store_put_own();
+	if (r < 0)
+		die("make the slots", -r);
 	spawn_begin(&given);
 	conn_begin(given.proc);
 	conn_add(given.control, INIT_ROLE_POD);

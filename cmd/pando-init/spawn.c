@@ -15,7 +15,8 @@
 #include "cmd/pando-init/world.h"
 #include "kernel/tenant/session.h"
 
-#define STRINGS_MAX 8192
+#define STRINGS_MAX   8192
+#define SPAWN_KEY_MAX (INIT_KEY_MAX - 12) /* ".PID" comes behind it */
 
 enum state { FREE = 0, STARTING, RUNNING, EXITED };
 
@@ -25,9 +26,10 @@ static struct leader {
 	int pipe;      /* STARTING: its words */
 	int pidfd;     /* from its first word to the reply */
 	int master;    /* its terminal, until the reply; then in the store, or -1 */
-	uint32_t conn; /* serial of who asked */
+	uint32_t conn; /* serial of who asked last */
 	uint32_t tag;
-	bool ended; /* reaped while it was STARTING */
+	char key[SPAWN_KEY_MAX]; /* by which it is asked for again and stored; "" without one */
+	bool ended;              /* reaped while it was STARTING */
 	struct session_word failed;
 	int status;
 	uint64_t event;
@@ -63,31 +65,37 @@ static struct leader *leader_new(void)
 	return starting < STARTS_MAX ? l : NULL;
 }
 
-static int hand_over(struct leader *l, const struct init_in *in, const struct init_spawn *h)
+static void stored_key(const struct leader *l, char key[INIT_KEY_MAX])
 {
-	int fds[4], p[2], slave = -1, r;
+	(void)snprintf(key, INIT_KEY_MAX, "%s.%d", l->key, (int)l->pid);
+}
 
-	if (pipe2(p, O_CLOEXEC | O_NONBLOCK) < 0)
-		return -errno;
-	if ((h->flags & INIT_SPAWN_TTY) != 0) {
-		slave = session_tty_open(h, &l->master);
-		r = slave < 0 ? slave : 0;
-		fds[0] = fds[1] = fds[2] = slave;
-	} else {
-		r = in->nfds == 3 ? 0 : -EINVAL;
-		memcpy(fds, in->fds, 3 * sizeof(int));
+/* A guest kernel died, and the next one asks again: it gets the answer of the one leader. */
+static bool asked_again(struct conn *c, const struct init_msg *m)
+{
+	struct init_msg reply = { .op = INIT_SPAWN, .tag = m->tag };
+	char key[INIT_KEY_MAX];
+
+	for (size_t i = 0; m->key[0] != 0 && i < LEADERS_MAX; i++) {
+		struct leader *l = &leaders[i];
+		int fd;
+
+		if (l->state == FREE || strcmp(l->key, m->key) != 0)
+			continue;
+		if (l->state == STARTING) {
+			l->conn = c->serial;
+			l->tag = m->tag;
+			return true;
+		}
+		stored_key(l, key);
+		fd = store_get(key);
+		if (fd < 0)
+			continue; /* an older one, that is to be acknowledged */
+		reply.arg[0] = (uint64_t)l->pid;
+		conn_send(c, &reply, NULL, 0, &fd, 1);
+		return true;
 	}
-	fds[3] = p[1];
-	if (r == 0)
-		r = init_send(spawner_sock, &in->msg, in->payload, in->len, fds, 4);
-	(void)close(p[1]);
-	if (slave >= 0)
-		(void)close(slave);
-	if (r < 0)
-		(void)close(p[0]);
-	else
-		l->pipe = p[0];
-	return r == -EAGAIN ? -EBUSY : r;
+	return false;
 }
 
 int spawn_request(struct conn *c, const struct init_in *in)
@@ -100,6 +108,10 @@ int spawn_request(struct conn *c, const struct init_in *in)
 
 	if (r < 0)
 		return r;
+	if (strnlen(in->msg.key, INIT_KEY_MAX) >= SPAWN_KEY_MAX)
+		return -EINVAL;
+	if (asked_again(c, &in->msg))
+		return 0;
 	if (steer.count == 0)
 		return -ENOSPC;
 	l = leader_new();
@@ -108,7 +120,8 @@ int spawn_request(struct conn *c, const struct init_in *in)
 	*l = (struct leader){
 		.conn = c->serial, .tag = in->msg.tag, .pipe = -1, .pidfd = -1, .master = -1
 	};
-	r = hand_over(l, in, &h);
+	memcpy(l->key, in->msg.key, sizeof(l->key));
+	r = session_spawner_give(spawner_sock, in, &h, &l->pipe, &l->master);
 	if (r == 0)
 		l->state = STARTING;
 	else if (l->master >= 0)
@@ -144,23 +157,48 @@ static void exited(struct leader *l, int status)
 	conn_tell(&m, 0);
 }
 
-/* Its pipe has ended: it runs, or it has failed. */
+/* Before who asked is told: so whoever lives knows of it, or finds it. 0 or -errno. */
+static int keep_started(const struct leader *l)
+{
+	struct init_msg event = { .op = INIT_EV_STORED };
+	int fd = fcntl(l->pidfd, F_DUPFD_CLOEXEC, 3), r;
+
+	if (fd < 0)
+		return -errno;
+	stored_key(l, event.key);
+	r = store_put(event.key, fd);
+	if (r < 0)
+		(void)close(fd);
+	else
+		conn_tell(&event, l->conn);
+	return r;
+}
+
+/* Its pipe has ended. */
 static void started(struct leader *l)
 {
 	struct init_msg reply = { .op = INIT_SPAWN, .tag = l->tag, .arg = { (uint64_t)l->pid } };
-	struct conn *c = conn_find(l->conn);
+	struct conn *c;
 	int fds[2] = { l->pidfd, l->master };
 	bool ok = l->failed.step == 0 && l->pidfd >= 0;
 	char key[INIT_KEY_MAX];
+	int r;
 
 	(void)close(l->pipe);
+	r = ok && l->key[0] != 0 ? keep_started(l) : 0;
+	if (r < 0) {
+		(void)syscall(SYS_pidfd_send_signal, l->pidfd, SIGKILL, NULL, 0);
+		l->failed.error = -r;
+		ok = false;
+	}
 	if (!ok) {
 		reply.result = l->failed.error > 0 ? -l->failed.error : -ECHILD;
 		reply.arg[0] = (uint64_t)(l->failed.step > 0 ? l->failed.step : INIT_STEP_CLONE);
 	}
+	c = conn_find(l->conn);
 	if (c != NULL)
 		conn_send(c, &reply, NULL, 0, fds, !ok ? 0 : l->master >= 0 ? 2 : 1);
-	else if (ok) /* nobody waits for it */
+	else if (ok && l->key[0] == 0) /* nobody waits for it, or ever will */
 		(void)syscall(SYS_pidfd_send_signal, l->pidfd, SIGKILL, NULL, 0);
 	if (l->pidfd >= 0)
 		(void)close(l->pidfd);

@@ -26,7 +26,6 @@
 /* What main was given. */
 struct given {
 	int control, listen, filter;
-	int last_pid;               /* ns_last_pid of this pid namespace */
 	int proc;                   /* native procfs: /proc itself may wait for a guest kernel */
 	int freeze;                 /* cgroup.freeze of the guests, or -1 */
 	int entrances[CGROUPS_MAX]; /* cgroup.procs files of the guests' groups */

@@ -384,13 +384,8 @@ static void on_zygote(void *arg, int err, gpid pid, const int *fds, size_t nfds)
 	w->zygote_asked = false;
 	if (err == 0)
 		err = stubs_add(w->stubs, pid, &s);
-	if (err == 0) {
-		char key[INIT_KEY_MAX];
-
-		w->zygote = pid;
-		(void)snprintf(key, sizeof(key), "zygote.%d", pid);
-		err = pid1_put(w->pid1, key, s->pidfd);
-	}
+	if (err == 0)
+		w->zygote = pid; /* in the store by now: "zygote.PID" */
 	if (err < 0)
 		log_error("cannot start the zygote: %s", strerror(-err));
 	while (!list_empty(&w->arrivals)) {
@@ -420,7 +415,7 @@ void kin_zygote(struct world *w)
 		return;
 	fds[0] = p[0];
 	fds[1] = fds[2] = p[1];
-	r = pid1_spawn(w->pid1, &head, argv, env, "/", fds, 3, on_zygote, w);
+	r = pid1_spawn(w->pid1, "zygote", &head, argv, env, "/", fds, 3, on_zygote, w);
 	w->zygote_asked = r == 0;
 	(void)close(p[0]);
 	(void)close(p[1]);

@@ -306,7 +306,7 @@ int pid1_ack(struct pid1 *p, uint64_t event)
 	return call_simple(p, &m, -1);
 }
 
-int pid1_spawn(struct pid1 *p, const struct init_spawn *head, char *const argv[],
+int pid1_spawn(struct pid1 *p, const char *key, const struct init_spawn *head, char *const argv[],
 	       char *const envp[], const char *cwd, const int *fds, size_t nfds,
 	       pid1_spawned_fn done, void *arg)
 {
@@ -316,6 +316,7 @@ int pid1_spawn(struct pid1 *p, const struct init_spawn *head, char *const argv[]
 
 	if (!s)
 		return -ENOMEM;
+	(void)snprintf(m.key, sizeof(m.key), "%s", key);
 	r = init_spawn_pack(p->payload, sizeof(p->payload) - sizeof(m), head, argv, envp, cwd);
 	if (r >= 0)
 		r = send_all(p, &m, p->payload, (size_t)r, fds, nfds);

@@ -43,9 +43,9 @@ int pid1_ack(struct pid1 *p, uint64_t event);
 /* @err 0: @pid is the leader; @fds are the callee's: pidfd[, pty master]. Else all are none. */
 typedef void (*pid1_spawned_fn)(void *arg, int err, gpid pid, const int *fds, size_t nfds);
 
-/* Borrows all. */
-must_check int pid1_spawn(struct pid1 *p, const struct init_spawn *head, char *const argv[],
-			  char *const envp[], const char *cwd, const int *fds, size_t nfds,
-			  pid1_spawned_fn done, void *arg);
+/* Borrows all. @key: it is in the store as KEY.PID, and asked for again it is the same one. */
+must_check int pid1_spawn(struct pid1 *p, const char *key, const struct init_spawn *head,
+			  char *const argv[], char *const envp[], const char *cwd, const int *fds,
+			  size_t nfds, pid1_spawned_fn done, void *arg);
 
 #endif

@@ -2,9 +2,9 @@
 /*
  * session.c - session leaders: started for pandod, their exits told until it acknowledges.
  *
- * A session stands in pando-init's store under "session.ID.PID" (its leader's pidfd) from the
- * moment we know its pid until its exit is acknowledged. A guest kernel that dies between the start
- * and that entry leaves a leader that nobody asked for: its successor hangs up its terminal.
+ * A session stands in pando-init's store under "session.ID.PID" (its leader's pidfd) from before we
+ * know its pid until its exit is acknowledged. A guest kernel that dies while it starts leaves a
+ * leader that is asked for again by that name, or that the store tells of when it runs.
  *
  * A session on a terminal (terminal.h) has ended for pandod when whoever is on its line has seen
  * everything.
@@ -273,9 +273,7 @@ static void on_spawned(void *arg, int err, gpid pid, const int *fds, size_t nfds
 {
 	struct session *s = arg;
 	struct world *w = s->world;
-	char key[INIT_KEY_MAX];
 	int out;
-	int r;
 
 	FAULT("kernel.session.spawned");
 	if (err == -ENOMEM && s->tries++ < SPAWN_TRIES &&
@@ -291,10 +289,6 @@ static void on_spawned(void *arg, int err, gpid pid, const int *fds, size_t nfds
 	s->pidfd = fds[0];
 	for (size_t i = 1; i < nfds; i++)
 		(void)close(fds[i]);
-	session_key(s, key);
-	r = pid1_put(w->pid1, key, s->pidfd);
-	if (r < 0)
-		log_error("cannot keep session %" PRIu64 ": %s", s->id, strerror(-r));
 	FAULT("kernel.session.kept");
 	join_exit(w, s);
 	list_del(&s->link);
@@ -311,9 +305,12 @@ static void spawn(struct session *s)
 {
 	struct world *w = s->world;
 	bool tty = (s->head.flags & INIT_SPAWN_TTY) != 0;
-	int r = pid1_spawn(w->pid1, &s->head, s->argv, s->envp, s->cwd, s->fds, tty ? 0 : s->nfds,
-			   on_spawned, s);
+	char key[INIT_KEY_MAX];
+	int r;
 
+	(void)snprintf(key, sizeof(key), KEY_PREFIX "%" PRIu64, s->id);
+	r = pid1_spawn(w->pid1, key, &s->head, s->argv, s->envp, s->cwd, s->fds, tty ? 0 : s->nfds,
+		       on_spawned, s);
 	if (r == 0)
 		return;
 	answer_start(s, r, NULL, 0);
@@ -564,7 +561,8 @@ static void adopt_one(void *arg, const char *key)
 	gpid pid;
 	int r;
 
-	if (sscanf(key, KEY_PREFIX "%" SCNu64 ".%d", &id, &pid) != 2)
+	/* One that we have asked for ourselves is told of by its answer. */
+	if (sscanf(key, KEY_PREFIX "%" SCNu64 ".%d", &id, &pid) != 2 || find_by_id(w, id))
 		return;
 	s = session_new(w, id);
 	if (!s)
@@ -578,24 +576,17 @@ static void adopt_one(void *arg, const char *key)
 		log_error("session %" PRIu64 " loses its terminal: %s", id, strerror(-r));
 }
 
-static void hang_up_unknown(void *arg, const char *key)
+bool session_stored(struct world *w, const char *key)
 {
-	struct world *w = arg;
-	gpid pid;
-
-	if (sscanf(key, "pty.%d", &pid) != 1 || find_by_pid(w, pid))
-		return;
-	log_warn("pid %d leads a session that nobody has asked for: its terminal is hung up", pid);
-	(void)pid1_drop(w->pid1, key);
+	if (strncmp(key, KEY_PREFIX, strlen(KEY_PREFIX)) != 0)
+		return false;
+	adopt_one(w, key);
+	return true;
 }
 
 int session_adopt(struct world *w)
 {
-	int r = pid1_list(w->pid1, KEY_PREFIX, adopt_one, w);
-
-	if (r == 0)
-		r = pid1_list(w->pid1, "pty.", hang_up_unknown, w);
-	return r;
+	return pid1_list(w->pid1, KEY_PREFIX, adopt_one, w);
 }
 
 void session_serve(struct world *w)

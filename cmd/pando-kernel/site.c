@@ -686,6 +686,14 @@ static void adopt_kin(void *arg, const char *key)
 	}
 }
 
+bool site_stored(struct world *w, const char *key)
+{
+	if (strncmp(key, "zygote.", 7) != 0 || w->zygote != 0 || w->zygote_asked)
+		return false;
+	adopt_kin(w, key);
+	return true;
+}
+
 static void reap_rest(void *arg, struct stub *s)
 {
 	site_reap_rest(arg, s);

@@ -167,6 +167,8 @@ void pod_want_pids(struct world *w);
 
 /* ---- session.c: session leaders ---- */
 must_check int session_adopt(struct world *w);
+/* Something was stored: a session that a predecessor has asked for? */
+bool session_stored(struct world *w, const char *key);
 void session_serve(struct world *w);
 /* pandod is there (again): tell what it has not acknowledged. */
 void session_tell_all(struct world *w);
@@ -298,6 +300,8 @@ bool remote_want(const struct world *w, node_id node);
 
 /* ---- site.c: execs that come ---- */
 must_check int site_open(struct world *w);
+/* Something was stored: the zygote that a predecessor has asked for? */
+bool site_stored(struct world *w, const char *key);
 /* @node has a stub of @pid, which has a task here: it is told how that ends. Errors: -ESRCH. */
 must_check int site_guest_add(struct world *w, gpid pid, node_id node);
 void site_guest_drop(struct world *w, gpid pid, node_id node);

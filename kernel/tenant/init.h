@@ -53,7 +53,10 @@ enum init_op {
 			 * succeeded. Or -errno, arg0: enum init_step that failed. Not answered
 			 * while no guest kernel runs; others overtake it, see tag. The master of
 			 * a tty is in the store as well ("pty.PID") until the exit is acknowledged.
-			 * -ENOSPC: no pid block yet. -EBUSY: too many at once. */
+			 * key: its name, or "": the pidfd is in the store ("KEY.PID") before the
+			 * answer; asked again by that name it is the same one, and without a name
+			 * one that nobody waits for any more is killed.
+			 * -ENOSPC: no pid block yet, or the store is full. -EBUSY: too many at once. */
 	INIT_BLOCK,     /* arg0: first pid, arg1: count: steer pids into this block too. Fine if it
 			 * is known already. -EINVAL, -ENOSPC. */
 	INIT_UNBLOCK,   /* arg0: first pid: give out no more of this block. -ENOENT. */

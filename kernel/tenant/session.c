@@ -206,7 +206,8 @@ static int tty_prepare(int slave, const struct init_spawn *h)
 	return 0;
 }
 
-int session_tty_open(const struct init_spawn *h, int *master)
+/* A new terminal of the tenant's devpts, owned by @h's user: the slave. *master also on error. */
+static int tty_open(const struct init_spawn *h, int *master)
 {
 	int m = open("/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
 	int zero = 0, slave, r;
@@ -222,4 +223,32 @@ int session_tty_open(const struct init_spawn *h, int *master)
 	if (r < 0)
 		(void)close(slave);
 	return r < 0 ? r : slave;
+}
+
+int session_spawner_give(int sock, const struct init_in *in, const struct init_spawn *h,
+			 int *pipe_fd, int *master)
+{
+	int fds[4], p[2], slave = -1, r;
+
+	if (pipe2(p, O_CLOEXEC | O_NONBLOCK) < 0)
+		return -errno;
+	if ((h->flags & INIT_SPAWN_TTY) != 0) {
+		slave = tty_open(h, master);
+		r = slave < 0 ? slave : 0;
+		fds[0] = fds[1] = fds[2] = slave;
+	} else {
+		r = in->nfds == 3 ? 0 : -EINVAL;
+		memcpy(fds, in->fds, 3 * sizeof(int));
+	}
+	fds[3] = p[1];
+	if (r == 0)
+		r = init_send(sock, &in->msg, in->payload, in->len, fds, 4);
+	(void)close(p[1]);
+	if (slave >= 0)
+		(void)close(slave);
+	if (r < 0)
+		(void)close(p[0]);
+	else
+		*pipe_fd = p[0];
+	return r == -EAGAIN ? -EBUSY : r;
 }

@@ -13,7 +13,7 @@
 #include <sys/types.h>
 
 #include "base/attr.h"
-#include "kernel/tenant/init.h"
+#include "kernel/tenant/client.h"
 
 struct session_word {
 	int32_t pid;   /* in the tenant; 0: it was not even cloned */
@@ -39,9 +39,11 @@ must_check int session_spawner_start(struct session_spawner *s, pid_t *pid, int 
 				     int *listener);
 
 /*
- * A new terminal of the tenant's devpts, owned by @h's user: returns the slave and
- * sets *master (-1, or to be closed also on error). For pando-init.
+ * Hands it a start: @in with its descriptors, or with a terminal of its own. *pipe_fd gets the
+ * leader's words, *master the terminal's (to be closed also on error, unless it is -1 as before).
+ * Errors: -errno; -EBUSY: it has too many already.
  */
-must_check int session_tty_open(const struct init_spawn *h, int *master);
+must_check int session_spawner_give(int sock, const struct init_in *in, const struct init_spawn *h,
+				    int *pipe_fd, int *master);
 
 #endif

@@ -6,7 +6,8 @@
 #include <string.h>
 
 #define BUSY_MS   4   /* between looks while the cursor moves */
-#define IDLE_MS   20  /* and while it does not */
+#define IDLE_MS   20  /* and while it does not, at least */
+#define CALM_MS   160 /* at most */
 #define LATE_MS   100 /* how late a look may come on a busy machine */
 #define PID_FIRST 300 /* the allocator never wraps below it */
 #define PID_END   4194304
@@ -82,6 +83,17 @@ static int move_on(struct steer *s, size_t i)
 	return r;
 }
 
+/*
+ * While nothing is used: what is left must be enough for the fastest that the host can, until a
+ * look that comes as late again as it is due.
+ */
+static int64_t calm_ms(const struct steer *s, size_t i, gpid pid)
+{
+	if (i == s->count || s->ids_per_ms <= 0)
+		return IDLE_MS;
+	return MAX(IDLE_MS, MIN(CALM_MS, room_after(s, i, pid) / 2 / s->ids_per_ms));
+}
+
 int64_t steer_tick(struct steer *s, int64_t now_ms)
 {
 	gpid pid, used;
@@ -94,8 +106,12 @@ int64_t steer_tick(struct steer *s, int64_t now_ms)
 	pid = s->ops->cursor(s);
 	i = block_of(s, pid);
 	used = i < s->count && pid > s->seen ? pid - s->seen : 0;
+	/* What came together in a calm time was not used within so few milliseconds. */
+	if (s->calm && s->ids_per_ms > 0)
+		used = MIN(used, s->ids_per_ms * BUSY_MS);
 	s->step_most = MAX(used, s->step_most - s->step_most / 16);
-	s->due_ms = now_ms + (pid == s->seen ? IDLE_MS : BUSY_MS);
+	s->calm = pid == s->seen;
+	s->due_ms = now_ms + (s->calm ? calm_ms(s, i, pid) : BUSY_MS);
 	/* One before a block is where move_on() puts it: nothing was given out since. */
 	if (i == s->count && block_of(s, pid + 1) == s->count) {
 		s->strays += s->inside;

@@ -7,7 +7,8 @@
  * stops it at a block's end (pid_max would, but then clone3(set_tid) refuses the
  * pids of other nodes). So the cursor is read often, and moved to another block,
  * or to the start of this one, while there is still room for what can happen
- * until the next look: 20,000 ids a second were seen on two cores.
+ * until the next look: 20,000 ids a second were seen on two cores. A world that is calm is looked
+ * at the less often the more room there is: of hundreds of worlds most are.
  *
  * Invariant K2: no pid outside the blocks; a cursor found there is counted.
  * Libc only, no allocation; one thread.
@@ -32,13 +33,16 @@ struct steer_ops {
 
 struct steer {
 	const struct steer_ops *ops;
+	int last_pid; /* steer_host_*: ns_last_pid of the namespace */
 	struct steer_block {
 		gpid first, count;
 	} blocks[STEER_BLOCKS_MAX]; /* sorted, apart */
 	size_t count;
+	gpid ids_per_ms; /* the most that this host can give out; 0: not known */
 	gpid seen;       /* the cursor at the last look */
 	gpid step_most;  /* most ids used between two looks, fading */
 	bool inside;     /* the last look found it in a block */
+	bool calm;       /* nothing was used between the last two looks */
 	int64_t due_ms;  /* of the next look */
 	uint64_t strays; /* looks that found it newly outside */
 };
@@ -59,5 +63,12 @@ uint64_t steer_pids(const struct steer *s);
 /* Looks, if it is time to. Returns ms from @now_ms until the next look, or -1: there is no block.
  */
 int64_t steer_tick(struct steer *s, int64_t now_ms);
+
+/* ---- steer_host.c: the allocator of the caller's own pid namespace ---- */
+gpid steer_host_cursor(struct steer *s);
+int steer_host_move(struct steer *s, gpid last);
+bool steer_host_in_use(struct steer *s, gpid pid);
+/* By what processors the caller may use. */
+gpid steer_host_ids_per_ms(void);
 
 #endif

@@ -23,4 +23,8 @@ int store_drop(const char *key);
 /* Keys that begin with @prefix, each with its NUL, as far as they fit. Returns the bytes used. */
 size_t store_list(const char *prefix, char *out, size_t size);
 
+/* Puts what pando-init itself keeps: the slots of requests, and its own pidfd. -errno: it cannot.
+ */
+must_check int store_put_own(void);
+
 #endif

@@ -46,6 +46,18 @@ for point in $(p debug points n1); do
 	echo "$point: survived ($code)"
 done
 
+# A guest kernel that dies while it starts a program on pipes: its successor is asked again, and it runs once.
+as alice sh -c ': >~/runs'
+n=0
+for point in kernel.session.spawned kernel.session.kept; do
+	p debug fault n1 alice $point:1:kill || fail "arm $point"
+	out=$(echo in | as alice sh -c 'echo run >>~/runs; cat; sleep 0.3; exit 7')
+	code=$?
+	n=$((n + 1))
+	[ $code = 7 ] && [ "$out" = in ] || fail "$point: status $code, output '$out'"
+	[ "$(as alice sh -c 'wc -l <~/runs')" = $n ] || fail "killed at $point, a program ran twice"
+done
+
 # A guest kernel that cannot even start: who waits for it is told, and soon.
 cp -r "$BIN" "$PANDO_TEST_DIR/bin"
 printf '#!/bin/false\n' >"$PANDO_TEST_DIR/bin/pando-kernel"

@@ -181,6 +181,31 @@ static void it_looks_more_often_while_pids_are_used(void **state)
 	assert_int_equal(steer_tick(&s, now + 20), 4);
 }
 
+/* The fastest host there is, that begins in the last instant after a look, and looks as late again
+ * as they were due. */
+static void a_calm_world_is_looked_at_less_often_and_never_leaves_its_block(void **state)
+{
+	struct rand r;
+	int64_t now = 0, looks = 0, wait;
+
+	rand_seed(&r, 8);
+	s.ids_per_ms = 20;
+	assert_int_equal(steer_add(&s, 4096, 4096), 0);
+	while (now < 600000) {
+		wait = steer_tick(&s, now);
+		looks++;
+		assert_in_range(wait, 1, 160);
+		now += wait;
+		if (rand_below(&r, 50) != 0)
+			continue;
+		now += wait; /* it comes late */
+		for (int64_t n = 2 * wait * s.ids_per_ms; n > 0; n--)
+			assert_true(in_block(give_one(), 4096, 4096));
+	}
+	assert_int_equal(s.strays, 0);
+	assert_in_range(looks, 5000, 20000); /* 30,000 would be every 20 ms */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -192,6 +217,8 @@ int main(void)
 		cmocka_unit_test_setup(leaving_is_counted_and_mended, fresh),
 		cmocka_unit_test_setup(a_block_given_back_is_used_no_more, fresh),
 		cmocka_unit_test_setup(it_looks_more_often_while_pids_are_used, fresh),
+		cmocka_unit_test_setup(
+			a_calm_world_is_looked_at_less_often_and_never_leaves_its_block, fresh),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -117,6 +117,8 @@ static void stop(void)
 	t = NULL;
 }
 
+static const char *spawn_key = "";
+
 /* Sends a SPAWN without waiting for its answer. */
 static void spawn_send(char *const argv[], uint32_t flags, const char *cwd, const int *fds)
 {
@@ -126,6 +128,7 @@ static void spawn_send(char *const argv[], uint32_t flags, const char *cwd, cons
 	struct init_msg m = { .op = INIT_SPAWN, .tag = 77 };
 	int n = init_spawn_pack(payload, sizeof(payload), &head, argv, envp, cwd);
 
+	(void)snprintf(m.key, sizeof(m.key), "%s", spawn_key);
 	assert_true(n > 0);
 	assert_int_equal(init_send(t->control, &m, payload, (size_t)n, fds, fds == NULL ? 0 : 3),
 			 0);
@@ -137,7 +140,7 @@ static void await(int sock, uint32_t op, struct init_in *in)
 	for (;;) {
 		struct pollfd p = { .fd = sock, .events = POLLIN };
 
-		assert_int_equal(poll(&p, 1, 10000), 1);
+		assert_int_equal(poll(&p, 1, 30000), 1); /* a busy machine */
 		assert_int_equal(init_recv(sock, in), 1);
 		if (in->msg.op == op)
 			return;
@@ -557,6 +560,52 @@ static void a_failed_start_says_which_step(void **state)
 	(void)close(nul);
 }
 
+/* A guest kernel may die after it has asked, and the next one asks again: a program must not run
+ * twice. */
+static void asked_for_again_by_its_name_it_is_the_same_one(void **state)
+{
+	static struct init_in in;
+	char *const argv[] = { "/bin/sh", "-c", "echo once; exec sleep 100", NULL };
+	int nul = open("/dev/null", O_RDWR | O_CLOEXEC), p[2];
+	char key[INIT_KEY_MAX], out[64];
+	gpid pid;
+
+	assert_int_equal(pipe2(p, O_CLOEXEC), 0);
+	spawn_key = "session.9";
+	for (int i = 0; i < 2; i++)
+		spawn_send(argv, 0, "/", (int[]){ nul, p[1], p[1] });
+	await(t->control, INIT_SPAWN, &in);
+	assert_int_equal(in.msg.result, 0);
+	pid = (gpid)in.msg.arg[0];
+	init_in_close(&in);
+	(void)snprintf(key, sizeof(key), "session.9.%d", pid);
+	assert_int_equal(ask(t->control, INIT_GET, key, 0, 0, 0), 0);
+	spawn_send(argv, 0, "/", (int[]){ nul, p[1], p[1] });
+	await(t->control, INIT_SPAWN, &in);
+	assert_int_equal(in.msg.arg[0], pid);
+	assert_int_equal(in.nfds, 1);
+	assert_int_equal(read(p[0], out, sizeof(out)), 5);
+	assert_memory_equal(out, "once\n", 5);
+	assert_int_equal(syscall(SYS_pidfd_send_signal, in.fds[0], SIGKILL, NULL, 0), 0);
+	init_in_close(&in);
+	(void)close(p[1]);
+	(void)close(nul);
+	read_all(p[0], out, sizeof(out));
+	(void)close(p[0]);
+	assert_string_equal(out, "");
+	do
+		await(t->control, INIT_EV_EXIT, &in);
+	while (in.msg.arg[0] != (uint64_t)pid);
+	assert_int_equal(ask(t->control, INIT_DROP, key, 0, 0, 0), 0);
+	assert_int_equal(ask(t->control, INIT_ACK, "", in.msg.arg[2], 0, 0), 0);
+	init_in_close(&in);
+	spawn_key = "session.of-a-name-that-is-too-long-12345";
+	spawn_send(argv, 0, "/", (int[]){ 0, 1, 2 });
+	await(t->control, INIT_SPAWN, &in);
+	assert_int_equal(in.msg.result, -EINVAL);
+	spawn_key = "";
+}
+
 static void exits_are_kept_until_acknowledged(void **state)
 {
 	static struct init_in in;
@@ -791,7 +840,7 @@ static void without_a_lease_guests_are_frozen_then_killed(void **state)
 	/* and this time it is not */
 	assert_int_equal(ask(t->control, INIT_LEASE, "", 10, 10, 100), 0);
 	p = (struct pollfd){ .fd = t->init_pidfd, .events = POLLIN };
-	assert_int_equal(poll(&p, 1, 10000), 1);
+	assert_int_equal(poll(&p, 1, 30000), 1); /* a busy machine */
 	p.fd = pidfd;
 	assert_int_equal(poll(&p, 1, 0), 1);
 	(void)close(pidfd);
@@ -1229,6 +1278,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_role_is_for_good_and_has_its_rights),
 		cmocka_unit_test(malformed_messages_are_refused),
 		cmocka_unit_test(a_failed_start_says_which_step),
+		cmocka_unit_test(asked_for_again_by_its_name_it_is_the_same_one),
 		cmocka_unit_test(exits_are_kept_until_acknowledged),
 		cmocka_unit_test(a_running_tenant_is_not_started_twice),
 		cmocka_unit_test(tids_stay_in_the_blocks),
