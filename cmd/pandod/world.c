@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -134,16 +135,23 @@ static int watch(struct world *w)
 /* Kills what is left of it and clears its groups away. */
 static int clear_away(struct world *w, char why[TENANT_WHY_MAX])
 {
+	cleanup_close int kernel = -1;
+	siginfo_t si;
 	int r;
 
 	if (w->t == NULL)
 		return 0; /* it waits for its loan */
+	kernel = w->kernel_pidfd >= 0 ? fcntl(w->kernel_pidfd, F_DUPFD_CLOEXEC, 3) : -1;
 	kern_end(w);
 	loop_fd_del(w->pod->loop, &w->control);
 	loop_child_del(w->pod->loop, &w->init_watch);
 	r = tenant_stop(w->t, why);
 	if (r == 0)
 		w->t = NULL; /* it was freed */
+	/* Its group is empty, so it has ended. Our child, or the guard's, which reaps it. */
+	if (kernel >= 0 && waitid(P_PIDFD, (id_t)kernel, &si, WEXITED | WNOHANG) < 0 &&
+	    errno != ECHILD)
+		log_warn("the guest kernel of %s stays a zombie", w->name);
 	return r;
 }
 

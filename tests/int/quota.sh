@@ -162,4 +162,7 @@ kill -9 "$SPAWNED"
 # A guest kernel that dials its peer just then starts the world anew: asked again, it goes on.
 wait_for 20 p tenant rm bob 2>/dev/null || fail "tenant rm: $(p tenant rm bob 2>&1)"
 p quota -o csv | grep -q '^bob,' && fail "bob is gone and has a quota"
+for n in n1 n2; do
+	ps --ppid "$(pandod_pid $n)" -o stat=,comm= | grep '^Z' && fail "the daemon of $n has not waited for what ended with bob"
+done
 exit 0
