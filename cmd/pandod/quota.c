@@ -33,11 +33,12 @@ enum {
 	KERNEL_WEIGHT = 400, /* of a guest kernel beside its guests, which have 100 */
 	FULL_TICKS = 10,     /* so long guests wait for memory before one is killed */
 	CALM_MAX = 4,        /* ticks that are left out where nothing happens */
+	SAY_AGAIN_MS = 4500, /* to a guest kernel what it knows */
 };
 
 static void step(struct quota_tenant *q, enum quota_ev_kind kind, int err,
 		 const struct quota_amounts *a);
-static void tell_kernel(const struct quota_tenant *q);
+static void tell_kernel(struct quota_tenant *q);
 static uint64_t memory_left(const struct quota_tenant *q);
 
 /* ---- finding ---- */
@@ -436,13 +437,15 @@ static uint64_t memory_left(const struct quota_tenant *q)
 	return got > q->use.v[QUOTA_MEMORY] ? got - q->use.v[QUOTA_MEMORY] : 0;
 }
 
-static void tell_kernel(const struct quota_tenant *q)
+/* Each one wakes a guest kernel: what it knows is told again now and then only, for its new guests.
+ */
+static void tell_kernel(struct quota_tenant *q)
 {
 	const struct naming_core *k = naming_tables(q->pod->naming);
 	const struct naming_tenant *t = naming_tenant_find(k, q->id);
 	Kernel__Quota m = KERNEL__QUOTA__INIT;
 	const struct quota_far *f;
-	uint8_t body[128];
+	uint8_t body[sizeof(q->said)];
 	struct rpc_msg msg = { .method = KERNEL_QUOTA, .body = body };
 
 	if (t == NULL || q->world == NULL || q->world->kernel == NULL)
@@ -461,16 +464,26 @@ static void tell_kernel(const struct quota_tenant *q)
 	}
 	CHECK(kernel__quota__get_packed_size(&m) <= sizeof(body));
 	msg.len = kernel__quota__pack(&m, body);
-	if (rpc_send(q->world->kernel, &msg) < 0)
+	if (msg.len == q->said_len && memcmp(body, q->said, msg.len) == 0 &&
+	    clock_mono_ns() - q->said_ns < SAY_AGAIN_MS * NS_PER_MS)
+		return;
+	if (rpc_send(q->world->kernel, &msg) < 0) {
 		log_debug("the quota was not told to the kernel of %s", q->name);
+		return;
+	}
+	memcpy(q->said, body, msg.len);
+	q->said_len = msg.len;
+	q->said_ns = clock_mono_ns();
 }
 
 void quota_introduce(struct world *w)
 {
-	const struct quota_tenant *q = quota_find(w->pod, w->id);
+	struct quota_tenant *q = quota_find(w->pod, w->id);
 
-	if (q != NULL)
-		tell_kernel(q);
+	if (q == NULL)
+		return;
+	q->said_len = 0;
+	tell_kernel(q);
 }
 
 /* ---- worlds ---- */
@@ -680,7 +693,8 @@ static void tick_one(struct quota_tenant *q, bool slow)
 		q->unsent = false;
 		step(q, QUOTA_EV_ANSWER, -ETIMEDOUT, NULL);
 	}
-	step(q, QUOTA_EV_TICK, 0, &q->use);
+	if (look || q->share.state != QUOTA_HOLDING)
+		step(q, QUOTA_EV_TICK, 0, &q->use);
 	if (slow)
 		tell_kernel(q);
 }

@@ -30,6 +30,9 @@ struct quota_tenant {
 	uint64_t waits_at;          /* with this limit */
 	unsigned calm, left_out;    /* ticks without change; ticks since it was looked at */
 	uint64_t cpu_ns, cpu_at_ns; /* of the guests, when last looked at */
+	uint8_t said[128];          /* to its guest kernel, last */
+	size_t said_len;
+	uint64_t said_ns;
 };
 
 /* What a tenant uses on another node, as that told. */

@@ -469,26 +469,36 @@ int cgroup_kill(struct cgroup_host *h, const char *path)
 	return write_at(h->v2, path, "cgroup.kill", "1");
 }
 
-/* A "KEY VALUE" line of a file, or a file that is a number when @key is "". */
-static int read_value(int root, const char *path, const char *file, const char *key, uint64_t *out)
+/* The line "KEY VALUE" of a file's text, or all of it when @key is "". */
+static int value_of(const char *text, const char *key, uint64_t *out)
 {
-	char name[CGROUP_PATH_MAX + 64], text[4096] = "";
 	const char *p = text;
-	int r;
+	size_t n = strlen(key);
 
-	(void)snprintf(name, sizeof(name), "%s/%s", path, file);
-	r = read_at(root, name, text, sizeof(text));
-	if (r < 0)
-		return r;
-	while (p != NULL &&
-	       (strncmp(p, key, strlen(key)) != 0 || (*key != 0 && p[strlen(key)] != ' '))) {
+	while (p != NULL && (strncmp(p, key, n) != 0 || (n != 0 && p[n] != ' '))) {
 		p = strchr(p, '\n');
 		p = p == NULL ? NULL : p + 1;
 	}
 	if (p == NULL)
 		return -ENODATA;
-	*out = strtoull(p + strlen(key), NULL, 10);
+	*out = strtoull(p + n, NULL, 10);
 	return 0;
+}
+
+static int read_file(int root, const char *path, const char *file, char *text, size_t size)
+{
+	char name[CGROUP_PATH_MAX + 64];
+
+	(void)snprintf(name, sizeof(name), "%s/%s", path, file);
+	return read_at(root, name, text, size);
+}
+
+static int read_value(int root, const char *path, const char *file, const char *key, uint64_t *out)
+{
+	char text[4096] = "";
+	int r = read_file(root, path, file, text, sizeof(text));
+
+	return r < 0 ? r : value_of(text, key, out);
 }
 
 int cgroup_frozen(struct cgroup_host *h, const char *path)
@@ -547,15 +557,17 @@ int cgroup_cached(struct cgroup_host *h, const char *path, uint64_t *bytes)
 	bool v2 = h->v2_has[MEMORY];
 	int root = v2 ? h->v2 : h->v1[MEMORY], r;
 	uint64_t active = 0, inactive = 0;
+	char text[8192] = "";
 
 	*bytes = 0;
 	if (root < 0)
 		return 0;
-	r = read_value(root, path, "memory.stat", v2 ? "active_file" : "total_active_file",
-		       &active);
+	/* Once: the host adds up all that it counts for each reading. */
+	r = read_file(root, path, "memory.stat", text, sizeof(text));
+	if (r >= 0)
+		r = value_of(text, v2 ? "active_file" : "total_active_file", &active);
 	if (r == 0)
-		r = read_value(root, path, "memory.stat",
-			       v2 ? "inactive_file" : "total_inactive_file", &inactive);
+		r = value_of(text, v2 ? "inactive_file" : "total_inactive_file", &inactive);
 	*bytes = active + inactive;
 	return r;
 }
