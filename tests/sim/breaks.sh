@@ -23,7 +23,7 @@ A4 migrate.fenced.answers migrate.fence.ignored
 R1 naming.barrier.local naming.answer.uncommitted
 R2 naming.vote.undurable naming.write.failed_is_done
 N7 naming.command.twice naming.command.anew
-L2 naming.log.hole_is_end naming.log.looks_one_block
+L2 naming.log.hole_is_end naming.log.one_number_only
 C1 rpc.reply-unkept rpc.life-ignored rpc.sent-to-strangers rpc.refused-once
 C2 rpc.cancel-silent rpc.down-forgets
 C3 rpc.credit-overdrawn rpc.credit-doubled
