@@ -123,6 +123,7 @@ void records_adopt(struct sim *s, struct knode *n)
 		*n->auth[b] = *n->kept[b];
 		n->auth[b]->auth.recs = n->auth[b]->recs;
 		n->auth[b]->auth.asked = n->auth[b]->asked;
+		migrate_auth_adopt(&n->auth[b]->auth, n->fences[b]);
 		if (n->auth[b]->auth.state == MIG_A_REBUILDING && n->blocks[b].authority == n->id)
 			auth_takeover(s, n, b);
 	}

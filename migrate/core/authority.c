@@ -81,6 +81,15 @@ void migrate_auth_init(struct mig_auth *a, node_id self, gpid first, uint32_t co
 		recs[i] = (struct mig_rec){ 0 };
 }
 
+/* A4 */
+void migrate_auth_adopt(struct mig_auth *a, uint64_t fenced)
+{
+	if (fenced <= a->aterm)
+		return;
+	a->state = MIG_A_RETIRED;
+	a->wake_ns = 0;
+}
+
 epoch_t migrate_auth_born(struct mig_auth *a, gpid pid, struct mig_auth_out *out)
 {
 	struct mig_rec *rec = auth_rec(a, pid);

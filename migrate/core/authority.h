@@ -32,7 +32,8 @@
  * Remembering: struct mig_auth and its records hold no pointer but `recs` and
  * `asked`; MIG_AUTH_FX_REMEMBER says which record (or all) must be safe before
  * the effects behind it. A successor copies them back and calls
- * migrate_auth_init() never, but migrate_auth_takeover() again if it was rebuilding.
+ * migrate_auth_adopt(), migrate_auth_init() never, and migrate_auth_takeover()
+ * again if it was rebuilding.
  */
 #ifndef MIGRATE_CORE_AUTHORITY_H
 #define MIGRATE_CORE_AUTHORITY_H
@@ -105,6 +106,12 @@ void migrate_auth_init(struct mig_auth *a, node_id self, gpid first, uint32_t co
  */
 must_check int migrate_auth_takeover(struct mig_auth *a, uint64_t aterm, const node_id *nodes,
 				     uint32_t n, uint64_t again_ns, uint64_t now_ns);
+
+/*
+ * The copy of a predecessor. @fenced: highest term of a FENCE for the block that this node
+ * remembers (move.h); the predecessor may have died before its own copy said so.
+ */
+void migrate_auth_adopt(struct mig_auth *a, uint64_t fenced);
 
 /* A pid of the block is born here; its new epoch. CHECKs that it is dead and we are serving. */
 epoch_t migrate_auth_born(struct mig_auth *a, gpid pid, struct mig_auth_out *out);

@@ -611,6 +611,21 @@ static void a_fenced_authority_answers_no_more(void **state)
 	assert_int_equal(migrate_auth_step(&a, &read, &aout), -EAGAIN);
 }
 
+/*
+ * Seed 1064: the guest kernel died when it had remembered the fence and its authority had not; the
+ * successor served again.
+ */
+static void a_successor_of_a_fenced_authority_answers_no_more(void **state)
+{
+	struct mig_auth a = authority();
+	struct mig_msg read = msg(MIG_READ, SRC);
+
+	migrate_auth_adopt(&a, 1);
+	assert_int_equal(migrate_auth_step(&a, &read, &aout), 0);
+	migrate_auth_adopt(&a, 2);
+	assert_int_equal(migrate_auth_step(&a, &read, &aout), -EAGAIN);
+}
+
 static void pids_of_other_blocks_are_a_faulty_peers(void **state)
 {
 	struct mig_auth a = authority();
@@ -658,6 +673,7 @@ int main(void)
 		cmocka_unit_test(a_frozen_source_of_a_dead_target_is_dead),
 		cmocka_unit_test(a_frozen_source_of_a_target_that_came_back_empty_is_dead),
 		cmocka_unit_test(a_fenced_authority_answers_no_more),
+		cmocka_unit_test(a_successor_of_a_fenced_authority_answers_no_more),
 		cmocka_unit_test(pids_of_other_blocks_are_a_faulty_peers),
 	};
 
