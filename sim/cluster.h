@@ -163,9 +163,10 @@ struct knode {
 	struct loan loan;
 	uint64_t name_checked; /* entries compared up to here */
 	uint64_t answered_ns;  /* when a question for the lease was answered last */
-	bool admitting, leasing;
+	bool admitting, leasing, lead_asking;
 	uint32_t duties;    /* commands of the leader's under way */
-	uint64_t lead_term; /* of which it asked for the barrier; 0: none */
+	uint64_t lead_term; /* of which it asked for a barrier last; 0: none */
+	uint64_t lead_asked_ns;
 	struct lease_book book;
 	struct lease_row book_rows[SIM_NODES_MAX];
 

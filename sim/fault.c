@@ -212,7 +212,7 @@ static void fault_hit(struct world *w, node_id node, uint64_t a, uint64_t b, voi
 		}
 		return;
 	case FAULT_STALL:
-		n->stalled_ns = w->now_ns + f->for_ns % (6 * NS_PER_S);
+		n->stalled_ns = w->now_ns + f->for_ns % (31 * NS_PER_S);
 		s->stats.stalls++;
 		check_reach(s);
 		world_at(w, n->stalled_ns, fault_awake, "awake", f->node, 0, 0, NULL);

@@ -218,14 +218,17 @@ static void leads(struct sim *s, struct knode *n, uint64_t a, uint64_t b, int er
 
 	(void)b;
 	(void)r;
+	n->lead_asking = false;
 	if (err != 0 || i.role != NAMING_REPLICA_LEADER || i.term != a)
 		return;
 	world_trace(&s->w, 'i', n->id, "leads naming", a);
 	s->stats.leaders++;
-	lease_book_lead(&n->book);
+	lease_book_lead(&n->book, a, n->lead_asked_ns);
 	check_reach(s);
 }
 
+/* It leads naming, and so it keeps the book of leases, once it has applied all that was committed
+ * before. A book that was not looked into for too long begins anew. */
 void registry_status(struct sim *s, struct knode *n)
 {
 	struct naming_replica_info i = name_info(n);
@@ -234,16 +237,20 @@ void registry_status(struct sim *s, struct knode *n)
 
 	if (n->epoch == 0 && row)
 		admit(s, n, row);
+	if (i.role != NAMING_REPLICA_LEADER && n->lead_term == 0)
+		return;
+	if (n->lead_term == i.term && i.role == NAMING_REPLICA_LEADER &&
+	    (n->book.leads || n->lead_asking))
+		return;
+	lease_book_stop(&n->book);
+	check_reach(s);
 	if (i.role != NAMING_REPLICA_LEADER) {
-		lease_book_stop(&n->book);
 		n->lead_term = 0;
-		check_reach(s);
 		return;
 	}
-	/* All that was committed before is applied when this is answered. */
-	if (n->lead_term != i.term &&
-	    name_propose(s, n, &noop, NAMING_DEADLINE_MAX_MS, leads, i.term, 0))
-		n->lead_term = i.term;
+	n->lead_asked_ns = world_local(&s->w, n->id);
+	n->lead_asking = name_propose(s, n, &noop, NAMING_DEADLINE_MAX_MS, leads, i.term, 0);
+	n->lead_term = i.term;
 }
 
 static void duty_done(struct sim *s, struct knode *n, uint64_t a, uint64_t b, int err,
@@ -318,6 +325,7 @@ static void lead(struct sim *s, struct knode *n)
 	uint64_t now_ns = world_local(&s->w, n->id);
 	const struct naming_node *row;
 
+	registry_status(s, n);
 	if (s->cov)
 		s->cov->book[n->book.leads][1]++;
 	/* One round after the other: what is under way would be asked for again. */
@@ -352,7 +360,7 @@ static void on_duty(struct world *w, node_id node, uint64_t a, uint64_t b, void 
 
 void registry_pod_up(struct sim *s, struct knode *n)
 {
-	n->admitting = n->leasing = false;
+	n->admitting = n->leasing = n->lead_asking = false;
 	n->duties = 0;
 	n->lead_term = 0;
 	lease_book_init(&n->book, &s->lease, n->book_rows, ARRAY_LEN(n->book_rows));

@@ -163,7 +163,7 @@ static void answer(struct conn *c, struct init_in *in)
 		reply.arg[2] = steer.strays;
 		break;
 	case INIT_LEASE:
-		lease_renew(in->msg.arg[0], in->msg.arg[1], in->msg.arg[2]);
+		r = lease_renew(in->msg.arg[0], in->msg.arg[1], in->msg.arg[2]);
 		break;
 	case INIT_WATCH:
 		c->watch = true;

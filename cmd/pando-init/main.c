@@ -16,14 +16,14 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "cmd/pando-init/world.h"
+#include "naming/member/core/lease.h"
 
-static struct lease {
-	int64_t freeze_at, kill_at; /* 0: no limit */
-	bool frozen;
-} lease;
+static struct lease_conf lease_figures;
+static struct lease_holder lease;
+static bool frozen;
 
 static struct given given = { INIT_FD_CONTROL, INIT_FD_LISTEN, INIT_FD_FILTER, -1, -1, { 0 }, 0 };
 
@@ -33,46 +33,42 @@ void die(const char *what, int error)
 	_exit(1);
 }
 
-int64_t now_ms(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_BOOTTIME, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 /* ---- the lease: a node that nobody vouches for must not run guests that others restart ---- */
 
 static void freeze(bool on)
 {
 	if (given.freeze >= 0 && pwrite(given.freeze, on ? "1" : "0", 1, 0) == 1)
-		lease.frozen = on;
+		frozen = on;
 	else if (on) /* what cannot be stopped must end */
 		_exit(0);
 }
 
-void lease_renew(uint64_t ms, uint64_t freeze_ms, uint64_t kill_ms)
+int lease_renew(uint64_t sent_ns, uint64_t freeze_ms, uint64_t kill_ms)
 {
-	int64_t day = 86400 * 1000;
-	int64_t end = now_ms() + (ms < (uint64_t)day ? (int64_t)ms : day);
+	uint64_t now_ns = clock_boot_ns();
 
-	lease.freeze_at = end + (freeze_ms == 0 ? 10000 : (int64_t)(freeze_ms % (uint64_t)day));
-	lease.kill_at = end + (kill_ms == 0 ? 30000 : (int64_t)(kill_ms % (uint64_t)day));
-	if (lease.frozen)
+	if (freeze_ms == 0 || kill_ms <= freeze_ms || kill_ms > 86400 * 1000)
+		return -EINVAL;
+	lease_figures.freeze_ns = freeze_ms * NS_PER_MS;
+	lease_figures.kill_ns = kill_ms * NS_PER_MS;
+	lease_answered(&lease, sent_ns, now_ns);
+	if (frozen && lease_look(&lease, now_ns) == LEASE_HELD)
 		freeze(false);
+	return 0;
 }
 
 /* Returns ms until the next step of it, or -1. */
-static int64_t lease_tick(int64_t now)
+static int64_t lease_tick(uint64_t now_ns)
 {
-	if (lease.kill_at == 0)
+	enum lease_state state = lease_look(&lease, now_ns);
+
+	if (state == LEASE_NONE)
 		return -1;
-	if (now >= lease.kill_at)
+	if (state == LEASE_OVER)
 		_exit(0); /* the kernel kills everything in the namespace, frozen or not */
-	if (lease.frozen || now < lease.freeze_at)
-		return (lease.frozen ? lease.kill_at : MIN(lease.freeze_at, lease.kill_at)) - now;
-	freeze(true);
-	return 0;
+	if (state == LEASE_FREEZE && !frozen)
+		freeze(true);
+	return (int64_t)((lease_due_ns(&lease, now_ns) - now_ns) / NS_PER_MS) + 1;
 }
 
 static void pids_crowded(struct steer *s, gpid left)
@@ -139,7 +135,9 @@ static void serve(int sig)
 	struct signalfd_siginfo si[8];
 
 	for (;;) {
-		int64_t now = now_ms(), look = steer_tick(&steer, now), due = lease_tick(now);
+		uint64_t now_ns = clock_boot_ns();
+		int64_t look = steer_tick(&steer, (int64_t)(now_ns / NS_PER_MS));
+		int64_t due = lease_tick(now_ns);
 		size_t conns, n = 2;
 
 		p[0] = (struct pollfd){ .fd = sig, .events = POLLIN };
@@ -188,6 +186,8 @@ int main(int argc, char **argv)
 	r = store_put_own();
 	if (r < 0)
 		die("make the slots", -r);
+	lease_figures = lease_conf_default;
+	lease_init(&lease, &lease_figures);
 	spawn_begin(&given);
 	conn_begin(given.proc);
 	conn_add(given.control, INIT_ROLE_POD);

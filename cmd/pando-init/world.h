@@ -64,8 +64,7 @@ int spawn_ack(uint64_t event);
 
 /* ---- main.c ---- */
 extern struct steer steer;
-int64_t now_ms(void); /* CLOCK_BOOTTIME: a lease runs out in a suspended machine too */
-void lease_renew(uint64_t ms, uint64_t freeze_ms, uint64_t kill_ms);
+int lease_renew(uint64_t sent_ns, uint64_t freeze_ms, uint64_t kill_ms);
 void die(const char *what, int error) __attribute__((noreturn));
 
 #endif

@@ -12,14 +12,13 @@
  *	    ^                                                    |
  *	    +---- all worlds are ended <--- over, or announced --+
  *
- * pandos-init count by themselves: each answer is passed on to them as what is left of it.
+ * pandos-init count by themselves, by the same core: each answer is passed on to them.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -54,6 +53,7 @@ struct life {
 	unsigned ticks;
 	uint64_t asked_ns, answered_ns;
 	uint64_t term; /* that we lead, or are about to; 0: none */
+	bool leading;  /* its barrier is under way */
 	unsigned duties;
 	bool joined;  /* this daemon has made the node a member: its first life is the row's */
 	bool cleared; /* nothing of an earlier life runs */
@@ -61,15 +61,6 @@ struct life {
 };
 
 static void begin(struct life *l, const struct naming_node *row);
-
-/* As pando-init counts: a lease runs out in a suspended host too. */
-static uint64_t boot_ns(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_BOOTTIME, &ts);
-	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
-}
 
 static const struct naming_node *own_row(const struct pod *p)
 {
@@ -84,13 +75,14 @@ epoch_t life_epoch(const struct pod *p)
 
 bool life_is_held(const struct pod *p)
 {
-	return p->life->kept->epoch != 0 && lease_look(&p->life->holder, boot_ns()) == LEASE_HELD;
+	return p->life->kept->epoch != 0 &&
+	       lease_look(&p->life->holder, clock_boot_ns()) == LEASE_HELD;
 }
 
 uint64_t life_cut_since_ms(const struct pod *p)
 {
 	const struct life *l = p->life;
-	uint64_t age_ns = boot_ns() - l->holder.from_ns;
+	uint64_t age_ns = clock_boot_ns() - l->holder.from_ns;
 
 	if (l->holder.from_ns == 0 || age_ns < 4 * l->conf.ask_ns)
 		return 0;
@@ -103,18 +95,38 @@ void life_joined(struct pod *p)
 }
 
 /* ---- pandos-init ---- */
+int life_world_clock(struct world *w)
+{
+	char path[64], line[128];
+	long long s, ns;
+	int r = -EPROTO;
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/timens_offsets", (int)w->t->init_pid);
+	f = fopen(path, "re");
+	if (f == NULL)
+		return -errno;
+	while (r < 0 && fgets(line, sizeof(line), f) != NULL) {
+		if (sscanf(line, "boottime %lld %lld", &s, &ns) == 2) {
+			w->clock_offset_ns = s * (int64_t)NS_PER_S + ns;
+			r = 0;
+		}
+	}
+	(void)fclose(f);
+	return r;
+}
+
 void life_tell(struct world *w)
 {
 	struct life *l = w->pod->life;
-	uint64_t age_ns = boot_ns() - l->holder.from_ns;
 	struct init_msg m = { .op = INIT_LEASE };
 	int r;
 
-	if (w->t == NULL || l->holder.from_ns == 0 || age_ns >= l->conf.kill_ns)
+	if (w->t == NULL || l->holder.from_ns == 0)
 		return;
-	/* 0 would be the default. */
-	m.arg[1] = 1 + (l->conf.freeze_ns - MIN(age_ns, l->conf.freeze_ns)) / NS_PER_MS;
-	m.arg[2] = 1 + (l->conf.kill_ns - age_ns) / NS_PER_MS;
+	m.arg[0] = l->holder.from_ns + (uint64_t)w->clock_offset_ns;
+	m.arg[1] = l->conf.freeze_ns / NS_PER_MS;
+	m.arg[2] = l->conf.kill_ns / NS_PER_MS;
 	r = init_send(w->t->control, &m, NULL, 0, NULL, 0);
 	if (r < 0)
 		log_warn("cannot renew the lease of %s: %s", w->name, strerror(-r));
@@ -153,7 +165,8 @@ static void on_asked(struct life *l, node_id from, const Pod__Lease *x)
 	node_id leader = leader_of(l->pod), self = naming_self(l->pod->naming);
 
 	if (row != NULL && row->state != NAMING_NODE_LEFT &&
-	    lease_book_ask(&l->book, x->origin, x->epoch, row->epoch, row->down != 0, boot_ns()))
+	    lease_book_ask(&l->book, x->origin, x->epoch, row->epoch, row->down != 0,
+			   clock_boot_ns()))
 		say(l, from, true, x);
 	else if (from == x->origin && leader != NODE_NONE && leader != self && leader != from)
 		say(l, leader, false, x);
@@ -162,7 +175,7 @@ static void on_asked(struct life *l, node_id from, const Pod__Lease *x)
 static void on_held(struct life *l, const Pod__Lease *x)
 {
 	struct pod *p = l->pod;
-	uint64_t now_ns = boot_ns();
+	uint64_t now_ns = clock_boot_ns();
 	bool was_held = life_is_held(p);
 	struct world *w;
 
@@ -222,7 +235,7 @@ static void admitted(struct life *l, epoch_t epoch)
 	*l->kept = (struct kept_life){ .guard = p->args->life, .epoch = epoch };
 	l->answered_ns = 0;
 	gossip_begin(p, epoch);
-	ask_lease(l, boot_ns());
+	ask_lease(l, clock_boot_ns());
 }
 
 static void on_epoch(void *arg, int err, const struct naming_result *r)
@@ -294,7 +307,7 @@ static void mind_own(struct life *l, uint64_t now_ns)
 /* ---- where this node leads ---- */
 struct leading {
 	struct life *life;
-	uint64_t term;
+	uint64_t term, asked_ns;
 };
 
 static void leads(void *arg, int err, const struct naming_result *r)
@@ -304,12 +317,11 @@ static void leads(void *arg, int err, const struct naming_result *r)
 	struct naming_status s;
 
 	(void)r;
-	if (err != -ECANCELED) {
+	if (err != -ECANCELED && l->term == x->term) {
+		l->leading = false; /* if that was in vain it is asked again */
 		naming_status(l->pod->naming, &s);
 		if (err == 0 && s.role == NAMING_ROLE_LEADER && s.term == x->term)
-			lease_book_lead(&l->book);
-		else if (l->term == x->term)
-			l->term = 0; /* asked again, if it still leads */
+			lease_book_lead(&l->book, x->term, x->asked_ns);
 	}
 	free(x);
 }
@@ -328,19 +340,19 @@ void life_status(struct pod *p)
 		l->term = 0;
 		return;
 	}
-	if (l->term == s.term)
+	if (l->term == s.term && (l->book.leads || l->leading))
 		return;
 	lease_book_stop(&l->book);
 	/* All that was committed before is applied when this is answered. */
 	x = malloc(sizeof(*x));
 	if (x == NULL)
 		return;
-	*x = (struct leading){ l, s.term };
+	*x = (struct leading){ l, s.term, clock_boot_ns() };
 	l->term = s.term;
-	if (naming_barrier(p->naming, clock_mono_ns() + POD_ASK_MS * NS_PER_MS, leads, x) < 0) {
-		l->term = 0;
+	l->leading =
+		naming_barrier(p->naming, clock_mono_ns() + POD_ASK_MS * NS_PER_MS, leads, x) == 0;
+	if (!l->leading)
 		free(x);
-	}
 }
 
 static void duty_done(void *arg, int err, const struct naming_result *r)
@@ -382,7 +394,7 @@ static void lead(struct life *l, uint64_t now_ns)
 static void on_tick(struct loop_timer *t)
 {
 	struct life *l = container_of(t, struct life, tick);
-	uint64_t now_ns = boot_ns();
+	uint64_t now_ns = clock_boot_ns();
 
 	life_status(l->pod);
 	mind_own(l, now_ns);

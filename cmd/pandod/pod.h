@@ -129,6 +129,8 @@ bool life_is_held(const struct pod *p);
 uint64_t life_cut_since_ms(const struct pod *p);
 /* Tells the world's pando-init what is left of the lease. */
 void life_tell(struct world *w);
+/* A world has begun: learns by which clock its pando-init counts. -errno. */
+must_check int life_world_clock(struct world *w);
 /* Naming's role or leader is another. */
 void life_status(struct pod *p);
 /* Another node's Lease. */
@@ -192,6 +194,7 @@ struct world {
 	struct tenant *t;
 	struct loop_fd control;
 	struct loop_child init_watch;
+	int64_t clock_offset_ns; /* its CLOCK_BOOTTIME minus ours */
 	struct list waiters;
 	struct loop_timer settle; /* calls the waiters */
 	bool refusing;            /* they get end_err; the world goes on trying */

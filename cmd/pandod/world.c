@@ -422,6 +422,8 @@ static int world_begin(struct world *w, const struct places *pl, bool adopted,
 	w->state = WORLD_STARTING;
 	(void)fcntl(w->t->control, F_SETFL, fcntl(w->t->control, F_GETFL) | O_NONBLOCK);
 	r = watch(w);
+	if (r == 0)
+		r = life_world_clock(w);
 	if (r < 0) {
 		(void)snprintf(why, TENANT_WHY_MAX, "cannot watch its pando-init: %s",
 			       strerror(-r));

@@ -62,9 +62,11 @@ enum init_op {
 	INIT_UNBLOCK,   /* arg0: first pid: give out no more of this block. -ENOENT. */
 	INIT_CURSOR,    /* -> arg0: last pid given out natively; arg1: pids in all blocks;
 			 * arg2: pids found outside every block since the start (should stay 0) */
-	INIT_LEASE, /* POD only. arg0: milliseconds from now. Guests are frozen arg1 ms after its
-		     * end (0: 10,000), and killed arg2 ms after it (0: 30,000); pando-init then
-		     * exits. No limit until the first one. Renewal thaws. */
+	INIT_LEASE,     /* POD only. arg0: when the question was sent that the machine has answered,
+			 * CLOCK_BOOTTIME of pando-init's time namespace in ns. Guests are frozen arg1
+			 * ms after that, and killed arg2 ms after it: pando-init exits. No limit
+			 * until the first one. A later question thaws; an older one changes nothing.
+			 * -EINVAL: arg1 is 0 or not less than arg2. */
 	INIT_WATCH, /* events to this connection from now on; unacknowledged ones are told again */
 	INIT_ACK,   /* arg0: event number: forget it. -ENOENT. */
 	INIT_SHUTDOWN, /* POD only: pando-init exits, which kills all guests. No answer. */

@@ -30,6 +30,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/fault.h"
 #include "kernel/procfs/procfs.h"
 #include "kernel/tenant/client.h"
@@ -819,6 +820,12 @@ static void proc_is_the_machines_where_a_guest_kernel_serves_it(void **state)
 
 /* ---- the lease ---- */
 
+/* As pando-init sees it: config() sets its clocks on. */
+static uint64_t boot_inside_ns(void)
+{
+	return clock_boot_ns() + 5000 * NS_PER_S;
+}
+
 static void without_a_lease_guests_are_frozen_then_killed(void **state)
 {
 	struct tenant_cfg cfg = config();
@@ -830,15 +837,20 @@ static void without_a_lease_guests_are_frozen_then_killed(void **state)
 	(void)snprintf(guests, sizeof(guests), "%.200s/guests", group);
 	(void)sleeper(&pidfd);
 	assert_int_equal(cgroup_frozen(cgroups, guests), 0);
-	assert_int_equal(ask(t->control, INIT_LEASE, "", 20, 20, 60000), 0);
+	assert_int_equal(ask(t->control, INIT_LEASE, "", boot_inside_ns(), 40, 60000), 0);
 	for (int i = 0; i < 200 && cgroup_frozen(cgroups, guests) == 0; i++)
 		(void)poll(NULL, 0, 10);
 	assert_int_equal(cgroup_frozen(cgroups, guests), 1);
 	/* pandod is back in time: they run on. */
-	assert_int_equal(ask(t->control, INIT_LEASE, "", 60000, 0, 0), 0);
+	assert_int_equal(ask(t->control, INIT_LEASE, "", boot_inside_ns(), 30000, 60000), 0);
+	assert_int_equal(cgroup_frozen(cgroups, guests), 0);
+	/* An answer that comes late, one from the future, figures that make no sense. */
+	assert_int_equal(ask(t->control, INIT_LEASE, "", 1, 30000, 60000), 0);
+	assert_int_equal(ask(t->control, INIT_LEASE, "", UINT64_MAX, 30000, 60000), 0);
+	assert_int_equal(ask(t->control, INIT_LEASE, "", boot_inside_ns(), 100, 100), -EINVAL);
 	assert_int_equal(cgroup_frozen(cgroups, guests), 0);
 	/* and this time it is not */
-	assert_int_equal(ask(t->control, INIT_LEASE, "", 10, 10, 100), 0);
+	assert_int_equal(ask(t->control, INIT_LEASE, "", boot_inside_ns(), 20, 120), 0);
 	p = (struct pollfd){ .fd = t->init_pidfd, .events = POLLIN };
 	assert_int_equal(poll(&p, 1, 30000), 1); /* a busy machine */
 	p.fd = pidfd;

@@ -9,11 +9,14 @@
  * apart by then. A question is heard after it was sent, so the book is always the later one
  * (Gray, Cheriton: "Leases", SOSP 1989, section 2).
  *
- * A new leader has heard nobody. Whom its book meets for the first time counts as heard just now,
- * and overlap_ns longer: for as long may its predecessor, who does not know yet that it leads no
- * more, have answered somebody. The same holds for a life of a node that it has not met. It may
- * lead only when its tables hold all that was announced before: an answer to a node that is
- * announced dead would wake it (lease_book_lead() after a barrier).
+ * For overlap_ns two may lead, when the one that was deposed does not know yet. A new leader has
+ * heard nobody: whom its book meets for the first time counts as heard just now, and overlap_ns
+ * longer, as the other may have answered somebody. The same holds for a life of a node that it
+ * has not met. And whoever leads waits that much longer before it says that somebody is over: its
+ * successor may have answered. It may lead only when its tables hold all that was announced
+ * before: an answer to a node that is announced dead would wake it (lease_book_lead() after a
+ * barrier). A book that nobody has looked into for half of overlap_ns - its daemon was starved, or
+ * stopped - leads no more until then: it may have been deposed long ago.
  *
  * Invariants (the first two over both ends, checked by the simulated world):
  *   G1  no node is fenced that can reach a majority; one that cannot fences itself in time; a death
@@ -33,13 +36,12 @@ struct lease_conf {
 	uint64_t ask_ns; /* between questions */
 	uint64_t freeze_ns;
 	uint64_t kill_ns;
-	uint64_t
-		overlap_ns; /* how long a deposed leader may go on answering; above two elections */
-	uint32_t drift_ppm; /* of any clock against true time */
+	uint64_t overlap_ns;  /* how long a deposed leader may go on; above four elections */
+	uint32_t drift_ppm;   /* of any clock against true time */
 	uint64_t announce_ns; /* added for the work of killing */
 };
 
-/* 700 ms; 10 s, 30 s; 5 s; 200 ppm; 1 s. */
+/* 700 ms; 10 s, 30 s; 5 s; 500 ppm; 1 s. */
 extern const struct lease_conf lease_conf_default;
 
 /* ---- holder ---- */
@@ -62,7 +64,7 @@ void lease_init(struct lease_holder *h, const struct lease_conf *conf);
 void lease_answered(struct lease_holder *h, uint64_t sent_ns, uint64_t now_ns);
 enum lease_state lease_look(struct lease_holder *h, uint64_t now_ns);
 /* When it changes if nothing comes; UINT64_MAX: never. */
-uint64_t lease_due_ns(const struct lease_holder *h);
+uint64_t lease_due_ns(const struct lease_holder *h, uint64_t now_ns);
 
 /* ---- book ---- */
 
@@ -76,13 +78,18 @@ struct lease_book {
 	const struct lease_conf *conf; /* borrowed */
 	struct lease_row *rows;        /* cap of them; the caller's */
 	uint32_t count, cap;
-	bool leads;
+	bool leads;         /* ends by itself, see above */
+	uint64_t term;      /* of what it has heard */
+	uint64_t looked_ns; /* when it was asked something last */
 };
 
 void lease_book_init(struct lease_book *b, const struct lease_conf *conf, struct lease_row *rows,
 		     uint32_t cap);
-/* This node leads naming now, and has applied all that was committed before it did. */
-void lease_book_lead(struct lease_book *b);
+/*
+ * This node leads naming: a barrier that it asked for at @asked_ns, as leader of @term, which it
+ * still is, was answered. What it heard in the same term it knows still: nobody else has led.
+ */
+void lease_book_lead(struct lease_book *b, uint64_t term, uint64_t asked_ns);
 void lease_book_stop(struct lease_book *b);
 /*
  * A question of that life of the node arrived. True: answer it. False: this node does not lead, or
