@@ -137,6 +137,16 @@ bool site_has_guest(struct world *w, gpid pid)
 	return guest_find(w, pid) != NULL;
 }
 
+bool site_was_sent_on(struct world *w, gpid pid)
+{
+	const struct guest *g;
+
+	list_for_each (g, &w->guests, link)
+		if (g->k->pid == pid && g->k->id != 0 && g->k->home != authority_of(w, pid, NULL))
+			return true;
+	return false;
+}
+
 bool site_want(const struct world *w, node_id node)
 {
 	const struct guest *g;

@@ -243,10 +243,22 @@ static void on_held(void *arg, int err)
 	leave_end(l, err);
 }
 
+/* What forbids a move besides what the process is. */
+static void add_reasons(struct world *w, gpid pid, struct buf *reasons)
+{
+	/* Who tells its end to whom goes by the node that leased its pid, which does not know of
+	 * it. */
+	if (site_was_sent_on(w, pid))
+		(void)!buf_addf(reasons,
+				"an exec has sent it here from a node that was not its home\n");
+}
+
 static void allowed(struct leave *l, int err)
 {
-	const struct buf *reasons = &l->mover.cost.reasons;
+	struct buf *reasons = &l->mover.cost.reasons;
 
+	if (err == 0)
+		add_reasons(l->w, l->pid, reasons);
 	if (err == 0 && reasons->len > 0)
 		err = -EOPNOTSUPP;
 	if (reasons->len > 0)
@@ -647,8 +659,11 @@ struct asking {
 static void on_asked(struct mover *m, enum mover_job job, int result)
 {
 	struct asking *q = container_of(m, struct asking, mover);
-	const char *reasons = buf_str(&m->cost.reasons);
+	const char *reasons;
 
+	if (result == 0)
+		add_reasons(m->w, q->carry.pid, &m->cost.reasons);
+	reasons = buf_str(&m->cost.reasons);
 	q->done(q->arg, result, reasons ? reasons : "", m->cost.bytes, m->cost.freeze_ns);
 	mover_end(m);
 	free(q);

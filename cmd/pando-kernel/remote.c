@@ -453,6 +453,28 @@ int remote_end_kin(struct world *w, struct stub *s, int status)
 	return s->leaving ? 0 : stub_end(w, s, status);
 }
 
+/* Stops as the process did; SIGCONT wakes the stub, which is told to us and goes on to the site. */
+static int give_stop(struct stub *s, int status, void (*given)(void *arg, struct stub *s),
+		     void (*done)(void *arg, struct stub *s, int err, struct stub_table *t),
+		     void *arg)
+{
+	struct stub_table *t = stub_table_new();
+	uint64_t set = UINT64_C(1) << (WSTOPSIG(status) - 1), at;
+	int err;
+
+	if (!t)
+		return -ENOMEM;
+	t->given = given;
+	at = stub_table_bytes(t, &set, sizeof(set));
+	STUB_CALL(t, SYS_kill, (uint64_t)s->gpid, (uint64_t)WSTOPSIG(status));
+	STUB_CALL(t, SYS_rt_sigprocmask, SIG_UNBLOCK, at, 0, sizeof(set));
+	STUB_CALL(t, SYS_rt_sigprocmask, SIG_BLOCK, at, 0, sizeof(set));
+	err = stub_table_give(s, t, done, arg);
+	if (err == 0)
+		stubs_go_on(s);
+	return err;
+}
+
 static void on_stop_given(void *arg, struct stub *s)
 {
 	struct remote *r = arg; /* it lives as long as its stub is one */
@@ -464,30 +486,13 @@ static void on_stop_table(void *arg, struct stub *s, int err, struct stub_table 
 {
 }
 
-/* Stops as the process did; SIGCONT wakes the stub, which is told to us and goes on to the site. */
 static int remote_stop(struct remote *r, int status)
 {
-	struct stub_table *t;
-	struct stub *s = r->stub;
-	uint64_t set = UINT64_C(1) << (WSTOPSIG(status) - 1), at;
-	int err;
-
-	if (s->leaving || is_stopped(r->w, r->stub)) {
+	if (r->stub->leaving || is_stopped(r->w, r->stub)) {
 		call_answer(&r->stopping, 0);
 		return 0;
 	}
-	t = stub_table_new();
-	if (!t)
-		return -ENOMEM;
-	t->given = on_stop_given;
-	at = stub_table_bytes(t, &set, sizeof(set));
-	STUB_CALL(t, SYS_kill, (uint64_t)s->gpid, (uint64_t)WSTOPSIG(status));
-	STUB_CALL(t, SYS_rt_sigprocmask, SIG_UNBLOCK, at, 0, sizeof(set));
-	STUB_CALL(t, SYS_rt_sigprocmask, SIG_BLOCK, at, 0, sizeof(set));
-	err = stub_table_give(s, t, on_stop_table, r);
-	if (err == 0)
-		stubs_go_on(s);
-	return err;
+	return give_stop(r->stub, status, on_stop_given, on_stop_table, r);
 }
 
 /* Continued where it executes, not by us. -EAGAIN: the stub is about to stop. */
@@ -526,26 +531,76 @@ static void change(struct remote *r, int status, struct rpc_call *call)
 	}
 }
 
-/* A relative's stub dies too; whoever tells asks until it has. */
-static int kin_changed(struct world *w, gpid pid, int status)
-{
-	struct stub *s = stubs_find(w->stubs, pid);
+/* Its parent may be here, and waits for stops too. */
+struct kin_stop {
+	struct rpc_call *call;
+};
 
-	/* It has left, and is not its stub yet. */
-	if (!s && move_is_busy(w, pid))
-		return -EAGAIN;
-	if (WIFSTOPPED(status) || WIFCONTINUED(status))
-		return 0;
-	if (!s && kin_is_making(pid))
-		return -EAGAIN;
-	/* It arrives itself: who sent it sees that it was killed. */
-	if (!s || s->home || s->turning)
-		return 0;
+static void on_kin_stop_given(void *arg, struct stub *s)
+{
+	struct kin_stop *x = arg;
+
+	call_answer(&x->call, 0);
+}
+
+static void on_kin_stop_table(void *arg, struct stub *s, int err, struct stub_table *t)
+{
+	struct kin_stop *x = arg;
+
+	call_answer(&x->call, -EAGAIN); /* it was not given */
+	free(x);
+}
+
+static void kin_stop(struct stub *s, int status, struct rpc_call *call)
+{
+	struct kin_stop *x = malloc(sizeof(*x));
+
+	if (x)
+		x->call = call;
+	if (!x || give_stop(s, status, on_kin_stop_given, on_kin_stop_table, x) != 0) {
+		free(x);
+		answers_reply(call, -EAGAIN, NULL);
+	}
+}
+
+/* The SIGCONT that continues it is not its process's again. */
+static int kin_continue(struct stub *s)
+{
+	s->swallow |= UINT64_C(1) << (SIGCONT - 1);
+	return task_pidfd_signal(s->pidfd, SIGCONT);
+}
+
+/* A relative's stub dies too; whoever tells asks until it has. */
+static int kin_end(struct world *w, gpid pid, int status)
+{
+	struct stub *s;
+
 	come_ended(w, pid);
 	s = stubs_find(w->stubs, pid);
 	if (s && !s->arriving && remote_end_kin(w, s, status) == -ESRCH)
 		return 0;
 	return s ? -EAGAIN : 0;
+}
+
+static void kin_changed(struct world *w, gpid pid, int status, struct rpc_call *call)
+{
+	struct stub *s = stubs_find(w->stubs, pid);
+	bool ends = !WIFSTOPPED(status) && !WIFCONTINUED(status);
+
+	/* It has left, and is not its stub yet. */
+	if (!s && (move_is_busy(w, pid) || (ends && kin_is_making(pid))))
+		answers_reply(call, -EAGAIN, NULL);
+	/* It arrives itself: who sent it sees that it was killed. */
+	else if (!s || s->home || s->turning)
+		answers_reply(call, 0, NULL);
+	else if (ends)
+		answers_reply(call, kin_end(w, pid, status), NULL);
+	else if (s->leaving || s->arriving || is_stopped(w, s) == WIFSTOPPED(status))
+		answers_reply(call, 0, NULL);
+	else if (WIFSTOPPED(status))
+		kin_stop(s, status, call);
+	else
+		answers_reply(call, kin_continue(s), NULL);
 }
 
 /* Its orphans are there, or have none to bear them. */
@@ -557,7 +612,7 @@ static void changed(struct world *w, Peer__Changed *q, node_id from, struct rpc_
 	if (r)
 		change(r, q->status, call);
 	else if (!placing_changed(w, q->pid, from, q->status, call))
-		answers_reply(call, kin_changed(w, q->pid, q->status), NULL);
+		kin_changed(w, q->pid, q->status, call);
 	peer__changed__free_unpacked(q, NULL);
 }
 

@@ -324,6 +324,8 @@ void site_reap_rest(struct world *w, struct stub *s);
 void site_reap_one(struct world *w, struct stub *s, gpid pid);
 /* A process of another home that is here, or whose end is not told yet. */
 bool site_has_guest(struct world *w, gpid pid);
+/* An exec has sent it here from a node that had not leased its pid. */
+bool site_was_sent_on(struct world *w, gpid pid);
 bool site_want(const struct world *w, node_id node);
 /* A child of the stub has changed. */
 void site_reap(struct world *w, struct stub *s);

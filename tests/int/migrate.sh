@@ -129,6 +129,16 @@ p why "$pid" | grep -q 'because descriptor [0-9]* is a socket' || fail "why: $(p
 exec 9>&-
 wait $session
 [ $? = 3 ] || fail "the one that stays"
+# One that an exec has sent on from a node that is not its home.
+as_on n1 alice bash -c 'on n2 bash -c "exec on n3 sleep 3601"' &
+session=$!
+wait_for 20 sh -c "'$BIN/pando' --dir '$CLUSTER_DIR' ps alice -o csv | grep -q ',n3,.*,sleep 3601'" || fail "it is not sent on"
+pid=$(pid_of "sleep 3601")
+p migrate "$pid" n1 2>&1 | grep -q 'an exec has sent it here' || fail "migrate of one that was sent on"
+p why "$pid" | grep -q 'because an exec has sent it here' || fail "why: $(p why "$pid")"
+as alice kill "$pid"
+wait $session
+[ $? = 143 ] || fail "the one that was sent on"
 p migrate 4194000 n2 2>&1 | grep -q 'there is no process 4194000; try: pando ps' || fail "migrate of nobody"
 nothing_left
 exit 0
