@@ -143,6 +143,8 @@ static void node_take(struct capacity *c, uint32_t i, uint32_t prog, uint64_t le
 	n->mem_used += p->mem_bytes;
 	heap_up(c, n, n->count++, prog);
 	node_arm(c, i);
+	if (c->conf->start && i < CAPACITY_WHAT_NODES)
+		c->r->node_most[i] = MAX(c->r->node_most[i], n->demand_milli);
 }
 
 /* Takes it off its node; what it still has to run. */

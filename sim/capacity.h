@@ -61,6 +61,7 @@ struct capacity_result {
 	uint64_t raft_commands, gossip_messages, authority_messages;
 	uint64_t bytes_node, bytes_node_alone;
 	uint32_t node_load[CAPACITY_WHAT_NODES]; /* what-if: at the end */
+	uint32_t node_most[CAPACITY_WHAT_NODES]; /* what-if: at most */
 	uint64_t last_end_ns;                    /* when the last program that ended did */
 	uint32_t minutes;
 	struct capacity_minute minute[CAPACITY_MINUTES];

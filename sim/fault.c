@@ -116,19 +116,20 @@ static void fault_apply(struct sim *s, const struct fault *f, int by)
 static void fault_over(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
 {
 	struct sim *s = sim_of(w);
+	const struct fault *f = &s->faults[a];
 
 	(void)node;
 	(void)b;
 	(void)payload;
-	fault_apply(s, &s->faults[a], -1);
+	world_trace(w, 'e', f->node, fault_name(f->kind), a);
+	fault_apply(s, f, -1);
 }
 
 static void fault_awake(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
 {
-	(void)node;
-	(void)a;
 	(void)b;
 	(void)payload;
+	world_trace(w, 'e', node, fault_name(FAULT_STALL), a);
 	check_reach(sim_of(w));
 }
 
@@ -188,7 +189,10 @@ static void fault_hit(struct world *w, node_id node, uint64_t a, uint64_t b, voi
 	(void)b;
 	(void)payload;
 	s->stats.faults++;
-	world_trace(w, 'i', f->node, fault_name(f->kind), a);
+	if (f->kind < FAULT_STALL || f->kind == FAULT_LINK || f->kind == FAULT_HANDOVER)
+		world_trace(w, 'i', f->node, fault_name(f->kind), a);
+	else
+		world_trace(w, 'b', f->node, fault_name(f->kind), a);
 	switch (f->kind) {
 	case FAULT_KERNEL:
 		if (n->up && n->kernel_up)
@@ -215,7 +219,7 @@ static void fault_hit(struct world *w, node_id node, uint64_t a, uint64_t b, voi
 		n->stalled_ns = w->now_ns + f->for_ns % (31 * NS_PER_S);
 		s->stats.stalls++;
 		check_reach(s);
-		world_at(w, n->stalled_ns, fault_awake, "awake", f->node, 0, 0, NULL);
+		world_at(w, n->stalled_ns, fault_awake, "awake", f->node, a, 0, NULL);
 		return;
 	case FAULT_HANDOVER: /* half of them on a slow network: answers of the old one come late */
 		if (f->n & 2) {

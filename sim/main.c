@@ -22,6 +22,7 @@ const struct sim_option sim_options[SIM_OPTIONS] = {
 	{ "break", "NAME", "with a broken variant of a core (build with MUTANTS=1)" },
 	{ "breaks", NULL, "list the broken variants of this build" },
 	{ "workload", "FILE", "capacity: a workload file, or timeshare, buildfarm, requests" },
+	{ "show", "NAME", "print one of these, to write another from: # says what a line means" },
 	{ "hours", "H", "capacity: virtual hours (1)" },
 	{ "compare", "P,P", "capacity: two of here-first local least-loaded two-choices random" },
 	{ "plot", "FILE", "capacity: charts as an HTML file" },
@@ -118,6 +119,8 @@ static bool apply_value(struct run_opts *o, const char *name, char *value)
 		o->workload = value;
 	} else if (strcmp(name, "compare") == 0) {
 		o->compare = value;
+	} else if (strcmp(name, "show") == 0) {
+		o->show = value;
 	} else if (strcmp(name, "plot") == 0) {
 		o->plot = value;
 	} else if (strcmp(name, "trace") == 0) {
@@ -172,6 +175,8 @@ int sim_main(int argc, char **argv)
 		print_breaks();
 		return 0;
 	}
+	if (o.show)
+		return plan_show(o.show);
 	if (!o.workload && (o.compare || o.plot))
 		o.workload = "timeshare";
 	if (o.workload)

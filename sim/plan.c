@@ -177,93 +177,58 @@ static void print_json(const struct run_opts *o, const struct capacity_result *r
 	printf("]}\n");
 }
 
-#define PLOT_W 900
-#define PLOT_H 260
+/* What the table on the terminal says, for a page. */
+static void plot_table(FILE *f, const struct capacity_result *r, unsigned n,
+		       const enum sched_policy *policy)
+{
+	fprintf(f, "<table>\n<tr><th></th>");
+	for (unsigned i = 0; i < n; i++)
+		fprintf(f, "<th>%s</th>", capacity_policy_name(policy[i]));
+	fprintf(f, "</tr>\n");
+	for (size_t k = 0; k < ARRAY_LEN(rows); k++) {
+		fprintf(f, "<tr><td>%s</td>", rows[k].name);
+		for (unsigned i = 0; i < n; i++) {
+			uint64_t v = rows[k].get(&r[i]), div = rows[k].div;
 
-static void plot_line(FILE *f, const struct capacity_result *r, const char *colour, uint32_t max,
-		      uint32_t (*get)(const struct capacity_minute *m))
-{
-	uint32_t n = r->minutes ? r->minutes : 1;
-
-	fprintf(f, "<polyline fill=\"none\" stroke=\"%s\" stroke-width=\"1.5\" points=\"", colour);
-	for (uint32_t i = 0; i < r->minutes; i++)
-		fprintf(f, "%u,%u ", 60 + i * PLOT_W / n,
-			20 + PLOT_H - MIN(get(&r->minute[i]), max) * PLOT_H / MAX(max, 1u));
-	fprintf(f, "\"/>\n");
-}
-
-static uint32_t of_util(const struct capacity_minute *m)
-{
-	return m->util;
-}
-static uint32_t of_wanting(const struct capacity_minute *m)
-{
-	return m->wanting;
-}
-static uint32_t of_moves(const struct capacity_minute *m)
-{
-	return m->moves;
-}
-static uint32_t of_slow(const struct capacity_minute *m)
-{
-	return m->slow;
-}
-
-static uint32_t most(const struct capacity_result *r, unsigned n,
-		     uint32_t (*get)(const struct capacity_minute *m))
-{
-	uint32_t max = 1;
-
-	for (unsigned k = 0; k < n; k++) {
-		for (uint32_t i = 0; i < r[k].minutes; i++)
-			max = MAX(max, get(&r[k].minute[i]));
+			fprintf(f, "<td class=\"n\">%" PRIu64, v / div);
+			if (div > 1)
+				fprintf(f, ".%02" PRIu64, v % div * 100 / div);
+			fprintf(f, "</td>");
+		}
+		fprintf(f, "</tr>\n");
 	}
-	return max;
+	fprintf(f, "</table>\n");
 }
 
-static void plot_chart(FILE *f, const char *title, const struct capacity_result *r, unsigned n,
-		       const enum sched_policy *policy,
-		       uint32_t (*get)(const struct capacity_minute *m), uint32_t max)
-{
-	static const char *const colours[2] = { "#1f6feb", "#d1242f" };
-
-	fprintf(f,
-		"<h2>%s</h2>\n<svg width=\"%d\" height=\"%d\" font-family=\"sans-serif\" "
-		"font-size=\"12\">\n<rect x=\"60\" y=\"20\" width=\"%d\" height=\"%d\" "
-		"fill=\"none\" "
-		"stroke=\"#888\"/>\n<text x=\"5\" y=\"28\">%u</text><text x=\"5\" "
-		"y=\"%d\">0</text>\n",
-		title, PLOT_W + 80, PLOT_H + 50, PLOT_W, PLOT_H, max, PLOT_H + 20);
-	for (unsigned k = 0; k < n; k++) {
-		fprintf(f, "<text x=\"%u\" y=\"14\" fill=\"%s\">%s</text>\n", 70 + k * 130,
-			colours[k], capacity_policy_name(policy[k]));
-		plot_line(f, &r[k], colours[k], max, get);
-	}
-	fprintf(f,
-		"<text x=\"60\" y=\"%d\">0</text><text x=\"%d\" y=\"%d\">%u min</text>\n</svg>\n",
-		PLOT_H + 38, PLOT_W, PLOT_H + 38, r[0].minutes);
-}
-
-static int plot(const struct run_opts *o, const struct capacity_result *r, unsigned n,
-		const enum sched_policy *policy)
+static int plot(const struct run_opts *o, const struct workload *w, const struct capacity_result *r,
+		unsigned n, const enum sched_policy *policy)
 {
 	FILE *f = fopen(o->plot, "w");
+	int err = f ? 0 : -errno;
 
-	if (!f) {
-		fprintf(stderr, "pando: cannot write %s: %s; try: --plot /tmp/sim.html\n", o->plot,
-			strerror(errno));
-		return 1;
+	if (f) {
+		fprintf(f,
+			"<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n"
+			"<title>pando sim</title>\n<style>body { font-family: sans-serif; margin: "
+			"2em; color: #333 } h2 { font-size: 1em; margin: 1.5em 0 .3em } td, th { "
+			"padding: .1em .8em .1em 0; text-align: left } .n { text-align: right; "
+			"font-variant-numeric: tabular-nums }</style>\n"
+			"<h1>%u nodes, %" PRIu64 " h of %s</h1>\n"
+			"<p>A node has %u.%02u CPUs and %" PRIu64 " GiB. Seed %" PRIu64 ".</p>\n",
+			o->nodes, o->hours, w->shipped ? w->name : "a workload of its own",
+			w->cpu_milli / 1000, w->cpu_milli % 1000 / 10, w->mem_bytes >> 30,
+			o->first);
+		plot_charts(f, r, n, policy);
+		plot_table(f, r, n, policy);
+		fprintf(f, "</html>\n");
+		err = ferror(f) ? -EIO : 0;
+		if (fclose(f) != 0)
+			err = -errno;
 	}
-	fprintf(f,
-		"<!doctype html>\n<title>pando sim</title>\n<h1>%u nodes, %" PRIu64
-		" hours, workload %s</h1>\n",
-		o->nodes, o->hours, o->workload);
-	plot_chart(f, "CPU in use, per mille", r, n, policy, of_util, 1000);
-	plot_chart(f, "CPU wanted, per mille", r, n, policy, of_wanting, most(r, n, of_wanting));
-	plot_chart(f, "Moves per minute", r, n, policy, of_moves, most(r, n, of_moves));
-	plot_chart(f, "Programs per minute that took 1.5 times their time or more", r, n, policy,
-		   of_slow, most(r, n, of_slow));
-	return fclose(f) == 0 ? 0 : 1;
+	if (err < 0)
+		fprintf(stderr, "pando: cannot write %s: %s; try: --plot /tmp/sim.html\n", o->plot,
+			strerror(-err));
+	return err < 0;
 }
 
 static bool policies(const struct run_opts *o, enum sched_policy *policy, unsigned *n)
@@ -339,7 +304,30 @@ int plan_all(struct run_opts *o)
 		print_table(o, r, n, policy);
 	}
 	if (o->plot)
-		code = plot(o, r, n, policy);
+		code = plot(o, &w, r, n, policy);
 	free(r);
 	return code;
+}
+
+int plan_show(const char *name)
+{
+	const char *text = workload_text(name);
+
+	if (!text) {
+		fprintf(stderr,
+			"pando: cannot show workload '%s': it is not timeshare, buildfarm or "
+			"requests; try: pando sim --show timeshare\n",
+			name);
+		return 3;
+	}
+	printf("# node     CPU in thousandths of a core, memory\n"
+	       "# shape    per cent of the arrivals, over equal parts of the run\n"
+	       "# class    NAME RATE/h (per node) [burst N] life fixed T | uniform A B | exp MEAN "
+	       "| "
+	       "heavy MIN MAX\n"
+	       "#          cpu THOUSANDTHS mem SIZE [stay PER CENT]; T is a number with ms, s or "
+	       "m\n"
+	       "%s",
+	       text);
+	return 0;
 }

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -119,7 +120,15 @@ static void print_violation(const struct run_opts *o, const struct sim *s)
 	print_replay(o, s);
 }
 
-static void print_json(const struct sim *s, uint64_t took_ns)
+/* What a run takes, its history included; 0 where the allocator does not tell. */
+static uint64_t heap_bytes(void)
+{
+	struct mallinfo2 m = mallinfo2();
+
+	return m.uordblks + m.hblkhd;
+}
+
+static void print_json(const struct sim *s, uint64_t took_ns, uint64_t bytes)
 {
 	const struct sim_stats *t = &s->stats;
 
@@ -127,11 +136,12 @@ static void print_json(const struct sim *s, uint64_t took_ns)
 	       ",\"messages\":%" PRIu64 ",\"lost\":%" PRIu64 ",\"repeated\":%" PRIu64
 	       ",\"faults\":%" PRIu64 ",\"checks\":%" PRIu64 ",\"moves_asked\":%" PRIu64
 	       ",\"moves_done\":%" PRIu64 ",\"births\":%" PRIu64 ",\"virtual_ns\":%" PRIu64
-	       ",\"real_ns\":%" PRIu64 ",\"violated\":\"%s\",\"text\":\"%s\"}\n",
+	       ",\"real_ns\":%" PRIu64 ",\"bytes_per_node\":%" PRIu64
+	       ",\"violated\":\"%s\",\"text\":\"%s\"}\n",
 	       s->conf.seed, s->conf.nodes, s->w.hash, s->w.stats.events, s->w.stats.messages,
 	       s->w.stats.lost + s->w.stats.cut, s->w.stats.repeated, t->faults, s->w.stats.checks,
-	       t->moves_asked, t->moves_done, t->births, s->w.now_ns, took_ns, s->w.violation.name,
-	       s->w.violation.text);
+	       t->moves_asked, t->moves_done, t->births, s->w.now_ns, took_ns,
+	       bytes / s->conf.nodes, s->w.violation.name, s->w.violation.text);
 }
 
 static void print_report(const struct sim *s, uint64_t took_ns)
@@ -182,31 +192,12 @@ static void print_report(const struct sim *s, uint64_t took_ns)
 	printf("  hash        %016" PRIx64 "\n", s->w.hash);
 }
 
-static bool trace_open(struct sim *s, const char *path)
+static bool trace_failed(const struct run_opts *o, int err)
 {
-	s->w.trace = fopen(path, "w");
-	if (!s->w.trace) {
-		fprintf(stderr, "pando: cannot write %s: %s; try: --trace /tmp/sim.json\n", path,
-			strerror(errno));
-		return false;
-	}
-	fprintf(s->w.trace, "[{\"name\":\"process_name\",\"ph\":\"M\",\"pid\":0,\"args\":{\"name\":"
-			    "\"world\"}}");
-	for (node_id id = 1; id <= s->conf.nodes; id++)
-		fprintf(s->w.trace,
-			",\n{\"name\":\"process_name\",\"ph\":\"M\",\"pid\":%u,\"args\":{\"name\":"
-			"\"n%u\"}}",
-			id, id);
-	return true;
-}
-
-static void trace_close(struct sim *s)
-{
-	if (!s->w.trace)
-		return;
-	fprintf(s->w.trace, "\n]\n");
-	fclose(s->w.trace);
-	s->w.trace = NULL;
+	if (err < 0)
+		fprintf(stderr, "pando: cannot write %s: %s; try: --trace /tmp/sim.json\n",
+			o->trace, strerror(-err));
+	return err < 0;
 }
 
 static bool fails_alike(struct run_opts *o, uint64_t seed, const char *name)
@@ -261,30 +252,30 @@ static void print_faults(const struct sim *s)
 
 static int run_one(struct run_opts *o, uint64_t seed, struct sim_cov *cov)
 {
-	uint64_t t0 = real_ns();
+	uint64_t t0 = real_ns(), heap = heap_bytes();
 	struct sim *s = run_new(o, seed, cov);
 	uint32_t count = s->fault_count;
 	char name[24];
 	int code;
 
-	if (o->trace && !trace_open(s, o->trace)) {
+	if (o->trace && trace_failed(o, world_timeline_open(&s->w, o->trace, s->conf.nodes))) {
 		sim_free(s);
 		return 1;
 	}
 	run_guarded(s);
-	trace_close(s);
+	code = trace_failed(o, world_timeline_close(&s->w));
 	if (o->json)
-		print_json(s, real_ns() - t0);
+		print_json(s, real_ns() - t0, heap_bytes() - heap);
 	else if (!o->terse)
 		print_report(s, real_ns() - t0);
 	if (s->w.violation.name[0] && !o->json && !o->terse)
 		print_violation(o, s);
 	snprintf(name, sizeof(name), "%s", s->w.violation.name);
-	code = name[0] != 0;
-	if (code && o->terse)
+	code |= name[0] != 0;
+	if (name[0] && o->terse)
 		printf("seed %" PRIu64 ": VIOLATED %s: %s\n", seed, name, s->w.violation.text);
 	sim_free(s);
-	if (code && o->shrink) {
+	if (name[0] && o->shrink) {
 		run_shrink(o, seed, name, count);
 		s = run_new(o, seed, NULL);
 		run_guarded(s);

@@ -3,6 +3,7 @@
 #ifndef SIM_RUN_H
 #define SIM_RUN_H
 
+#include "kernel/sched/sched.h"
 #include "sim/cluster.h"
 
 #define RUN_NODES    5
@@ -27,6 +28,7 @@ struct run_opts {
 	const char *workload; /* the same; NULL: protocols are simulated */
 	const char *compare;
 	const char *plot;
+	const char *show;
 };
 
 /* ---- run.c ---- */
@@ -40,6 +42,11 @@ int run_all(struct run_opts *o);
 int run_seeds(const struct run_opts *o, struct sim_cov *cov);
 
 int plan_all(struct run_opts *o);
+/* The text of a shipped workload, as a beginning for one's own. */
+int plan_show(const char *name);
+struct capacity_result;
+void plot_charts(FILE *f, const struct capacity_result *r, unsigned n,
+		 const enum sched_policy *policy);
 void coverage_print(const struct sim_cov *cov);
 
 #endif

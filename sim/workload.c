@@ -201,20 +201,25 @@ static int workload_parse(struct workload *w, const char *name, FILE *f)
 	return w->class_count ? 0 : -EINVAL;
 }
 
+const char *workload_text(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(shipped); i++) {
+		if (strcmp(shipped[i].name, name) == 0)
+			return shipped[i].text;
+	}
+	return NULL;
+}
+
 int workload_load(struct workload *w, const char *name)
 {
-	FILE *f = NULL;
+	const char *text = workload_text(name);
+	FILE *f = text ? fmemopen((void *)(uintptr_t)text, strlen(text), "r") : fopen(name, "r");
 	int r;
 
-	*w = (struct workload){ .cpu_milli = 8000, .mem_bytes = UINT64_C(32) << 30 };
+	*w = (struct workload){ .cpu_milli = 8000,
+				.mem_bytes = UINT64_C(32) << 30,
+				.shipped = text != NULL };
 	snprintf(w->name, sizeof(w->name), "%s", name);
-	for (size_t i = 0; i < ARRAY_LEN(shipped) && !f; i++) {
-		if (strcmp(shipped[i].name, name) == 0)
-			f = fmemopen((void *)(uintptr_t)shipped[i].text, strlen(shipped[i].text),
-				     "r");
-	}
-	if (!f)
-		f = fopen(name, "r");
 	if (!f)
 		return -errno;
 	r = workload_parse(w, name, f);

@@ -44,6 +44,7 @@ struct workload_class {
 
 struct workload {
 	char name[32];
+	bool shipped;
 	uint32_t cpu_milli;
 	uint64_t mem_bytes;
 	uint32_t shape[WORKLOAD_SHAPE]; /* per cent */
@@ -57,6 +58,9 @@ struct workload {
  * Errors: -errno; -EINVAL with a message on standard error that names the line.
  */
 must_check int workload_load(struct workload *w, const char *name);
+
+/* The text of a shipped one, or NULL. */
+const char *workload_text(const char *name);
 
 uint64_t workload_life_ms(const struct workload_class *c, struct rand *r);
 /* Mean of -log(u) is 1024: a time between two events of a Poisson process. */

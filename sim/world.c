@@ -238,17 +238,3 @@ void world_violate(struct world *w, const char *name, const char *fmt, ...)
 	w->violation.at_ns = w->now_ns;
 	world_trace(w, 'i', 0, name, 0);
 }
-
-void world_trace(struct world *w, char phase, node_id node, const char *name, uint64_t id)
-{
-	if (!w->trace)
-		return;
-	fprintf(w->trace,
-		",\n{\"name\":\"%s\",\"ph\":\"%c\",\"ts\":%llu.%03u,\"pid\":%u,\"tid\":%u", name,
-		phase, (unsigned long long)(w->now_ns / 1000), (unsigned)(w->now_ns % 1000), node,
-		phase == 'i' ? 0 : 1);
-	if (phase == 'i')
-		fprintf(w->trace, ",\"s\":\"p\",\"args\":{\"id\":%llu}}", (unsigned long long)id);
-	else
-		fprintf(w->trace, ",\"cat\":\"move\",\"id\":\"%llx\"}", (unsigned long long)id);
-}

@@ -41,6 +41,7 @@ enum world_rng {
 };
 
 struct world;
+struct timeline;
 
 /* @payload is the event's, who must free it by world_put() if it came from world_alloc(). */
 typedef void (*world_fn)(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload);
@@ -101,7 +102,7 @@ struct world {
 	struct world_violation violation;
 	struct world_recent recent[WORLD_RECENT];
 	uint32_t recent_at;
-	FILE *trace; /* Perfetto (Chrome JSON) timeline, or NULL */
+	struct timeline *timeline; /* or NULL */
 	bool verbose;
 };
 
@@ -146,7 +147,13 @@ void world_hash_bytes(struct world *w, const uint8_t *bytes, size_t len);
 /* The first one stands; the run ends with it. */
 void world_violate(struct world *w, const char *name, const char *fmt, ...) printf_like(3, 4);
 
-/* Timeline: a span that begins ('b') or ends ('e') on a node, or an instant ('i'). */
+/*
+ * timeline.c: a span that begins ('b') or ends ('e') on a node, or an instant ('i'). @name is
+ * static. Nothing without a timeline.
+ */
 void world_trace(struct world *w, char phase, node_id node, const char *name, uint64_t id);
+/* -errno. */
+must_check int world_timeline_open(struct world *w, const char *path, node_id nodes);
+must_check int world_timeline_close(struct world *w);
 
 #endif
