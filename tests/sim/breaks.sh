@@ -38,11 +38,13 @@ P1 migrate.forget.dropped migrate.drop.forgotten kin.drop.never
 '
 # The first seed that caught these when this was written, where it takes many: tried first, to save time.
 hints='migrate.fence.ignored 64
-naming.loan.serial 44
-dsm.old-epoch-obeyed 136'
+naming.loan.serial 16'
 
 # Of channels, shared memory and loans all variants that there are, at least so many of each.
-many='rpc 11 dsm 18 quota 3'
+many='rpc 11 dsm 17 quota 3'
+# But for this one: a message of a home that is over must come when its successor has got exactly as far. About one
+# seed in a few hundred does that; the unit test of dsm/core does it at once.
+aside=dsm.old-epoch-obeyed
 
 try() {
 	local name=$1 out seed
@@ -62,7 +64,7 @@ if [ "${1:-}" = try ]; then
 	exit
 fi
 
-has=$("$sim" sim --breaks | sort -u)
+has=$("$sim" sim --breaks | sort -u | grep -vxF "$aside")
 names=$(echo "$table" | awk 'NF { for (i = 2; i <= NF; i++) print $i }')
 [ -z "$(echo "$table" | awk 'NF && NF < 3 { print }')" ]
 # shellcheck disable=SC2086
