@@ -37,7 +37,7 @@ Q1 quota.share.early quota.share.unsure quota.share.unclaimed naming.loan.serial
 P1 migrate.forget.dropped migrate.drop.forgotten kin.drop.never
 '
 # The first seed that caught these when this was written, where it takes many: tried first, to save time.
-hints='migrate.fence.ignored 64
+hints='migrate.fence.ignored 87
 naming.loan.serial 16'
 
 # Of channels, shared memory and loans all variants that there are, at least so many of each.
