@@ -67,6 +67,10 @@ static void on_mig(struct sim *s, struct knode *n, const struct kmsg *k)
 			moves_step_target(s, n, dst, &ev);
 		return;
 	default:
+		/* The life that has prepared is the one that it is handed to. */
+		if (src && src->m.move == k->m.move && k->m.kind == MIG_PREPARED &&
+		    src->m.state == MIG_S_PREPARING && k->from == src->m.target)
+			src->peer_epoch = k->from_epoch;
 		if (src && src->m.move == k->m.move)
 			moves_step_source(s, n, src, &ev);
 		else if (dst && dst->m.move == k->m.move)

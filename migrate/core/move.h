@@ -115,9 +115,10 @@ struct mig_stand {
 	uint64_t move; /* 0: none */
 	node_id peer;  /* FROZEN, LOST: the target */
 	/*
-	 * Life of the peer's node that it was handed to, noted beside the move by who carries it
-	 * out. Who gives a stand to an authority has it looked at (migrate_stand_look): a successor
-	 * of that life answers a fence without knowing what it may have executed.
+	 * Life of the peer's node that it was handed to, the one whose PREPARED came; noted beside
+	 * the move by who carries it out. Who gives a stand to an authority has it looked at
+	 * (migrate_stand_look): a successor of that life answers a fence without knowing what it
+	 * may have executed.
 	 */
 	epoch_t peer_epoch;
 };
