@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "base/rand.h"
 #include "cmd/ctl/ask.h"
+#include "tests/lib/fuzz.h"
 
 static const char *const seeds[] = {
 	"GET /v1/nodes HTTP/1.1\r\n\r\n",
@@ -105,54 +106,21 @@ static void lie(struct rand *r)
 	(void)write_one(&ask, &again);
 }
 
-static size_t mutate(struct rand *r, uint8_t *out, size_t cap)
+static const struct fuzz_texts texts = { seeds, ARRAY_LEN(seeds), pieces, ARRAY_LEN(pieces), 3 };
+
+static size_t make(struct rand *r, uint8_t *out, size_t cap)
 {
-	const char *seed = seeds[rand_below(r, ARRAY_LEN(seeds))];
-	size_t len = strlen(seed);
-
-	memcpy(out, seed, len);
-	for (uint64_t n = rand_below(r, 4); n > 0; n--) {
-		size_t at = rand_below(r, len + 1);
-		const char *piece = pieces[rand_below(r, ARRAY_LEN(pieces))];
-
-		if (rand_below(r, 3) == 0 && at < len) {
-			out[at] = (uint8_t)rand_next(r);
-		} else if (len + strlen(piece) < cap) {
-			memmove(out + at + strlen(piece), out + at, len - at);
-			memcpy(out + at, piece, strlen(piece));
-			len += strlen(piece);
-		}
-	}
-	return len;
-}
-
-static int from_file(const char *path)
-{
-	static uint8_t bytes[1 << 16];
-	FILE *f = fopen(path, "rb");
-
-	if (f == NULL) {
-		perror(path);
-		return 1;
-	}
-	read_one(bytes, fread(bytes, 1, sizeof(bytes), f));
-	return fclose(f) != 0;
+	return fuzz_text(&texts, r, out, cap);
 }
 
 int main(int argc, char **argv)
 {
-	static uint8_t in[4096];
-	struct rand r;
-	int bad = 0;
+	static const struct fuzz f = { .one = read_one,
+				       .make = make,
+				       .besides = lie,
+				       .cap = 4096,
+				       .seed = 11,
+				       .rounds = 100000 };
 
-	for (int i = 1; i < argc; i++)
-		bad |= from_file(argv[i]);
-	if (argc > 1)
-		return bad;
-	rand_seed(&r, 11);
-	for (int i = 0; i < 100000; i++) {
-		read_one(in, mutate(&r, in, sizeof(in)));
-		lie(&r);
-	}
-	return 0;
+	return fuzz_main(&f, argc, argv);
 }

@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "base/rand.h"
 #include "cmd/ctl/core/http.h"
+#include "tests/lib/fuzz.h"
 
 static const char *const seeds[] = {
 	"GET /v1/nodes HTTP/1.1\r\nHost: pando\r\n\r\n",
@@ -45,14 +46,10 @@ typedef int (*head_fn)(const void *bytes, size_t len, struct http_head *out);
 
 static void head(head_fn fn, const uint8_t *in, size_t len)
 {
-	/* A copy of the exact size, so that the sanitizer sees a read behind it. */
-	uint8_t *copy = malloc(len + 1);
+	uint8_t *copy = fuzz_copy(in, len);
 	struct http_head h;
-	int n;
+	int n = fn(copy, len, &h);
 
-	CHECK(copy != NULL);
-	memcpy(copy, in, len);
-	n = fn(copy, len, &h);
 	if (n > 0) {
 		CHECK((size_t)n <= len && memchr(h.path, '\0', sizeof(h.path)) != NULL);
 		CHECK(fn(copy, (size_t)n, &h) == n);
@@ -76,66 +73,18 @@ static void one(const uint8_t *in, size_t len)
 	}
 }
 
-static size_t mutate(struct rand *r, uint8_t *out, size_t cap)
+static const struct fuzz_texts texts = { seeds, ARRAY_LEN(seeds), pieces, ARRAY_LEN(pieces), 5 };
+
+static size_t make(struct rand *r, uint8_t *out, size_t cap)
 {
-	const char *seed = seeds[rand_below(r, ARRAY_LEN(seeds))];
-	size_t len = strlen(seed);
-
-	memcpy(out, seed, len);
-	for (uint64_t n = rand_below(r, 6); n > 0; n--) {
-		size_t at = rand_below(r, len + 1);
-		const char *piece = pieces[rand_below(r, ARRAY_LEN(pieces))];
-
-		switch (rand_below(r, 4)) {
-		case 0:
-			if (at < len)
-				out[at] = (uint8_t)rand_next(r);
-			break;
-		case 1:
-			if (len + strlen(piece) < cap) {
-				memmove(out + at + strlen(piece), out + at, len - at);
-				memcpy(out + at, piece, strlen(piece));
-				len += strlen(piece);
-			}
-			break;
-		case 2:
-			if (at < len) {
-				memmove(out + at, out + at + 1, len - at - 1);
-				len--;
-			}
-			break;
-		default:
-			len = at;
-		}
-	}
-	return len;
-}
-
-static int from_file(const char *path)
-{
-	static uint8_t bytes[1 << 16];
-	FILE *f = fopen(path, "rb");
-
-	if (f == NULL) {
-		perror(path);
-		return 1;
-	}
-	one(bytes, fread(bytes, 1, sizeof(bytes), f));
-	return fclose(f) != 0;
+	return fuzz_text(&texts, r, out, cap);
 }
 
 int main(int argc, char **argv)
 {
-	static uint8_t in[4096];
-	struct rand r;
-	int bad = 0;
+	static const struct fuzz f = {
+		.one = one, .make = make, .cap = 4096, .seed = 7, .rounds = 400000
+	};
 
-	for (int i = 1; i < argc; i++)
-		bad |= from_file(argv[i]);
-	if (argc > 1)
-		return bad;
-	rand_seed(&r, 7);
-	for (int i = 0; i < 400000; i++)
-		one(in, mutate(&r, in, sizeof(in)));
-	return 0;
+	return fuzz_main(&f, argc, argv);
 }

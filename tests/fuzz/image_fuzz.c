@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/rand.h"
+#include "tests/lib/fuzz.h"
 #include "tests/lib/image.h"
 
 #define ROUNDS 100000
@@ -61,20 +62,9 @@ static void lying_peer(struct rand *r)
 	test_image_fini(&t);
 }
 
-static int read_file(const char *name)
+static void read_one(const uint8_t *bytes, size_t len)
 {
-	static uint8_t bytes[1 << 22];
-	FILE *f = fopen(name, "re");
-	size_t n;
-
-	if (!f) {
-		perror(name);
-		return 1;
-	}
-	n = fread(bytes, 1, sizeof(bytes), f);
-	(void)fclose(f);
-	(void)printf("%s: %d\n", name, test_image_read(bytes, n));
-	return 0;
+	(void)printf("%d\n", test_image_read(bytes, len));
 }
 
 int main(int argc, char **argv)
@@ -85,7 +75,7 @@ int main(int argc, char **argv)
 	int failed = 0;
 
 	for (int i = 1; i < argc; i++)
-		failed |= read_file(argv[i]);
+		failed |= fuzz_file(argv[i], read_one);
 	if (argc > 1)
 		return failed;
 	test_image_good(&t);

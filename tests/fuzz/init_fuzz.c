@@ -15,6 +15,7 @@
 #include "base/check.h"
 #include "base/rand.h"
 #include "kernel/tenant/client.h"
+#include "tests/lib/fuzz.h"
 
 #define ROUNDS 60000
 
@@ -33,13 +34,9 @@ static void try_spawn(const void *bytes, size_t len)
 {
 	char *argv[64], *envp[64], *cwd;
 	struct init_spawn head;
-	/* A copy of just this size, so that the sanitizer sees a step too far. */
-	char *exact = malloc(len > 0 ? len : 1);
-	int r;
+	char *exact = fuzz_copy(bytes, len);
+	int r = init_spawn_unpack(exact, len, &head, argv, envp, 64, &cwd);
 
-	CHECK(exact != NULL);
-	memcpy(exact, bytes, len);
-	r = init_spawn_unpack(exact, len, &head, argv, envp, 64, &cwd);
 	CHECK(r == 0 || r == -EPROTO || r == -E2BIG || r == -EINVAL);
 	if (r == 0) {
 		taken++;
@@ -133,29 +130,21 @@ static void mutate(struct rand *r, uint8_t *b, size_t *len, size_t size)
 	}
 }
 
-static void from_file(const char *path)
+static void try_both(const uint8_t *bytes, size_t len)
 {
-	static uint8_t bytes[INIT_MSG_MAX * 2];
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, bytes, sizeof(bytes));
-
-	if (n < 0) {
-		perror(path);
-		exit(2);
-	}
-	(void)close(fd);
-	try_message(bytes, (size_t)n, 0);
-	try_spawn(bytes, (size_t)n);
+	try_message(bytes, len, 0);
+	try_spawn(bytes, len);
 }
 
 int main(int argc, char **argv)
 {
 	static uint8_t bytes[4096];
 	struct rand r;
+	int bad = 0;
 
 	CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock) == 0);
 	for (int i = 1; i < argc; i++)
-		from_file(argv[i]);
+		bad |= fuzz_file(argv[i], try_both);
 	rand_seed(&r, 11);
 	for (int i = 0; argc == 1 && i < ROUNDS; i++) {
 		size_t len;
@@ -172,5 +161,5 @@ int main(int argc, char **argv)
 		try_spawn(bytes, len);
 	}
 	printf("%lu payloads taken, %lu refused\n", taken, refused);
-	return argc == 1 && (taken < 1000 || refused < 1000);
+	return bad || (argc == 1 && (taken < 1000 || refused < 1000));
 }

@@ -10,17 +10,15 @@
 #include "base/check.h"
 #include "base/rand.h"
 #include "cmd/line/line.h"
+#include "tests/lib/fuzz.h"
 
 static unsigned taken;
 
 static void one(const uint8_t *in, size_t len)
 {
-	/* A copy of the exact size, so that the sanitizer sees a read behind it. */
-	uint8_t *copy = malloc(len + 1);
+	uint8_t *copy = fuzz_copy(in, len);
 	size_t at = 0;
 
-	CHECK(copy != NULL);
-	memcpy(copy, in, len);
 	while (at < len) {
 		cleanup_buf struct buf again = BUF_INIT;
 		struct line_frame f, part;
@@ -61,32 +59,15 @@ static size_t make(struct rand *r, uint8_t *out, size_t cap)
 	return rand_below(r, 4) == 0 ? rand_below(r, len + 1) : len;
 }
 
-static int from_file(const char *path)
-{
-	static uint8_t bytes[1 << 16];
-	FILE *f = fopen(path, "rb");
-
-	if (f == NULL) {
-		perror(path);
-		return 1;
-	}
-	one(bytes, fread(bytes, 1, sizeof(bytes), f));
-	return fclose(f) != 0;
-}
-
 int main(int argc, char **argv)
 {
-	static uint8_t in[4096];
-	struct rand r;
-	int bad = 0;
+	static const struct fuzz f = { .one = one,
+				       .make = make,
+				       .cap = 4096,
+				       .seed = 7,
+				       .rounds = 300000,
+				       .taken = &taken,
+				       .taken_min = 100000 };
 
-	for (int i = 1; i < argc; i++)
-		bad |= from_file(argv[i]);
-	if (argc > 1)
-		return bad;
-	rand_seed(&r, 7);
-	for (int i = 0; i < 300000; i++)
-		one(in, make(&r, in, sizeof(in)));
-	CHECK(taken > 100000);
-	return 0;
+	return fuzz_main(&f, argc, argv);
 }

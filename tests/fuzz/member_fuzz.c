@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/rand.h"
 #include "naming/member/member.h"
+#include "tests/lib/fuzz.h"
 
 static void one(const uint8_t *bytes, size_t len)
 {
@@ -42,31 +43,14 @@ static size_t sample(struct rand *r, uint8_t *bytes, size_t cap)
 							.mem_free_bytes = rand_next(r) } };
 	n = member_encode(&m, bytes, cap);
 	CHECK(n > 0);
-	return (size_t)n;
+	return fuzz_spoil(r, bytes, (size_t)n);
 }
 
 int main(int argc, char **argv)
 {
-	static uint8_t bytes[MEMBER_MSG_MAX];
-	struct rand r;
+	static const struct fuzz f = {
+		.one = one, .make = sample, .cap = MEMBER_MSG_MAX, .seed = 1, .rounds = 200000
+	};
 
-	for (int i = 1; i < argc; i++) {
-		FILE *f = fopen(argv[i], "rb");
-
-		if (!f)
-			return 2;
-		one(bytes, fread(bytes, 1, sizeof(bytes), f));
-		(void)fclose(f);
-	}
-	rand_seed(&r, 1);
-	for (int i = 0; i < 200000; i++) {
-		size_t len = sample(&r, bytes, sizeof(bytes));
-
-		for (uint64_t k = rand_below(&r, 4); k > 0; k--)
-			bytes[rand_below(&r, len)] = (uint8_t)rand_next(&r);
-		if (rand_chance(&r, 1, 4))
-			len = rand_below(&r, len + 1);
-		one(bytes, len);
-	}
-	return 0;
+	return fuzz_main(&f, argc, argv);
 }

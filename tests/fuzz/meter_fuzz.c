@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/rand.h"
 #include "quota/core/meter.h"
+#include "tests/lib/fuzz.h"
 
 struct reader {
 	struct meter_row rows[16];
@@ -64,31 +65,14 @@ static size_t sample(struct rand *rng, uint8_t *bytes, size_t cap)
 
 		meter_encode(&rec, bytes + i * METER_BYTES);
 	}
-	return n * METER_BYTES;
+	return fuzz_spoil(rng, bytes, n * METER_BYTES);
 }
 
 int main(int argc, char **argv)
 {
-	static uint8_t bytes[64 * METER_BYTES];
-	struct rand rng;
+	static const struct fuzz f = {
+		.one = one, .make = sample, .cap = 64 * METER_BYTES, .seed = 1, .rounds = 20000
+	};
 
-	for (int i = 1; i < argc; i++) {
-		FILE *f = fopen(argv[i], "rb");
-
-		if (!f)
-			return 2;
-		one(bytes, fread(bytes, 1, sizeof(bytes), f));
-		(void)fclose(f);
-	}
-	rand_seed(&rng, 1);
-	for (int i = 0; i < 20000; i++) {
-		size_t len = sample(&rng, bytes, sizeof(bytes));
-
-		for (uint64_t k = rand_below(&rng, 4); k > 0 && len > 0; k--)
-			bytes[rand_below(&rng, len)] = (uint8_t)rand_next(&rng);
-		if (rand_chance(&rng, 1, 4))
-			len = rand_below(&rng, len + 1);
-		one(bytes, len);
-	}
-	return 0;
+	return fuzz_main(&f, argc, argv);
 }

@@ -16,6 +16,7 @@
 #include "naming/core/log.h"
 #include "naming/raft/replica.h"
 #include "naming/wire.h"
+#include "tests/lib/fuzz.h"
 
 #define SEGMENT (64u << 10)
 #define SEEDS   600u
@@ -389,17 +390,14 @@ static void lied_to(struct rand *rng)
 	buf_fini(&b);
 }
 
-static void run_file(const char *name, void *mem)
+static void run_one(const uint8_t *bytes, size_t len)
 {
-	static uint8_t bytes[4 << 20];
-	FILE *f = fopen(name, "rb");
-	size_t n;
+	void *mem = calloc(1, naming_core_bytes(&sizes));
 
-	CHECK(f != NULL);
-	n = fread(bytes, 1, sizeof(bytes), f);
-	(void)fclose(f);
-	read_as_everything(bytes, n, mem);
-	start_from(bytes, n);
+	CHECK(mem != NULL);
+	read_as_everything(bytes, len, mem);
+	start_from(bytes, len);
+	free(mem);
 }
 
 int main(int argc, char **argv)
@@ -407,13 +405,14 @@ int main(int argc, char **argv)
 	void *mem = calloc(1, naming_core_bytes(&sizes));
 	struct buf b = BUF_INIT;
 	struct rand rng;
+	int bad = 0;
 
 	rand_seed(&rng, 1);
 	for (int i = 1; i < argc; i++)
-		run_file(argv[i], mem);
+		bad |= fuzz_file(argv[i], run_one);
 	if (argc > 1) {
 		free(mem);
-		return 0;
+		return bad;
 	}
 	CHECK(buf_reserve(&empty_core, 4096) == 0);
 	empty_core.len = naming_core_snapshot(naming_core_init(mem, &sizes), empty_core.data, 4096);
