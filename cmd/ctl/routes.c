@@ -117,6 +117,9 @@ static const struct ctl_route routes[] = {
 	{ CTL_WHY, "GET", "/v1/processes/:pid/why", CTL_ANYBODY, true,
 	  .summary = "What forbids moving a process, or what moving it would cost.",
 	  .curl = "\"http://pando/v1/processes/$PID/why?tenant=carol\"", .query = "tenant:string" },
+	{ CTL_SCHED, "GET", "/v1/sched", CTL_ANYBODY, true,
+	  .summary = "What was decided lately about where programs run, on all nodes, and why.",
+	  .curl = "http://pando/v1/sched" },
 	{ CTL_MIGRATE, "POST", "/v1/processes/:pid/migrate", CTL_ANYBODY, true,
 	  .summary = "Moves a running process.",
 	  .curl = "-d '{\"node\":\"n1\",\"tenant\":\"carol\"}' "

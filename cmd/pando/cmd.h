@@ -63,9 +63,10 @@ struct cmd {
 	int (*run)(struct ctx *c, int argc, char **argv); /* argv: arguments without options */
 };
 
-extern const struct cmd cmd_up, cmd_down, cmd_status, cmd_nodes, cmd_tenant, cmd_login, cmd_attach,
-	cmd_detach, cmd_on, cmd_ps, cmd_migrate, cmd_why, cmd_invite, cmd_join, cmd_leave,
-	cmd_doctor, cmd_debug, cmd_sim, cmd_what_if, cmd_events, cmd_quota, cmd_usage, cmd_drain;
+extern const struct cmd cmd_sched, cmd_up, cmd_down, cmd_status, cmd_nodes, cmd_tenant, cmd_login,
+	cmd_attach, cmd_detach, cmd_on, cmd_ps, cmd_migrate, cmd_why, cmd_invite, cmd_join,
+	cmd_leave, cmd_doctor, cmd_debug, cmd_sim, cmd_what_if, cmd_events, cmd_quota, cmd_usage,
+	cmd_drain;
 
 /* tenant key add|ls|rm ...: tenant_key.c; @argv begins behind "key". */
 int tenant_key(struct ctx *c, int argc, char **argv);

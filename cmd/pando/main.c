@@ -13,7 +13,7 @@ static const struct cmd *const cmds[] = {
 	&cmd_up,      &cmd_down,   &cmd_status, &cmd_nodes,  &cmd_tenant,  &cmd_login,
 	&cmd_attach,  &cmd_detach, &cmd_on,     &cmd_ps,     &cmd_migrate, &cmd_why,
 	&cmd_invite,  &cmd_join,   &cmd_leave,  &cmd_doctor, &cmd_debug,   &cmd_sim,
-	&cmd_what_if, &cmd_events, &cmd_quota,  &cmd_usage,  &cmd_drain,
+	&cmd_what_if, &cmd_events, &cmd_quota,  &cmd_usage,  &cmd_drain,   &cmd_sched,
 };
 
 static const char *format_text;

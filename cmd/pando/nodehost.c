@@ -202,6 +202,8 @@ int nodehost_guard(const struct nodehost *l)
 		argv[n++] = "--lease";
 		argv[n++] = (char *)l->lease;
 	}
+	if (l->no_balance)
+		argv[n++] = "--no-balance";
 	if (l->local)
 		argv[n++] = "--local";
 	argv[n] = NULL;

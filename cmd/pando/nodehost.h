@@ -21,6 +21,7 @@ struct nodehost {
 	const char *node;  /* "n1" */
 	bool local;        /* namespaces of its own, else this host is the node */
 	long cpu_milli;    /* 0: no limit */
+	bool no_balance;   /* it moves no running program away by itself */
 	const char *lease; /* "FREEZE:KILL" in ms; NULL: 10 s and 30 s */
 	const char *ssh;   /* where its sshd listens, "127.0.0.1:2222"; NULL: nowhere */
 };

@@ -22,7 +22,7 @@ enum { PORT = 7300, START_MS = 10000 };
 
 static const char *count_text, *cpus_text, *addr_text, *name_text, *volumes_text, *ssh_text,
 	*lease_text;
-static bool foreground, host_mode;
+static bool foreground, host_mode, no_balance;
 
 static const struct opt opts[] = {
 	{ "nodes", 'n', "N", "nodes of the local cluster, 1 without it", &count_text, NULL },
@@ -35,6 +35,7 @@ static const struct opt opts[] = {
 	{ "lease", 0, "F:K",
 	  "freeze a cut-off node's guests after F seconds and kill them after K; 10:30 without it",
 	  &lease_text, NULL },
+	{ "no-balance", 0, NULL, "running programs are moved by commands only", NULL, &no_balance },
 	{ "host", 0, NULL, "no local cluster: this host is the first node", NULL, &host_mode },
 	{ "addr", 0, "ADDR", "--host: where other nodes reach it", &addr_text, NULL },
 	{ "name", 0, "NAME", "--host: the node's name, n1 without it", &name_text, NULL },
@@ -70,6 +71,7 @@ static int start_node(struct up *u, const char *node, unsigned k)
 			      .local = true,
 			      .cpu_milli = u->cpu_milli,
 			      .lease = u->lease[0] ? u->lease : NULL,
+			      .no_balance = no_balance,
 			      .ssh = ssh_where_text(&u->ssh, k, where) };
 	int pid = nodehost_guard(&l), r;
 
@@ -235,6 +237,7 @@ static int up_host(struct up *u)
 	struct nodehost l = { .dir = u->c->dir,
 			      .node = node,
 			      .cpu_milli = u->cpu_milli,
+			      .no_balance = no_balance,
 			      .ssh = ssh_where_text(&u->ssh, 1, where) };
 	int r, code;
 

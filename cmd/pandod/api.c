@@ -266,6 +266,7 @@ static const handler_fn handlers[CTL_ROUTE_END] = {
 	[CTL_SESSION_SIGNAL] = post_signal,
 	[CTL_SESSION_WAIT] = get_session,
 	[CTL_PROCESSES] = get_processes,
+	[CTL_SCHED] = api_get_sched,
 	[CTL_WHY] = get_why,
 	[CTL_MIGRATE] = post_migrate,
 	[CTL_TENANT_REMOVE] = api_delete_tenant,

@@ -36,6 +36,9 @@ must_check int api_propose(struct pod *p, const struct naming_cmd *cmd, naming_d
 /* A guest chose these bytes: what is no UTF-8 becomes '?'. api_process.c. */
 json_t *api_guest_text(const char *s);
 
+/* ---- balance.c ---- */
+void api_get_sched(struct pod *p, struct ctl_req *r, args_t a);
+
 /* ---- drain.c ---- */
 void api_post_drain(struct pod *p, struct ctl_req *r, args_t a);
 void api_delete_drain(struct pod *p, struct ctl_req *r, args_t a);

@@ -2,10 +2,11 @@
 /*
  * args.h - what pandod is told on its command line; the same for guard, switch and daemon.
  *
- *	pandod guard  --dir D --node N [--cpu-milli M] [--ssh ADDR] [--lease F:K] [--local]
+ *	pandod guard  --dir D --node N [--cpu-milli M] [--ssh ADDR] [--lease F:K] [--no-balance]
+ *	              [--local]
  *	pandod switch --dir D
  *	pandod node   --dir D --node N [--cpu-milli M] [--ssh ADDR [--ssh-net FD]] [--lease F:K]
- *	              --life L [--local]
+ *	              --life L [--no-balance] [--local]
  *
  * D is absolute. D/N/run, D/N/data and D/N/log are the node's; D/vol is all nodes' of a local
  * cluster. The order of the words is fixed where `pando` looks for them (cmd/pando/nodehost.h).
@@ -24,6 +25,7 @@ struct args {
 	bool local;
 	uint32_t cpu_milli;
 	const char *ssh; /* where sshd listens, "127.0.0.1:2222"; NULL: nowhere */
+	bool no_balance; /* running programs stay where they are */
 	int ssh_net;     /* the network namespace of that address; -1: the node's own */
 	/* Without a word of naming's leader guests are frozen and killed after so long; 0: 10 s, 30
 	 * s. The same on all nodes of a machine. */

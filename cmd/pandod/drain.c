@@ -194,7 +194,7 @@ static int move_one(struct drain *d)
 	Kernel__Migrate mv = KERNEL__MIGRATE__INIT;
 	uint8_t body[32];
 
-	d->to = peers_place(d->pod, d->node);
+	d->to = peers_place(d->pod, d->node, NULL);
 	if (d->to == d->node) {
 		refused(x, "no other node has room for it", "pando nodes");
 		return -EHOSTDOWN;

@@ -69,6 +69,8 @@ static void start_pandod(struct guard *g)
 		argv[n++] = "--ssh-net";
 		argv[n++] = net;
 	}
+	if (a->no_balance)
+		argv[n++] = "--no-balance";
 	argv[n] = a->local ? "--local" : NULL;
 	g->restart_ns = 0;
 	g->started_ns = clock_mono_ns();

@@ -641,14 +641,17 @@ static void on_place(void *arg, struct rpc_conn *c, struct rpc_call *call, const
 	Kernel__Placed placed = KERNEL__PLACED__INIT;
 	uint8_t body[16];
 	struct rpc_msg reply = { .body = body };
+	const struct world *w = rpc_conn_user(c);
+	const char *why = "";
 
-	(void)c;
-	if (call == NULL || x == NULL) {
+	if (call == NULL || x == NULL || w == NULL) {
 		reply_empty(call, -EPROTO);
 		kernel__place__free_unpacked(x, NULL);
 		return;
 	}
-	placed.node = peers_place(p, x->near_node ? x->near_node : naming_self(p->naming));
+	placed.node = peers_place(p, x->near_node ? x->near_node : naming_self(p->naming), &why);
+	if (placed.node != naming_self(p->naming))
+		balance_placed(p, w->id, x->pid, x->comm, placed.node, why);
 	kernel__place__free_unpacked(x, NULL);
 	reply.len = kernel__placed__pack(&placed, body);
 	if (rpc_reply(call, 0, &reply) < 0)

@@ -35,6 +35,10 @@ static int parse(int argc, char **argv, struct args *a)
 			a->local = true;
 			continue;
 		}
+		if (strcmp(argv[i], "--no-balance") == 0) {
+			a->no_balance = true;
+			continue;
+		}
 		if (value == NULL)
 			return -EINVAL;
 		if (strcmp(argv[i], "--dir") == 0)

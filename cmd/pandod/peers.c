@@ -362,6 +362,14 @@ static void on_use(void *arg, struct rpc_conn *c, struct rpc_call *call, const s
 		log_debug("a reply was lost");
 }
 
+static void on_sched(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
+{
+	(void)c;
+	(void)m;
+	if (call != NULL)
+		balance_answer(arg, call);
+}
+
 static void on_usage(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
 {
 	(void)c;
@@ -435,22 +443,19 @@ void peers_load(const struct pod *p, node_id id, struct peer_load *out)
 		memset(out, 0, sizeof(*out));
 }
 
-node_id peers_place(struct pod *p, node_id here)
+unsigned peers_vector(const struct pod *p, struct sched_node *out, unsigned max)
 {
 	const struct naming_core *k = naming_tables(p->naming);
 	node_id self = naming_self(p->naming);
-	struct sched_node nodes[PEERS_MAX];
-	struct sched_request rq = { .here = here, .cpu_milli = 1000 };
-	struct sched_pick pick;
 	const struct naming_node *n;
 	unsigned count = 0;
 
-	for (uint32_t i = 0; (n = naming_node_at(k, i)) != NULL && count < PEERS_MAX; i++) {
-		struct peer *x = find(p, n->id);
+	for (uint32_t i = 0; (n = naming_node_at(k, i)) != NULL && count < max; i++) {
+		const struct peer *x = find(p, n->id);
 		struct peer_load l;
 
 		peers_load(p, n->id, &l);
-		nodes[count++] = (struct sched_node){
+		out[count++] = (struct sched_node){
 			.id = n->id,
 			.closed = !l.alive || n->down || n->state != NAMING_NODE_JOINED ||
 				  n->drain != NAMING_OPEN,
@@ -463,6 +468,17 @@ node_id peers_place(struct pod *p, node_id here)
 			.mem_free_bytes = l.free_bytes,
 		};
 	}
+	return count;
+}
+
+node_id peers_place(struct pod *p, node_id here, const char **why)
+{
+	node_id self = naming_self(p->naming);
+	struct sched_node nodes[PEERS_MAX];
+	struct sched_request rq = { .here = here, .cpu_milli = 1000 };
+	struct sched_pick pick;
+	unsigned count = peers_vector(p, nodes, PEERS_MAX);
+
 	if (count == 0 ||
 	    sched_place(SCHED_HERE_FIRST, nodes, count, &rq, rand_next(&p->rand), &pick) < 0)
 		return here;
@@ -470,6 +486,8 @@ node_id peers_place(struct pod *p, node_id here)
 		p->peers->own_placed_milli += rq.cpu_milli;
 	else if (find(p, pick.node) != NULL)
 		find(p, pick.node)->placed_milli += rq.cpu_milli;
+	if (why != NULL)
+		*why = sched_reason_text(pick.reason);
 	return pick.node;
 }
 
@@ -644,9 +662,9 @@ static void on_join(void *arg, struct rpc_conn *c, struct rpc_call *call, const 
 static void serve(struct pod *p)
 {
 	struct rpc *r = p->peers->rpc;
-	static const uint32_t nodes_only[] = { POD_NAMING, POD_LOAD,   POD_FORWARD,
-					       POD_PEER,   POD_STOP,   POD_USE,
-					       POD_USAGE,  POD_GOSSIP, POD_LEASE };
+	static const uint32_t nodes_only[] = { POD_NAMING, POD_LOAD, POD_FORWARD, POD_PEER,
+					       POD_STOP,   POD_USE,  POD_USAGE,   POD_GOSSIP,
+					       POD_LEASE,  POD_SCHED };
 
 	rpc_serve(r, POD_NAMING, on_naming, p);
 	rpc_serve(r, POD_LOAD, on_load, p);
@@ -655,6 +673,7 @@ static void serve(struct pod *p)
 	rpc_serve(r, POD_STOP, on_stop, p);
 	rpc_serve(r, POD_USE, on_use, p);
 	rpc_serve(r, POD_USAGE, on_usage, p);
+	rpc_serve(r, POD_SCHED, on_sched, p);
 	rpc_serve(r, POD_GOSSIP, on_gossip, p);
 	rpc_serve(r, POD_LEASE, on_lease, p);
 	for (size_t i = 0; i < ARRAY_LEN(nodes_only); i++)

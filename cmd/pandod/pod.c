@@ -122,6 +122,7 @@ static const struct step steps[] = {
 	{ "connect guest kernels", relay_init },
 	{ "lend what tenants may use", quota_init },
 	{ "open the log of use", meter_init },
+	{ "balance", balance_init },
 	{ "open the machine's tables", naming_init },
 	{ "serve the control API", api_init },
 	{ "let tenants log in over ssh", ssh_init },
@@ -181,6 +182,7 @@ static int watch_signals(struct pod *p, struct stop_watch *s)
 static void pod_fini(struct pod *p)
 {
 	world_fini_all(p);
+	balance_fini(p);
 	ssh_fini(p);
 	relay_fini(p);
 	gossip_fini(p);

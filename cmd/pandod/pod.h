@@ -14,6 +14,7 @@
  *	kern.c      the guest kernel of a world: its process and what it asks
  *	session.c   sessions: start, end, status
  *	drain.c     emptying a node
+ *	balance.c   moving programs off a node that is short of CPU
  *	agent.c     ssh agents of sessions' clients
  *	attach.c    sessions on terminals: which there are, their lines
  *	ssh.c       logins over ssh: sshd, who may, which key
@@ -53,6 +54,7 @@ enum pod_method {
 	POD_USAGE = POD_METHOD(8),   /* UsageAsk -> Usage */
 	POD_GOSSIP = POD_METHOD(9),  /* one-way: a message of naming/member */
 	POD_LEASE = POD_METHOD(10),  /* one-way Lease */
+	POD_SCHED = POD_METHOD(12),  /* (empty) -> Decisions */
 };
 
 enum {
@@ -88,6 +90,7 @@ struct pod {
 	struct list ready_waiters; /* api_node.c */
 	uint64_t api_requests;     /* since the start */
 	struct events *events;
+	struct balance *balance;
 	bool left; /* this node left the machine: end for good */
 };
 
@@ -166,8 +169,11 @@ struct peer_load {
 };
 /* What is known of a node, ourselves included. */
 void peers_load(const struct pod *p, node_id id, struct peer_load *out);
-/* Where one more program of a tenant should run. */
-node_id peers_place(struct pod *p, node_id here);
+/* Where one more program of a tenant should run. @why, if not NULL, is set to static words. */
+node_id peers_place(struct pod *p, node_id here, const char **why);
+/* What is known of all nodes, for kernel/sched: at most @max, and how many. */
+struct sched_node;
+unsigned peers_vector(const struct pod *p, struct sched_node *out, unsigned max);
 
 typedef void (*peers_done_fn)(void *arg, int err, const struct rpc_msg *m);
 /* A request to another node. Never calls @done from inside. -ENOTCONN, -ENOMEM, -EBUSY. */
@@ -323,6 +329,15 @@ bool drain_refuses(struct pod *p, struct ctl_req *r, const char *tenant);
 /* Ends the worlds on this node, if it is drained, that nothing anywhere needs any more. 0, or
  * -EBUSY and why one is needed. Never from inside. */
 void drain_clear(struct pod *p, member_done_fn done, void *arg);
+
+/* ---- balance.c ---- */
+must_check int balance_init(struct pod *p);
+void balance_fini(struct pod *p);
+/* A program was placed on another node at its exec. @command: a guest chose it. */
+void balance_placed(struct pod *p, tenant_id t, int pid, const char *command, node_id to,
+		    const char *why);
+/* Another node's question. */
+void balance_answer(struct pod *p, struct rpc_call *call);
 
 /* ---- agent.c: where programs of a session find the ssh agent of its client ---- */
 /* "/run/pando/agent.ID" as they see it. */

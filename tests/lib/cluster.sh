@@ -2,7 +2,7 @@
 # cluster.sh - a local cluster for a test, taken down when the test ends, however it ends. Sourced.
 #
 #	. tests/lib/cluster.sh
-#	cluster_up 3 --cpus 0.25      three nodes below $PANDO_TEST_DIR
+#	cluster_up 3 --cpus 0.25      three nodes below $PANDO_TEST_DIR; running programs stay, unless BALANCE=1
 #	p tenant add alice            pando on it
 #	as alice sh -c 'echo hi'      a program in a session of alice, on pipes
 #	as_on n2 alice CMD...         the same, the session starts on node n2
@@ -60,6 +60,8 @@ cluster_up() { # nodes [options of pando up]
 	# Node names, cgroups and namespaces are derived from the directory: tests do not meet.
 	trap cluster_down EXIT
 	trap 'exit 143' TERM INT
+	# A test knows where its programs run, unless it sets BALANCE.
+	[ -n "${BALANCE:-}" ] || set -- --no-balance "$@"
 	p up -n "$n" "$@" || fail "the cluster does not come up"
 }
 

@@ -1,0 +1,71 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# A node with more to do than CPUs gives running programs away by itself: four that spin on n1 spread over three small nodes and come
+# to rest; what is in front of a terminal stays, and so does who only waits. `pando sched` says what was done and why.
+BALANCE=1
+. tests/lib/cluster.sh
+cluster_up 3 --cpus 0.25 >/dev/null
+work=$PANDO_TEST_DIR
+p tenant add alice >/dev/null && p tenant add bob >/dev/null || fail "tenant add"
+
+# "n1 n1 n2 n3": where those whose command line has that word run.
+where() {
+	p ps alice -o json | python3 -c '
+import json, sys
+print(" ".join(sorted(q["node"] for q in json.load(sys.stdin) if q["args"].split()[:1] in (["sh"], ["bash"]) and q["args"].split()[-1] == sys.argv[1])))' "$1"
+}
+moves() { p sched --json | python3 -c 'import json, sys; print(sum(d["what"] == "moved" for d in json.load(sys.stdin)))'; }
+spread() { case $(where spin) in "n1 n1 n2 n3" | "n1 n2 n2 n3" | "n1 n2 n3 n3") ;; *) return 1 ;; esac; }
+
+# They begin to spin together, once all are on n1: a busy node would not have let the later ones begin there.
+as_on n1 alice mkfifo go || fail "mkfifo"
+"$BIN/pando" --dir "$CLUSTER_DIR" login -T --node n1 alice -- bash -c '
+	for i in 1 2 3 4; do on n1 sh -c "read x <go; while :; do :; done" spin & done; wait' on-n1 >"$work/shell" 2>&1 </dev/null &
+shell=$!
+started() { [ "$(where spin)" = "n1 n1 n1 n1" ]; }
+wait_for 30 started || fail "they do not start: $(cat "$work/shell"; p ps alice)"
+as_on n1 alice sh -c 'echo >go' || fail "go"
+wait_for 90 spread || fail "they do not spread: $(where spin); $(p sched)"
+[ "$(where on-n1)" = n1 ] || fail "the shell that only waits is on $(where on-n1)"
+
+# At rest: nothing moves any more.
+before=$(moves)
+[ "$before" -ge 2 ] || fail "$before moves: $(p sched)"
+nodes=$(where spin)
+calm() { # for four seconds
+	local until=$((SECONDS + 4))
+	while [ $SECONDS -lt $until ]; do
+		[ "$(where spin)" = "$nodes" ] || return 1
+		sleep 0.3
+	done
+}
+if ! calm; then
+	# One more may have been under way.
+	nodes=$(where spin)
+	calm || fail "no rest: $(p sched)"
+fi
+[ "$(moves)" -le $((before + 2)) ] || fail "ping-pong: $(p sched)"
+
+# What was decided, for operators and for the tenant alone.
+p sched | grep -qE '^[0-9:]+ +moved +alice +[0-9]+ +n1 +n[23] .*this node is short of CPU +sh -c' || fail "sched: $(p sched)"
+p events | grep -q 'process.balanced.*from="n1".*why="this node is short of CPU"' || fail "no event: $(p events | tail -n 3)"
+as_on n1 alice pando sched -o csv | grep -q '^[0-9:]*,moved,alice,' || fail "alice does not see her own"
+[ "$(as_on n1 bob pando sched -o csv | wc -l)" = 1 ] || fail "bob sees what is not his"
+
+# In front of a terminal: it stays, whatever else n1 does.
+pids=$(p ps alice -o json | python3 -c 'import json, sys
+print(*(q["pid"] for q in json.load(sys.stdin) if q["args"].split()[-1:] == ["spin"]))')
+SHELL=/bin/sh script -qc "'$BIN/pando' --dir '$CLUSTER_DIR' login --node n1 alice -- sh -c 'while :; do :; done' front" /dev/null >"$work/front" 2>&1 </dev/null &
+front=$!
+in_front() { [ "$(where front)" = n1 ]; }
+wait_for 30 in_front || fail "nothing runs on the terminal: $(cat "$work/front"; p ps alice)"
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+	[ "$(where front)" = n1 ] || fail "what is in front of a terminal moved: $(p sched)"
+	sleep 0.3
+done
+
+# shellcheck disable=SC2086
+as_on n1 alice kill -9 $pids $(p ps alice -o json | python3 -c 'import json, sys
+print(*(q["pid"] for q in json.load(sys.stdin) if q["args"].split()[-1:] == ["front"]))') || fail "kill"
+wait $shell $front 2>/dev/null
+exit 0
