@@ -2,12 +2,16 @@
 #include "cmd/ctl/ctl.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 
 struct ctl_client {
 	int fd;
@@ -37,6 +41,40 @@ int ctl_client_new(struct ctl_client **out, const char *path)
 	c->fd = take_fd(&fd);
 	*out = c;
 	return 0;
+}
+
+/* True: something has come to the folder, look again. */
+static bool something_came(int watch, uint64_t until_ns)
+{
+	struct pollfd p = { .fd = watch, .events = POLLIN };
+	uint64_t now_ns = clock_mono_ns();
+	char events[4096];
+	int n;
+
+	if (now_ns >= until_ns)
+		return false;
+	n = poll(&p, 1, (int)((until_ns - now_ns) / NS_PER_MS) + 1);
+	return (n < 0 && errno == EINTR) || (n > 0 && read(watch, events, sizeof(events)) > 0);
+}
+
+int ctl_client_new_soon(struct ctl_client **out, const char *path, unsigned wait_ms)
+{
+	uint64_t until_ns = clock_mono_ns() + wait_ms * NS_PER_MS;
+	const char *slash = strrchr(path, '/');
+	cleanup_close int watch = inotify_init1(IN_CLOEXEC);
+	char folder[PATH_MAX];
+	int r;
+
+	(void)snprintf(folder, sizeof(folder), "%.*s", slash ? (int)(slash - path) + 1 : 1,
+		       slash ? path : ".");
+	if (watch >= 0 && inotify_add_watch(watch, folder, IN_MOVED_TO) < 0)
+		return ctl_client_new(out, path);
+	/* Asked after the watch began: what comes in between is heard. */
+	do
+		r = ctl_client_new(out, path);
+	while ((r == -ECONNREFUSED || r == -ENOENT) && watch >= 0 &&
+	       something_came(watch, until_ns));
+	return r;
 }
 
 void ctl_client_free(struct ctl_client *c)

@@ -80,7 +80,7 @@ must_check int ctl_req_local(struct ctl_server *s, const struct ctl_caller *who,
 /* The asker went away, or has waited long enough: no call comes any more. */
 void ctl_req_drop(struct ctl_req *r);
 
-/* Makes the listening socket at @path (an old one is replaced), mode 0600. -errno. */
+/* Makes the listening socket at @path (an old one is replaced in one step), mode 0600. -errno. */
 must_check int ctl_socket_listen(const char *path);
 
 /* ---- a request: valid until it is answered to its end, or on_gone was called ---- */
@@ -120,6 +120,11 @@ struct ctl_client;
 
 /* Errors: -errno of socket and connect. */
 must_check int ctl_client_new(struct ctl_client **out, const char *path);
+/*
+ * The same for a daemon that is being started anew: waits for its socket, at most so long. A socket
+ * comes to its folder when it listens already (ctl_socket_listen).
+ */
+must_check int ctl_client_new_soon(struct ctl_client **out, const char *path, unsigned wait_ms);
 void ctl_client_free(struct ctl_client *c);
 /* For poll, when ctl_client_line_in() has nothing: readable, ctl_client_line() is due. */
 int ctl_client_fd(const struct ctl_client *c);

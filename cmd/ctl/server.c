@@ -680,6 +680,8 @@ int ctl_socket_listen(const char *path)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
 	cleanup_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	const char *slash = strrchr(path, '/');
+	int n = slash ? (int)(slash - path) + 1 : 0;
 	mode_t old;
 	int r;
 
@@ -687,13 +689,14 @@ int ctl_socket_listen(const char *path)
 		return -errno;
 	if (strlen(path) >= sizeof(a.sun_path))
 		return -ENAMETOOLONG;
-	(void)snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
-	if (unlink(path) < 0 && errno != ENOENT)
+	/* It gets its name when it listens: who finds it can connect. */
+	(void)snprintf(a.sun_path, sizeof(a.sun_path), "%.*s.new", n, path);
+	if (unlink(a.sun_path) < 0 && errno != ENOENT)
 		return -errno;
 	old = umask(0177);
 	r = bind(fd, (struct sockaddr *)&a, sizeof(a));
 	(void)umask(old);
-	if (r < 0 || listen(fd, 32) < 0)
+	if (r < 0 || listen(fd, 32) < 0 || rename(a.sun_path, path) < 0)
 		return -errno;
 	return take_fd(&fd);
 }

@@ -2,7 +2,6 @@
 /* api.c - finding a daemon and asking it. */
 #include <dirent.h>
 #include <errno.h>
-#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,20 +9,26 @@
 
 #include "cmd/pando/cmd.h"
 
-enum { RESTART_MS = 2000, RESTART_LOOK_MS = 25 };
+enum { RESTART_MS = 2000 };
 
 /* Inside a session the tenant's own control socket stands here. */
 #define SESSION_SOCKET "/run/pando/control.sock"
 #define DIR_DEFAULT    "/var/lib/pando"
 
-int api_open_node(const struct ctx *c, const char *node, struct ctl_client **out)
+static int open_node(const struct ctx *c, const char *node, unsigned wait_ms,
+		     struct ctl_client **out)
 {
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 
 	if ((size_t)snprintf(path, sizeof(path), "%s/%s/run/control.sock", c->dir, node) >=
 	    sizeof(path))
 		return -ENAMETOOLONG;
-	return ctl_client_new(out, path);
+	return wait_ms > 0 ? ctl_client_new_soon(out, path, wait_ms) : ctl_client_new(out, path);
+}
+
+int api_open_node(const struct ctx *c, const char *node, struct ctl_client **out)
+{
+	return open_node(c, node, 0, out);
 }
 
 static int is_node_dir(const struct dirent *e)
@@ -31,8 +36,11 @@ static int is_node_dir(const struct dirent *e)
 	return e->d_name[0] != '.';
 }
 
-/* The first node under the directory whose daemon answers. */
-static int open_any(const struct ctx *c, struct ctl_client **out)
+/*
+ * The first node under the directory whose daemon answers, or with @wait_ms the first that does
+ * within that time after a refusal.
+ */
+static int open_any(const struct ctx *c, unsigned wait_ms, struct ctl_client **out)
 {
 	struct dirent **names;
 	int n = scandir(c->dir, &names, is_node_dir, alphasort), r = -ENOENT;
@@ -43,6 +51,8 @@ static int open_any(const struct ctx *c, struct ctl_client **out)
 		if (r < 0) {
 			int got = api_open_node(c, names[i]->d_name, out);
 
+			if (got == -ECONNREFUSED && wait_ms > 0)
+				got = open_node(c, names[i]->d_name, wait_ms, out);
 			if (got == 0 || (got != -ENOENT && got != -ENOTDIR))
 				r = got;
 		}
@@ -57,13 +67,18 @@ bool api_is_inside(const struct ctx *c)
 	return c->dir == NULL && access(SESSION_SOCKET, F_OK) == 0;
 }
 
-int api_dial(struct ctx *c, struct ctl_client **out)
+static int dial(struct ctx *c, unsigned wait_ms, struct ctl_client **out)
 {
 	if (api_is_inside(c))
 		return ctl_client_new(out, SESSION_SOCKET);
 	if (c->dir == NULL)
 		c->dir = DIR_DEFAULT;
-	return c->node ? api_open_node(c, c->node, out) : open_any(c, out);
+	return c->node ? open_node(c, c->node, wait_ms, out) : open_any(c, wait_ms, out);
+}
+
+int api_dial(struct ctx *c, struct ctl_client **out)
+{
+	return dial(c, 0, out);
 }
 
 int api_open(struct ctx *c, const char *what, struct ctl_client **out)
@@ -72,10 +87,8 @@ int api_open(struct ctx *c, const char *what, struct ctl_client **out)
 	int r = api_dial(c, out);
 
 	/* Its guard is starting it anew: that takes a moment, longer if it keeps dying. */
-	for (int ms = 0; r == -ECONNREFUSED && ms < RESTART_MS; ms += RESTART_LOOK_MS) {
-		(void)poll(NULL, 0, RESTART_LOOK_MS);
-		r = api_dial(c, out);
-	}
+	if (r == -ECONNREFUSED)
+		r = dial(c, RESTART_MS, out);
 	if (r == 0)
 		return 0;
 	if (r == -EACCES || r == -EPERM)

@@ -34,6 +34,35 @@ uint64_t api_number(const struct ctl_req *r, const char *key)
 	return n > 0 ? (uint64_t)n : 0;
 }
 
+const char *api_node_name(const struct pod *p, node_id id)
+{
+	const struct naming_node *n = naming_node_find(naming_tables(p->naming), id);
+
+	return n ? n->name : "?";
+}
+
+const char *api_tenant_name(const struct pod *p, tenant_id id)
+{
+	const struct naming_tenant *t = naming_tenant_find(naming_tables(p->naming), id);
+
+	return t ? t->name : "?";
+}
+
+json_t *api_sorted(json_t *rows, int (*order)(const void *a, const void *b))
+{
+	size_t n = json_array_size(rows);
+	json_t **list = calloc(n + 1, sizeof(*list)), *out = json_array();
+
+	CHECK(list != NULL && out != NULL);
+	for (size_t i = 0; i < n; i++)
+		list[i] = json_array_get(rows, i);
+	qsort(list, n, sizeof(*list), order);
+	for (size_t i = 0; i < n; i++)
+		(void)json_array_append(out, list[i]);
+	free(list);
+	return out;
+}
+
 static void pending_gone(void *arg)
 {
 	struct api_pending *x = arg;
@@ -123,83 +152,30 @@ const struct naming_tenant *api_tenant(struct pod *p, struct ctl_req *r, const c
 	return NULL;
 }
 
-/* ---- keys: api_key.c ---- */
-static void get_keys(struct pod *p, struct ctl_req *r, args_t a)
+/* ---- what is about one tenant, whose name is in the path ---- */
+static void delete_key(struct pod *p, struct ctl_req *r, const struct naming_tenant *t, args_t a)
 {
-	const struct naming_tenant *t = api_tenant(p, r, a[0]);
-
-	if (t != NULL)
-		api_key_list(p, r, t);
+	api_key_remove(p, r, t, a[1]);
 }
 
-static void post_key(struct pod *p, struct ctl_req *r, args_t a)
+static void post_attach(struct pod *p, struct ctl_req *r, const struct naming_tenant *t, args_t a)
 {
-	const struct naming_tenant *t = api_tenant(p, r, a[0]);
-
-	if (t != NULL)
-		api_key_add(p, r, t);
+	attach_session(p, t, strtoull(a[1], NULL, 10), r);
 }
 
-static void delete_key(struct pod *p, struct ctl_req *r, args_t a)
+static void get_session(struct pod *p, struct ctl_req *r, const struct naming_tenant *t, args_t a)
 {
-	const struct naming_tenant *t = api_tenant(p, r, a[0]);
-
-	if (t != NULL)
-		api_key_remove(p, r, t, a[1]);
+	session_wait(p, t, strtoull(a[1], NULL, 10), r);
 }
 
-static void post_detached(struct pod *p, struct ctl_req *r, args_t a)
+static void post_signal(struct pod *p, struct ctl_req *r, const struct naming_tenant *t, args_t a)
 {
-	const struct naming_tenant *t = api_tenant(p, r, a[0]);
-
-	if (t != NULL)
-		api_tenant_detached(p, r, t);
+	session_signal(p, t, strtoull(a[1], NULL, 10), r);
 }
 
 static void get_key(struct pod *p, struct ctl_req *r, args_t a)
 {
 	ssh_find_key(p, r, a[0], a[1]);
-}
-
-/* ---- sessions ---- */
-static void get_sessions(struct pod *p, struct ctl_req *r, args_t a)
-{
-	const struct naming_tenant *t = api_tenant(p, r, a[0]);
-
-	if (t != NULL)
-		attach_list(p, t, r);
-}
-
-static void post_attach(struct pod *p, struct ctl_req *r, args_t a)
-{
-	const struct naming_tenant *t = api_tenant(p, r, a[0]);
-
-	if (t != NULL)
-		attach_session(p, t, strtoull(a[1], NULL, 10), r);
-}
-
-static void post_session(struct pod *p, struct ctl_req *r, args_t a)
-{
-	const struct naming_tenant *t = api_tenant(p, r, a[0]);
-
-	if (t != NULL)
-		session_start(p, t, r);
-}
-
-static void get_session(struct pod *p, struct ctl_req *r, args_t a)
-{
-	const struct naming_tenant *t = api_tenant(p, r, a[0]);
-
-	if (t != NULL)
-		session_wait(p, t, strtoull(a[1], NULL, 10), r);
-}
-
-static void post_signal(struct pod *p, struct ctl_req *r, args_t a)
-{
-	const struct naming_tenant *t = api_tenant(p, r, a[0]);
-
-	if (t != NULL)
-		session_signal(p, t, strtoull(a[1], NULL, 10), r);
 }
 
 /* ---- processes: api_process.c ---- */
@@ -235,44 +211,61 @@ static void get_openapi(struct pod *p, struct ctl_req *r, args_t a)
 }
 
 /* ---- the dispatch ---- */
-typedef void (*handler_fn)(struct pod *p, struct ctl_req *r, args_t a);
-
-static const handler_fn handlers[CTL_ROUTE_END] = {
-	[CTL_OPENAPI] = get_openapi,
-	[CTL_METRICS] = api_get_metrics,
-	[CTL_EVENTS] = api_get_events,
-	[CTL_NODE] = api_get_node,
-	[CTL_BOOTSTRAP] = api_post_bootstrap,
-	[CTL_JOIN] = api_post_join,
-	[CTL_LEAVE] = api_post_leave,
-	[CTL_INVITE] = api_post_invite,
-	[CTL_STATUS] = api_get_status,
-	[CTL_NODES] = api_get_nodes,
-	[CTL_DRAIN] = api_post_drain,
-	[CTL_DRAIN_UNDO] = api_delete_drain,
-	[CTL_TENANT_ADD] = api_post_tenant,
-	[CTL_TENANTS] = api_get_tenants,
-	[CTL_KEY_ADD] = post_key,
-	[CTL_KEYS] = get_keys,
-	[CTL_KEY] = get_key,
-	[CTL_KEY_REMOVE] = delete_key,
-	[CTL_DETACHED] = post_detached,
-	[CTL_LIMITS] = api_post_limits,
-	[CTL_QUOTA] = api_get_quota,
-	[CTL_USAGE] = api_get_usage,
-	[CTL_SESSIONS] = get_sessions,
-	[CTL_SESSION_START] = post_session,
-	[CTL_SESSION_ATTACH] = post_attach,
-	[CTL_SESSION_SIGNAL] = post_signal,
-	[CTL_SESSION_WAIT] = get_session,
-	[CTL_PROCESSES] = get_processes,
-	[CTL_SCHED] = api_get_sched,
-	[CTL_WHY] = get_why,
-	[CTL_MIGRATE] = post_migrate,
-	[CTL_TENANT_REMOVE] = api_delete_tenant,
-	[CTL_FAULT_POINTS] = api_get_points,
-	[CTL_FAULT] = api_post_fault,
+struct handler {
+	void (*fn)(struct pod *p, struct ctl_req *r, args_t a);
+	/* or, for one tenant: */
+	void (*with)(struct pod *p, struct ctl_req *r, const struct naming_tenant *t, args_t a);
+	void (*of)(struct pod *p, struct ctl_req *r, const struct naming_tenant *t);
 };
+
+static const struct handler handlers[CTL_ROUTE_END] = {
+	[CTL_OPENAPI] = { get_openapi },
+	[CTL_METRICS] = { api_get_metrics },
+	[CTL_EVENTS] = { api_get_events },
+	[CTL_NODE] = { api_get_node },
+	[CTL_BOOTSTRAP] = { api_post_bootstrap },
+	[CTL_JOIN] = { api_post_join },
+	[CTL_LEAVE] = { api_post_leave },
+	[CTL_INVITE] = { api_post_invite },
+	[CTL_STATUS] = { api_get_status },
+	[CTL_NODES] = { api_get_nodes },
+	[CTL_DRAIN] = { api_post_drain },
+	[CTL_DRAIN_UNDO] = { api_delete_drain },
+	[CTL_TENANT_ADD] = { api_post_tenant },
+	[CTL_TENANTS] = { api_get_tenants },
+	[CTL_KEY_ADD] = { .of = api_key_add },
+	[CTL_KEYS] = { .of = api_key_list },
+	[CTL_KEY] = { get_key },
+	[CTL_KEY_REMOVE] = { .with = delete_key },
+	[CTL_DETACHED] = { .of = api_tenant_detached },
+	[CTL_LIMITS] = { api_post_limits },
+	[CTL_QUOTA] = { api_get_quota },
+	[CTL_USAGE] = { api_get_usage },
+	[CTL_SESSIONS] = { .of = attach_list },
+	[CTL_SESSION_START] = { .of = session_start },
+	[CTL_SESSION_ATTACH] = { .with = post_attach },
+	[CTL_SESSION_SIGNAL] = { .with = post_signal },
+	[CTL_SESSION_WAIT] = { .with = get_session },
+	[CTL_PROCESSES] = { get_processes },
+	[CTL_SCHED] = { api_get_sched },
+	[CTL_WHY] = { get_why },
+	[CTL_MIGRATE] = { post_migrate },
+	[CTL_TENANT_REMOVE] = { api_delete_tenant },
+	[CTL_FAULT_POINTS] = { api_get_points },
+	[CTL_FAULT] = { api_post_fault },
+};
+
+static void handle(struct pod *p, struct ctl_req *r, const struct handler *h, args_t a)
+{
+	const struct naming_tenant *t = h->fn == NULL ? api_tenant(p, r, a[0]) : NULL;
+
+	if (h->fn != NULL)
+		h->fn(p, r, a);
+	else if (t != NULL && h->of != NULL)
+		h->of(p, r, t);
+	else if (t != NULL)
+		h->with(p, r, t, a);
+}
 
 void api_handle(void *arg, struct ctl_req *r)
 {
@@ -294,7 +287,7 @@ void api_handle(void *arg, struct ctl_req *r)
 	else if (row->needs_tables && !api_ready(p))
 		api_wait_ready(p, r, 1, true);
 	else
-		handlers[row->id](p, r, a);
+		handle(p, r, &handlers[row->id], a);
 }
 
 int api_init(struct pod *p)
@@ -303,7 +296,8 @@ int api_init(struct pod *p)
 	int fd, r;
 
 	for (int i = 1; i < CTL_ROUTE_END; i++)
-		CHECK(handlers[i] != NULL && ctl_route_at((enum ctl_route_id)i) != NULL);
+		CHECK((handlers[i].fn || handlers[i].with || handlers[i].of) &&
+		      ctl_route_at((enum ctl_route_id)i) != NULL);
 	(void)snprintf(path, sizeof(path), "%s/control.sock", p->run);
 	fd = ctl_socket_listen(path);
 	if (fd < 0)

@@ -33,6 +33,12 @@ uint64_t api_number(const struct ctl_req *r, const char *key);
 must_check int api_propose(struct pod *p, const struct naming_cmd *cmd, naming_done_fn done,
 			   void *arg);
 
+/* "?" if the tables do not know it. */
+const char *api_node_name(const struct pod *p, node_id id);
+const char *api_tenant_name(const struct pod *p, tenant_id id);
+/* A new array of the same rows; @order as for qsort(), of json_t pointers. */
+json_t *api_sorted(json_t *rows, int (*order)(const void *a, const void *b));
+
 /* A guest chose these bytes: what is no UTF-8 becomes '?'. api_process.c. */
 json_t *api_guest_text(const char *s);
 

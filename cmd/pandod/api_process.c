@@ -50,20 +50,6 @@ static void gather_free(struct gather *g)
 	free(g);
 }
 
-static const char *node_name(const struct pod *p, node_id id)
-{
-	const struct naming_node *n = naming_node_find(naming_tables(p->naming), id);
-
-	return n ? n->name : "?";
-}
-
-static const char *tenant_name(const struct pod *p, tenant_id id)
-{
-	const struct naming_tenant *t = naming_tenant_find(naming_tables(p->naming), id);
-
-	return t ? t->name : "?";
-}
-
 json_t *api_guest_text(const char *s)
 {
 	json_t *j = json_string(s);
@@ -83,9 +69,9 @@ static json_t *process_json(const struct question *q, const Kernel__Process *x)
 	const struct pod *p = q->g->pod;
 	const char *text = x->args && *x->args ? x->args : x->comm;
 	json_t *row = json_pack("{s:s, s:i, s:i, s:i, s:i, s:I, s:s}", "tenant",
-				tenant_name(p, q->tenant), "pid", x->pid, "ppid", x->ppid, "pgid",
-				x->pgid, "sid", x->sid, "uid", (json_int_t)x->uid, "node",
-				node_name(p, q->node));
+				api_tenant_name(p, q->tenant), "pid", x->pid, "ppid", x->ppid,
+				"pgid", x->pgid, "sid", x->sid, "uid", (json_int_t)x->uid, "node",
+				api_node_name(p, q->node));
 
 	if (row == NULL)
 		return NULL;
@@ -101,7 +87,7 @@ static json_t *process_json(const struct question *q, const Kernel__Process *x)
 
 static void name_silent(struct gather *g, node_id node)
 {
-	const char *name = node_name(g->pod, node);
+	const char *name = api_node_name(g->pod, node);
 	json_t *have;
 	size_t i;
 
@@ -159,22 +145,6 @@ static int by_pid(const void *a, const void *b)
 			 json_integer_value(json_object_get(y, "pid")));
 }
 
-static json_t *sorted(json_t *rows)
-{
-	size_t n = json_array_size(rows);
-	json_t **list = calloc(n + 1, sizeof(*list));
-	json_t *out = json_array();
-
-	CHECK(list != NULL && out != NULL);
-	for (size_t i = 0; i < n; i++)
-		list[i] = json_array_get(rows, i);
-	qsort(list, n, sizeof(*list), by_pid);
-	for (size_t i = 0; i < n; i++)
-		(void)json_array_append(out, list[i]);
-	free(list);
-	return out;
-}
-
 /* Asks every node about @t, or about every tenant if it is TENANT_NONE. */
 static void gather_start(struct pod *p, struct ctl_req *r, tenant_id t, int pid, const char *target,
 			 gather_fn done)
@@ -228,9 +198,9 @@ static void query_tenant(const struct ctl_req *r, char out[TENANT_NAME_MAX])
 static void processes_done(struct gather *g)
 {
 	if (g->req != NULL)
-		ctl_reply(
-			g->req, 200,
-			json_pack("{s:o, s:O}", "processes", sorted(g->rows), "silent", g->silent));
+		ctl_reply(g->req, 200,
+			  json_pack("{s:o, s:O}", "processes", api_sorted(g->rows, by_pid),
+				    "silent", g->silent));
 	gather_free(g);
 }
 
@@ -356,7 +326,7 @@ static void explained(void *arg, int err, const struct rpc_msg *m)
 		(void)json_array_append_new(reasons, api_guest_text(a->reasons[i]));
 	if (g->req != NULL && a != NULL)
 		ctl_reply(g->req, 200,
-			  json_pack("{s:s, s:O, s:I, s:I}", "node", node_name(g->pod, a->node),
+			  json_pack("{s:s, s:O, s:I, s:I}", "node", api_node_name(g->pod, a->node),
 				    "reasons", reasons, "bytes", (json_int_t)a->bytes, "freeze_ns",
 				    (json_int_t)a->freeze_ns));
 	else if (g->req != NULL)

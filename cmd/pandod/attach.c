@@ -159,7 +159,7 @@ static void listed(void *arg, json_t *rows, bool complete)
 	free(x);
 }
 
-void attach_list(struct pod *p, const struct naming_tenant *t, struct ctl_req *r)
+void attach_list(struct pod *p, struct ctl_req *r, const struct naming_tenant *t)
 {
 	struct listing *x = calloc(1, sizeof(*x));
 

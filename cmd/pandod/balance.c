@@ -403,17 +403,8 @@ static void gather_gone(void *arg)
 	((struct gather *)arg)->req = NULL;
 }
 
-static const char *node_name(const struct pod *p, node_id id)
-{
-	const struct naming_node *n = naming_node_find(naming_tables(p->naming), id);
-
-	return n ? n->name : "?";
-}
-
 static void add_row(struct gather *g, node_id from, const Pod__Decision *d)
 {
-	const struct naming_tenant *t =
-		naming_tenant_find(naming_tables(g->pod->naming), d->tenant);
 	tenant_id only = g->req ? ctl_req_tenant(g->req) : TENANT_NONE;
 	const char *outcome = d->placed ? "placed" : d->err == 0 ? "moved" : "stayed";
 
@@ -422,11 +413,11 @@ static void add_row(struct gather *g, node_id from, const Pod__Decision *d)
 	(void)json_array_append_new(
 		g->rows,
 		json_pack("{s:I, s:s, s:s, s:i, s:s, s:s, s:o, s:I, s:I, s:o}", "time_ms",
-			  (json_int_t)d->time_ms, "what", outcome, "tenant", t ? t->name : "?",
-			  "pid", d->pid, "from", node_name(g->pod, from), "to",
-			  node_name(g->pod, d->to), "command", api_guest_text(d->command),
-			  "gain_ms", (json_int_t)d->gain_ms, "price_ms", (json_int_t)d->price_ms,
-			  "why", api_guest_text(d->why)));
+			  (json_int_t)d->time_ms, "what", outcome, "tenant",
+			  api_tenant_name(g->pod, d->tenant), "pid", d->pid, "from",
+			  api_node_name(g->pod, from), "to", api_node_name(g->pod, d->to),
+			  "command", api_guest_text(d->command), "gain_ms", (json_int_t)d->gain_ms,
+			  "price_ms", (json_int_t)d->price_ms, "why", api_guest_text(d->why)));
 }
 
 static int by_time(const void *a, const void *b)
@@ -437,21 +428,6 @@ static int by_time(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static json_t *sorted(json_t *rows)
-{
-	size_t n = json_array_size(rows);
-	json_t **list = calloc(n + 1, sizeof(*list)), *out = json_array();
-
-	CHECK(list != NULL && out != NULL);
-	for (size_t i = 0; i < n; i++)
-		list[i] = json_array_get(rows, i);
-	qsort(list, n, sizeof(*list), by_time);
-	for (size_t i = 0; i < n; i++)
-		(void)json_array_append(out, list[i]);
-	free(list);
-	return out;
-}
-
 static void gather_put(struct gather *g)
 {
 	if (--g->left > 0)
@@ -459,7 +435,8 @@ static void gather_put(struct gather *g)
 	if (g->req != NULL)
 		ctl_reply(g->req, 200,
 			  json_pack("{s:b, s:o, s:O}", "balances", !g->pod->args->no_balance,
-				    "decisions", sorted(g->rows), "silent", g->silent));
+				    "decisions", api_sorted(g->rows, by_time), "silent",
+				    g->silent));
 	json_decref(g->rows);
 	json_decref(g->silent);
 	free(g);
@@ -479,7 +456,7 @@ static void far_answered(void *arg, int err, const struct rpc_msg *m)
 		add_row(q->g, q->node, all->rows[i]);
 	if (all == NULL)
 		(void)json_array_append_new(q->g->silent,
-					    json_string(node_name(q->g->pod, q->node)));
+					    json_string(api_node_name(q->g->pod, q->node)));
 	pod__decisions__free_unpacked(all, NULL);
 	gather_put(q->g);
 	free(q);

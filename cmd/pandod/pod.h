@@ -313,7 +313,7 @@ must_check int kern_request_at(struct pod *p, node_id node, tenant_id t, uint32_
 			       const void *body, size_t len, rpc_done_fn done, void *arg);
 
 /* ---- session.c ---- */
-void session_start(struct pod *p, const struct naming_tenant *t, struct ctl_req *r);
+void session_start(struct pod *p, struct ctl_req *r, const struct naming_tenant *t);
 void session_wait(struct pod *p, const struct naming_tenant *t, uint64_t id, struct ctl_req *r);
 void session_signal(struct pod *p, const struct naming_tenant *t, uint64_t id, struct ctl_req *r);
 /* A kernel answers: learns of the sessions that an earlier pandod started. */
@@ -352,7 +352,7 @@ void agent_forget(struct world *w, uint64_t session);
 typedef void (*roll_fn)(void *arg, json_t *rows, bool complete);
 /* Asks all nodes for the tenant's sessions on terminals. Calls @done once, never from inside. */
 void roll_call(struct pod *p, tenant_id t, roll_fn done, void *arg);
-void attach_list(struct pod *p, const struct naming_tenant *t, struct ctl_req *r);
+void attach_list(struct pod *p, struct ctl_req *r, const struct naming_tenant *t);
 /* Gives the caller the line of a session, wherever it is. */
 void attach_session(struct pod *p, const struct naming_tenant *t, uint64_t id, struct ctl_req *r);
 

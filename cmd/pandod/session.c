@@ -603,7 +603,7 @@ static void numbered(void *arg, json_t *rows, bool complete)
 	prepare(s);
 }
 
-void session_start(struct pod *p, const struct naming_tenant *t, struct ctl_req *r)
+void session_start(struct pod *p, struct ctl_req *r, const struct naming_tenant *t)
 {
 	const json_t *body = ctl_req_body(r);
 	json_int_t id = json_integer_value(json_object_get(body, "session"));

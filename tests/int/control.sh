@@ -16,7 +16,7 @@ wait_for 20 grep -q '"kind":"kernel.ready"' "$work/follow" || fail "who follows 
 holders() { # pid: how many of the sockets at that path are its
 	local inode n=0 q
 	for q in "$(pandod_pid n1)" $(pgrep -x curl); do cat "/proc/$q/net/unix" 2>/dev/null; done |
-		awk 'index($NF, "'"$CLUSTER_DIR"'/n1/run/t/alice/api/control.sock") { print $7 }' | sort -u >"$work/inodes"
+		awk 'index($NF, "'"$CLUSTER_DIR"'/n1/run/t/alice/api/") { print $7 }' | sort -u >"$work/inodes"
 	while read -r inode; do
 		find "/proc/$1/fd" -lname "socket:\[$inode\]" 2>/dev/null | grep -q . && n=$((n + 1))
 	done <"$work/inodes"
