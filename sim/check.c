@@ -13,7 +13,7 @@
  *	A3  a record is remembered before anybody is told
  *	A4  nothing is answered while rebuilding or after a newer FENCE
  *	M3  an original is not released while its pages are missing elsewhere
- *	M4  a signal reaches whoever executes next
+ *	M4  a signal reaches whoever executes next, unless the node that has it dies
  *	P1  at the end nothing is left over: no machine, note, message to tell, held copy
  */
 #include "sim/cluster.h"

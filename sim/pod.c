@@ -517,6 +517,8 @@ void pod_crash(struct sim *s, struct knode *n, uint64_t down_ns)
 
 		if (p && (t->kind == TASK_PROC || t->kind == TASK_BUILD))
 			p->doubt = true;
+		else if (p) /* what a released original had pending, and nobody has yet */
+			p->sigs &= ~t->pending;
 	}
 	/* Who ended here, and nobody was told how: found killed elsewhere. */
 	for (uint32_t i = 0; i < SIM_EXITS_MAX; i++) {

@@ -34,7 +34,8 @@
  *	M2  "won" is: RECORD.site == self, RECORD.move == move, RECORD.epoch > e
  *	M3  a source is released only when the target has drained it, is dead, or
  *	    the process is
- *	M4  signals that arrived in the freeze reach whoever executes next
+ *	M4  signals that arrived in the freeze reach whoever executes next, unless the node
+ *	    that has them dies
  *
  * Sans-io: a step reads one event, fills @out with effects and sets wake_ns. It
  * never blocks, allocates, logs or reads a clock. One thread owns a machine.
