@@ -251,36 +251,46 @@ static bool weigh(const struct sched_node *here, const struct sched_node *to,
 	return m->gain_ms > m->price_ms * c->payback;
 }
 
+/* The best move to @to, if it is better than what @best_ms gains. */
+static void balance_to(const struct sched_node *here, const struct sched_node *to,
+		       const struct sched_task *tasks, unsigned task_count,
+		       const struct sched_costs *costs, uint64_t *best_ms, struct sched_move *out)
+{
+	uint64_t limit = pressure(here, 0);
+
+	for (unsigned i = 0; i < task_count; i++) {
+		const struct sched_task *t = &tasks[i];
+		const struct sched_request rq = { .cpu_milli = t->cpu_milli,
+						  .mem_bytes = t->resident_bytes };
+		struct sched_move m;
+
+		if (t->stays || t->cpu_milli == 0 || t->age_ms < costs->age_min_ms ||
+		    !usable(to, &rq) ||
+		    pressure(to, t->cpu_milli) + costs->imbalance_milli > limit ||
+		    !weigh(here, to, t, costs, &m))
+			continue;
+		if (m.gain_ms - m.price_ms > *best_ms) {
+			*best_ms = m.gain_ms - m.price_ms;
+			*out = m;
+		}
+	}
+}
+
 int sched_balance(const struct sched_node *nodes, unsigned count, node_id here_id,
 		  const struct sched_task *tasks, unsigned task_count,
 		  const struct sched_costs *costs, struct sched_move *out)
 {
 	const struct sched_node *here = find(nodes, count, here_id);
-	uint64_t best = 0;
+	uint64_t best_ms = 0, limit;
 
 	if (!here || (!here->closed && pressure(here, 0) <= 1000))
 		return 0;
-	for (unsigned i = 0; i < task_count; i++) {
-		const struct sched_task *t = &tasks[i];
-
-		if (t->stays || t->cpu_milli == 0 || t->age_ms < costs->age_min_ms)
-			continue;
-		for (unsigned k = 0; k < count; k++) {
-			const struct sched_request rq = { .cpu_milli = t->cpu_milli,
-							  .mem_bytes = t->resident_bytes };
-			struct sched_move m;
-
-			if (&nodes[k] == here || !usable(&nodes[k], &rq) ||
-			    pressure(&nodes[k], t->cpu_milli) + costs->imbalance_milli >
-				    pressure(here, 0))
-				continue;
-			if (!weigh(here, &nodes[k], t, costs, &m))
-				continue;
-			if (m.gain_ms - m.price_ms > best) {
-				best = m.gain_ms - m.price_ms;
-				*out = m;
-			}
-		}
+	limit = pressure(here, 0);
+	/* Most nodes are out of the question for any task: on a busy machine this is all there is.
+	 */
+	for (unsigned k = 0; k < count; k++) {
+		if (&nodes[k] != here && pressure(&nodes[k], 0) + costs->imbalance_milli <= limit)
+			balance_to(here, &nodes[k], tasks, task_count, costs, &best_ms, out);
 	}
-	return best > 0;
+	return best_ms > 0;
 }
