@@ -84,6 +84,11 @@ static enum notify_verdict on_group(struct world *w, struct init_slot *s)
 	return groups_concern(w, s) ? NOTIFY_LATER : run(w, s);
 }
 
+static enum notify_verdict on_far(struct world *w, struct init_slot *s)
+{
+	return far_concerns(w, s) ? NOTIFY_LATER : run(w, s);
+}
+
 typedef enum notify_verdict (*handler)(struct world *w, struct init_slot *s);
 
 static const struct {
@@ -108,9 +113,9 @@ static const struct {
 	{ SYS_ptrace, run },
 	{ SYS_setpgid, on_group },
 	{ SYS_setsid, on_group },
-	{ SYS_getpgid, run },
-	{ SYS_getsid, run },
-	{ SYS_getpriority, run },
+	{ SYS_getpgid, on_far },
+	{ SYS_getsid, on_far },
+	{ SYS_getpriority, on_far },
 	{ SYS_setpriority, run },
 	{ SYS_prctl, on_prctl },
 	{ SYS_sched_setaffinity, later },
@@ -191,6 +196,11 @@ static void postponed(void *arg, struct init_slot *s)
 		break;
 	case SYS_ioctl:
 		ttys_ioctl(w, s);
+		break;
+	case SYS_getpgid:
+	case SYS_getsid:
+	case SYS_getpriority:
+		far_call(w, s);
 		break;
 	case SYS_kill:
 	case SYS_setpgid:

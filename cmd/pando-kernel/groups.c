@@ -24,6 +24,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "cmd/pando-kernel/place.h"
 #include "cmd/pando-kernel/ttys.h"
 #include "kernel/proc/stub.h"
 
@@ -31,6 +32,7 @@
 #define TOLD_MAX  1024
 #define AGAIN_NS  (50 * NS_PER_MS)
 #define ASK_NS    (3 * NS_PER_S)
+#define REACH_NS  (1500 * NS_PER_MS)
 
 static bool by_terminal(int signo)
 {
@@ -276,6 +278,54 @@ static bool is_ours_to_reach(const struct stub *s, const Peer__Kill *q)
 	return s->home && !s->leaving;
 }
 
+/* A stub would stop unseen, and its process go on: that one stops, and the stub as it is told. */
+static bool stop_there(struct world *w, const struct stub *s, gpid sender)
+{
+	Peer__Raise q = PEER__RAISE__INIT;
+
+	q.pid = s->gpid;
+	q.signo = SIGSTOP;
+	q.sender = sender;
+	q.uid = TENANT_UID;
+	return s->gpid != w->zygote && !s->leaving && remote_pass(w, s, &q) == 0;
+}
+
+static bool signal_one(struct world *w, gpid pid, int signo, gpid sender)
+{
+	const struct stub *s = stubs_find(w->stubs, pid);
+	struct task_info now;
+	bool hit;
+	int fd;
+
+	if (s && signo == SIGSTOP)
+		return stop_there(w, s, sender);
+	fd = proc_open(&w->view, pid, &now);
+	if (fd < 0)
+		return false;
+	hit = task_pidfd_signal(fd, signo) == 0;
+	(void)close(fd);
+	return hit;
+}
+
+/* All of them by us, for one is a stub. */
+static bool stops_stubs(struct world *w, const struct proc_list *l, gpid target, int signo)
+{
+	for (size_t i = 0; signo == SIGSTOP && i < l->n; i++)
+		if (is_meant(&l->v[i].t, target) && l->v[i].t.gpid != w->zygote &&
+		    stubs_find(w->stubs, l->v[i].t.gpid))
+			return true;
+	return false;
+}
+
+static void stop_all(struct world *w, const struct proc_list *l, gpid target, gpid caller)
+{
+	/* kill(-1) leaves out its caller. */
+	for (size_t i = 0; i < l->n; i++)
+		if (is_meant(&l->v[i].t, target) && (target != -1 || l->v[i].t.gpid != caller) &&
+		    l->v[i].t.gpid != w->zygote && !signal_one(w, l->v[i].t.gpid, SIGSTOP, caller))
+			log_debug("pid %d has ended before it was stopped", l->v[i].t.gpid);
+}
+
 static void on_kill(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
 {
 	struct world *w = arg;
@@ -287,20 +337,14 @@ static void on_kill(void *arg, struct rpc_conn *c, struct rpc_call *call, const 
 	if (r == 0)
 		r = proc_scan(&l, &w->view);
 	for (size_t i = 0; r == 0 && i < l.n; i++) {
-		struct task_info now;
 		bool excepted = false;
-		int fd;
 
 		for (size_t k = 0; k < q->n_except; k++)
 			excepted |= q->except[k] == l.v[i].t.gpid;
 		if (excepted || !is_meant(&l.v[i].t, q->target) ||
 		    !is_ours_to_reach(stubs_find(w->stubs, l.v[i].t.gpid), q))
 			continue;
-		fd = proc_open(&w->view, l.v[i].t.gpid, &now);
-		if (fd < 0)
-			continue;
-		hit |= task_pidfd_signal(fd, q->signo) == 0;
-		(void)close(fd);
+		hit |= signal_one(w, l.v[i].t.gpid, q->signo, 0);
 	}
 	if (r == 0)
 		proc_list_fini(&l);
@@ -409,11 +453,86 @@ static void kill_begin(struct world *w, struct init_slot *s, const struct proc_l
 	x->slot = s;
 	x->missing = 1;
 	x->runs = q.n_except > 0;
+	if (stops_stubs(w, l, target, q.signo)) {
+		stop_all(w, l, target, caller);
+		x->runs = false;
+		x->hit = true;
+	}
 	x->method = PEER_KILL;
 	x->len = peer__kill__pack(&q, x->body);
 	free(except);
 	peers_each(w, tell, x);
 	call_end(x);
+}
+
+/* A kill that waits for nodes to be connected; those that are silent are left out. */
+struct reaching {
+	struct world *w;
+	struct init_slot *slot; /* NULL: it goes on */
+	gpid caller;
+	unsigned missing;
+	struct loop_timer patience;
+};
+
+static void reached(struct reaching *x)
+{
+	struct init_slot *slot = x->slot;
+	struct proc_list l;
+
+	x->slot = NULL;
+	loop_timer_clear(x->w->loop, &x->patience);
+	if (slot && proc_scan(&l, &x->w->view) == 0) {
+		kill_begin(x->w, slot, &l, x->caller);
+		proc_list_fini(&l);
+	} else if (slot) {
+		answer_run(x->w, slot);
+	}
+	if (x->missing == 0)
+		free(x);
+}
+
+static void on_reach_patience(struct loop_timer *t)
+{
+	reached(container_of(t, struct reaching, patience));
+}
+
+static void on_reach(void *arg, int err, struct rpc_conn *c)
+{
+	struct reaching *x = arg;
+
+	if (--x->missing == 0)
+		reached(x);
+}
+
+static void reach(void *arg, node_id node)
+{
+	struct reaching *x = arg;
+
+	x->missing++;
+	peers_with(x->w, node, on_reach, x);
+}
+
+/* One pid: who leased it knows it. A group, or all: any node of the tenant may have some. */
+static void kill_call(struct world *w, struct init_slot *s, const struct proc_list *l, gpid caller)
+{
+	gpid target = (gpid)notify_call(s)->args[0];
+	node_id home = target > 0 ? authority_of(w, target, NULL) : NODE_NONE;
+	struct reaching *x = target > 0 && proc_list_find(l, target) ? NULL : calloc(1, sizeof(*x));
+
+	if (!x) {
+		kill_begin(w, s, l, caller);
+		return;
+	}
+	*x = (struct reaching){ .w = w, .slot = s, .caller = caller, .missing = 1 };
+	if (loop_timer_set(w->loop, &x->patience, loop_now_ns(w->loop) + REACH_NS,
+			   on_reach_patience) == 0) {
+		if (target <= 0)
+			peers_each_other(w, reach, x);
+		else if (home != w->node && peers_alive(w, home))
+			reach(x, home);
+	}
+	if (--x->missing == 0)
+		reached(x);
 }
 
 /* ---- setpgid(2), setsid(2) ---- */
@@ -423,30 +542,43 @@ static void on_grouped(void *arg, struct stub *s, int err, struct stub_table *t)
 }
 
 /* Where the group is not known the stub stays in its own: nobody there is of it. */
-static void on_group(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
+void groups_enter(struct world *w, const struct kin_group *g, struct rpc_call *call)
 {
-	struct world *w = arg;
-	Peer__Group *q = peer__group__unpack(NULL, m->len, m->body);
-	struct stub *s = q ? stubs_find(w->stubs, q->pid) : NULL;
+	struct stub *s = stubs_find(w->stubs, g->pid);
 	struct stub_table *t =
 		s && !s->leaving && !s->turning && !s->arriving ? stub_table_new() : NULL;
-	int r = q ? -ESRCH : -EPROTO;
+	int r = -ESRCH;
 
 	if (t) {
-		if (q->reaper != 0)
-			STUB_CALL(t, SYS_prctl, PR_SET_CHILD_SUBREAPER, q->reaper == 1);
-		else if (q->pgid == 0)
+		if (g->reaper != 0)
+			STUB_CALL(t, SYS_prctl, PR_SET_CHILD_SUBREAPER, g->reaper == 1);
+		else if (g->pgid == 0)
 			STUB_CALL(t, SYS_setsid, 0);
 		else
-			STUB_CALL(t, SYS_setpgid, 0, (uint64_t)q->pgid);
-		if (q->reaper != 0)
-			reapers_set(w, q->pid, q->reaper == 1);
+			STUB_CALL(t, SYS_setpgid, 0, (uint64_t)g->pgid);
+		if (g->reaper != 0)
+			reapers_set(w, g->pid, g->reaper == 1);
 		r = stub_table_give(s, t, on_grouped, call);
 	}
 	if (r != 0)
 		answers_reply(call, r, NULL);
-	if (q)
-		peer__group__free_unpacked(q, NULL);
+}
+
+static void on_group(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
+{
+	struct world *w = arg;
+	Peer__Group *q = peer__group__unpack(NULL, m->len, m->body);
+	struct kin_group g = { 0 };
+
+	if (!q) {
+		answers_reply(call, -EPROTO, NULL);
+		return;
+	}
+	g = (struct kin_group){ q->pid, q->pgid, q->reaper };
+	peer__group__free_unpacked(q, NULL);
+	/* It executes, and has not become its stub here yet: then. */
+	if (stubs_find(w->stubs, g.pid) || !placing_group(w, &g, call))
+		groups_enter(w, &g, call);
 }
 
 /* Whether the host will do it, as far as can be told before. */
@@ -554,9 +686,12 @@ bool groups_concern(const struct world *w, const struct init_slot *s)
 {
 	const struct notify_call *n = notify_call(s);
 
-	if (__atomic_load_n(&w->peers_up, __ATOMIC_ACQUIRE) == 0)
+	if (__atomic_load_n(&w->others, __ATOMIC_RELAXED) == 0)
 		return false;
-	return n->nr != SYS_kill || (gpid)n->args[0] <= 0 || !machine_has_task((gpid)n->args[0]);
+	if (n->nr != SYS_kill)
+		return __atomic_load_n(&w->peers_up, __ATOMIC_ACQUIRE) != 0;
+	return (gpid)n->args[0] <= 0 || (int)n->args[1] == SIGSTOP ||
+	       !machine_has_task((gpid)n->args[0]);
 }
 
 void groups_call(struct world *w, struct init_slot *s)
@@ -572,7 +707,7 @@ void groups_call(struct world *w, struct init_slot *s)
 		return;
 	}
 	if (notify_call(s)->nr == SYS_kill)
-		kill_begin(w, s, &l, t.gpid);
+		kill_call(w, s, &l, t.gpid);
 	else if (notify_call(s)->nr == SYS_prctl)
 		reaper_begin(w, s, &l, t.gpid);
 	else
@@ -582,6 +717,7 @@ void groups_call(struct world *w, struct init_slot *s)
 
 void groups_open(struct world *w)
 {
+	far_open(w);
 	rpc_serve(w->peer_rpc, PEER_KILL, on_kill, w);
 	rpc_serve(w->peer_rpc, PEER_GROUP, on_group, w);
 }

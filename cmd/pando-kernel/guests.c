@@ -246,6 +246,7 @@ static void on_told(void *arg, int err, const struct rpc_msg *m)
 		tell_home(g);
 	} else {
 		g->has_news = false;
+		g->flushes = 0;
 		if (all_told(g))
 			reap(g);
 	}
@@ -260,6 +261,15 @@ static bool has_flushed(struct guest *g)
 		return true;
 	g->flushes += carriers_settled(g->w) ? FLUSH_UNMOVING : 1;
 	return false;
+}
+
+/*
+ * Whoever is told that it has stopped for want of the terminal brings it to the front: the terminal's
+ * owner must know of us by then, or it goes on before it is in front.
+ */
+static bool may_stop(struct guest *g)
+{
+	return !WIFSTOPPED(g->status) || carriers_settled(g->w) || g->flushes++ >= FLUSHES_MAX;
 }
 
 static void on_home(void *arg, int err, struct rpc_conn *c)
@@ -305,7 +315,7 @@ static void tell_home(struct guest *g)
 
 	if (g->telling || !g->has_news || g->k->phase != GUEST_RUNS)
 		return;
-	if (g->ended && !has_flushed(g)) {
+	if (g->ended ? !has_flushed(g) : !may_stop(g)) {
 		wait_again(g, FLUSH_NS);
 		return;
 	}

@@ -42,6 +42,9 @@ struct far_node {
 	node_id node;
 	Kernel__ProcessList *list;
 	bool asked;
+	bool dialing;
+	bool awaited; /* its connection, by who lists, for a little */
+	struct loop_timer patience;
 };
 
 static struct machine {
@@ -53,6 +56,7 @@ static struct machine {
 	size_t count, cap;
 	struct list far;
 	uint64_t far_ns;  /* when last asked; 0: never */
+	bool asking;      /* nobody goes on before all are asked */
 	unsigned missing; /* answers */
 	cpu_set_t node_cpus;
 	uint64_t load_ns;
@@ -191,7 +195,7 @@ static int next(void *arg, gpid after, struct procfs_pid *out)
 
 static void all_answered(void)
 {
-	if (machine.missing == 0)
+	if (machine.missing == 0 && !machine.asking)
 		procfs_go_on(machine.procfs);
 }
 
@@ -245,6 +249,45 @@ static bool ask(struct far_node *f, struct rpc_conn *c)
 	return f->asked;
 }
 
+static void await_no_more(struct far_node *f)
+{
+	loop_timer_clear(machine.w->loop, &f->patience);
+	if (f->awaited)
+		machine.missing--;
+	f->awaited = false;
+	all_answered();
+}
+
+static void on_patience(struct loop_timer *t)
+{
+	await_no_more(container_of(t, struct far_node, patience));
+}
+
+static void on_dialed(void *arg, int err, struct rpc_conn *c)
+{
+	struct far_node *f = arg;
+
+	f->dialing = false;
+	if (err == 0)
+		(void)ask(f, c);
+	await_no_more(f);
+}
+
+/* It has leased pids for the tenant: some of its processes may be known there only. */
+static void dial(void *arg, node_id node)
+{
+	struct world *w = arg;
+	struct far_node *f = far_get(node);
+
+	if (!f || f->dialing)
+		return;
+	f->dialing = true;
+	f->awaited = loop_timer_set(w->loop, &f->patience, loop_now_ns(w->loop) + ANSWER_NS,
+				    on_patience) == 0;
+	machine.missing += f->awaited;
+	peers_with(w, node, on_dialed, f);
+}
+
 static bool fresh(void *arg)
 {
 	struct world *w = arg;
@@ -253,6 +296,7 @@ static bool fresh(void *arg)
 	if (machine.far_ns != 0 && now - machine.far_ns < FAR_NS)
 		return machine.missing == 0;
 	machine.far_ns = now;
+	machine.asking = true;
 	for (size_t i = 0; i < w->node_count; i++) {
 		node_id id = w->nodes[i].id;
 		struct rpc_conn *c = id == w->node ? NULL : peers_conn(w, id);
@@ -261,6 +305,8 @@ static bool fresh(void *arg)
 		if (f && (!c || !ask(f, c)))
 			forget(f);
 	}
+	peers_each_other(w, dial, w);
+	machine.asking = false;
 	return machine.missing == 0;
 }
 

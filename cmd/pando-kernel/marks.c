@@ -225,18 +225,21 @@ void marks_drop(struct world *w, pid_t pid)
 void place_look(struct world *w)
 {
 	bool busy = false, room = false;
+	unsigned others = 0;
 	struct waiting_on *x, *tmp;
 
 	for (size_t i = 0; i < w->node_count; i++) {
 		const struct world_node *n = &w->nodes[i];
 		bool full = (uint64_t)n->load_milli * 100 >= (uint64_t)n->cpu_milli * BUSY_PERCENT;
 
+		others += n->id != w->node && n->alive && n->has_key;
 		/* From a node that is drained programs go as soon as they can. */
 		if (n->id == w->node)
 			busy = full || n->closed;
 		else
 			room |= n->alive && !n->closed && n->has_key && !full;
 	}
+	__atomic_store_n(&w->others, others, __ATOMIC_RELAXED);
 	__atomic_store_n(&w->busy, busy && room && w->has_identity, __ATOMIC_RELAXED);
 	list_for_each_safe (x, tmp, &w->ons, link)
 		waiting_look(x);

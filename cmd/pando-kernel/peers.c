@@ -296,6 +296,27 @@ void peers_with(struct world *w, node_id node, peers_fn fn, void *arg)
 		tell_waiting(p, r);
 }
 
+bool peers_alive(const struct world *w, node_id node)
+{
+	for (size_t i = 0; i < w->node_count; i++)
+		if (w->nodes[i].id == node)
+			return w->nodes[i].alive && w->nodes[i].has_key;
+	return false;
+}
+
+void peers_each_other(struct world *w, void (*cb)(void *arg, node_id node), void *arg)
+{
+	for (size_t i = 0; i < w->node_count; i++) {
+		node_id node = w->nodes[i].id;
+		bool has_pids = false;
+
+		for (size_t k = 0; k < w->block_count && !has_pids; k++)
+			has_pids = w->blocks[k].authority == node;
+		if (has_pids && node != w->node && peers_alive(w, node) && !peers_conn(w, node))
+			cb(arg, node);
+	}
+}
+
 /* pandod's list, once there is one, has every node that is not dead for the machine. */
 bool peers_gone(const struct world *w, node_id node)
 {

@@ -379,6 +379,8 @@ static void on_done(struct loop_post *post)
 	list_init(&p->link);
 	if (magic)
 		stubs_magic(w->stubs, magic);
+	if (p->grouped)
+		groups_enter(w, &p->group, p->grouped);
 	if (p->changed)
 		remote_changed(w, p->gpid, p->status, p->changed);
 	ttys_look_again(w);
@@ -407,6 +409,20 @@ bool placing_changed(struct world *w, gpid pid, node_id site, int status, struct
 			answers_reply(p->changed, -EAGAIN, NULL);
 		p->changed = call;
 		p->status = status;
+		return true;
+	}
+	return false;
+}
+
+bool placing_group(struct world *w, const struct kin_group *g, struct rpc_call *call)
+{
+	struct placing *p;
+
+	list_for_each (p, &w->placings, link) {
+		if (p->gpid != g->pid || !p->k || p->k->phase == PLACE_OVER || p->grouped)
+			continue;
+		p->grouped = call;
+		p->group = *g;
 		return true;
 	}
 	return false;

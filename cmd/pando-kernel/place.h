@@ -22,6 +22,13 @@ enum verdict {
 	VERDICT_AGAIN,  /* execve is made again */
 };
 
+/* A process has entered a group (0: has begun a session), or is a sub-reaper (1) or none (2). */
+struct kin_group {
+	gpid pid;
+	gpid pgid;
+	unsigned reaper; /* 0: it is about the group */
+};
+
 /* One exec under way. */
 struct placing {
 	struct list link;
@@ -46,6 +53,9 @@ struct placing {
 	/* Its end or stop was told before it was a stub: told on then. */
 	struct rpc_call *changed;
 	int status;
+	/* The same of its group. */
+	struct rpc_call *grouped;
+	struct kin_group group;
 	struct init_slot *magic; /* the stub's first questions, before it is registered */
 
 	/* The worker parks the caller, waits for the verdict, carries it out. */
@@ -77,6 +87,13 @@ void gather_free(struct placing *p);
 /* ---- place.c ---- */
 /* True: @pid is on its way to @site, and @call is answered when it is a stub. */
 bool placing_changed(struct world *w, gpid pid, node_id site, int status, struct rpc_call *call);
+
+/* True: as before, for its group. */
+bool placing_group(struct world *w, const struct kin_group *g, struct rpc_call *call);
+
+/* ---- groups.c ---- */
+/* What is told of a process is done to its stub, and @call answered. */
+void groups_enter(struct world *w, const struct kin_group *g, struct rpc_call *call);
 
 /* ---- remote.c ---- */
 must_check int remote_open(struct world *w);

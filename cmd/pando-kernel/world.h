@@ -109,6 +109,7 @@ struct world {
 	uint64_t carriers_look_ns;
 	unsigned ttys_shared; /* atomic: of both, the receiving thread looks at it */
 	unsigned peers_up;    /* atomic, as is the one before: connections to other nodes */
+	unsigned others;      /* atomic: other nodes that are alive */
 
 	/* place.c: processes at home here */
 	struct stubs *stubs;
@@ -187,6 +188,12 @@ typedef void (*peers_fn)(void *arg, int err, struct rpc_conn *c);
 void peers_with(struct world *w, node_id node, peers_fn fn, void *arg);
 /* Dials the nodes that somebody here has something for and that are not connected. */
 void peers_look(struct world *w);
+bool peers_alive(const struct world *w, node_id node);
+/*
+ * Calls @cb for each node that is alive, has leased pids for this tenant, and is not connected:
+ * what of the tenant executes is there, or where such a one is connected.
+ */
+void peers_each_other(struct world *w, void (*cb)(void *arg, node_id node), void *arg);
 /* It is certain that nothing executes there any more. */
 bool peers_gone(const struct world *w, node_id node);
 
@@ -367,6 +374,12 @@ bool kin_is_making(gpid pid);
 void kin_adopted(struct world *w);
 /* Drops the stubs that nobody here needs. */
 void kin_tidy(struct world *w);
+
+/* ---- far.c: calls that look at a process of another node ---- */
+void far_open(struct world *w);
+bool far_concerns(const struct world *w, const struct init_slot *s); /* any thread */
+/* getpgid, getsid and getpriority. */
+void far_call(struct world *w, struct init_slot *s);
 
 /* ---- reapers.c: sub-reapers (PR_SET_CHILD_SUBREAPER), and what they get from other nodes ---- */
 must_check int reapers_open(struct world *w);

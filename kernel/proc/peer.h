@@ -21,6 +21,7 @@ enum peer_method {
 	PEER_HOLD = KERNEL_METHOD(99),         /* Hold -> (empty); -ESRCH: it has ended */
 	PEER_KILL = KERNEL_METHOD(91),         /* Kill -> (empty); -ESRCH: nobody here */
 	PEER_GROUP = KERNEL_METHOD(92),        /* Group -> (empty) */
+	PEER_LOOK = KERNEL_METHOD(93),         /* Look -> Looked */
 	PEER_TTY = KERNEL_METHOD(90), /* Tty -> Tty; -ENOENT: no such terminal, or it hung up */
 };
 
