@@ -311,33 +311,6 @@ static int add_fds(struct placing *p)
 }
 
 /* ---- kin ---- */
-static int add_kin_task(struct placing *p, const struct proc_list *l, const struct proc *t)
-{
-	Peer__Task *q, **more;
-
-	for (size_t i = 0; i < p->run.n_kin; i++)
-		if (p->run.kin[i]->pid == t->t.gpid)
-			return 0;
-	q = malloc(sizeof(*q));
-	more = reallocarray(p->run.kin, p->run.n_kin + 1, sizeof(*more));
-	if (more)
-		p->run.kin = more;
-	if (!q || !more) {
-		free(q);
-		return -ENOMEM;
-	}
-	peer__task__init(q);
-	q->pid = t->t.gpid;
-	/* Each node has a zygote of its own, which stands for pid 1. */
-	q->ppid = t->ppid == p->w->zygote ? 1 : t->ppid;
-	q->pgid = t->t.pgid;
-	q->sid = t->t.sid;
-	q->reaper = reapers_has(p->w, t->t.gpid);
-	ttys_describe_leader(p->w, l, t, q);
-	p->run.kin[p->run.n_kin++] = q;
-	return 0;
-}
-
 /* Whose home is here: the site, which will have its stub, is told how it ends. */
 static bool hears(struct placing *p, const struct proc *k)
 {
@@ -348,41 +321,26 @@ static bool hears(struct placing *p, const struct proc *k)
 	return site_guest_seen(p->w, k, p->site) != -ENOSPC;
 }
 
-/* Of a process whose first thread has ended the others may live. */
-static bool is_dead(const struct proc *k)
-{
-	return k->t.state == 'Z' && k->t.threads <= 1;
-}
-
-/* The process, its ancestors and leaders, and theirs; kin that is gone is not needed. */
+/* The process, its relatives and children, and theirs; kin that is gone is not needed. */
 static int add_kin(struct placing *p)
 {
 	struct proc_list l;
-	int r = proc_scan(&l, &p->w->view);
-	const struct proc *me = r == 0 ? proc_list_find(&l, p->gpid) : NULL;
+	int r = kin_describe(p->w, p->gpid, &p->run.kin, &p->run.n_kin);
 
+	if (r == 0)
+		r = proc_scan(&l, &p->w->view);
 	if (r != 0)
 		return r;
-	r = me ? add_kin_task(p, &l, me) : -ESRCH;
+	r = proc_list_find(&l, p->gpid) ? 0 : -ESRCH;
 	for (size_t i = 0; r == 0 && i < p->run.n_kin; i++) {
-		const gpid want[] = { p->run.kin[i]->ppid, p->run.kin[i]->pgid,
-				      p->run.kin[i]->sid };
+		Peer__Task *q = p->run.kin[i];
+		const struct proc *k = proc_list_find(&l, q->pid);
 
-		for (size_t j = 0; r == 0 && j < ARRAY_LEN(want); j++) {
-			const struct proc *k = proc_list_find(&l, want[j]);
-
-			if (k && is_dead(k))
-				k = NULL;
-			r = k ? add_kin_task(p, &l, k) : 0;
-			if (r == 0 && k && k != me && !hears(p, k))
-				r = -ENOSPC;
-		}
-	}
-	for (size_t i = 0; r == 0 && i < l.n; i++) {
-		if (l.v[i].ppid != p->gpid)
+		if (!k)
 			continue;
-		p->why = "it has children";
-		r = -EOPNOTSUPP;
+		ttys_describe_leader(p->w, &l, k, q);
+		if (q->pid != p->gpid && !q->ended && !hears(p, k))
+			r = -ENOSPC;
 	}
 	proc_list_fini(&l);
 	return r;

@@ -264,8 +264,8 @@ static bool has_flushed(struct guest *g)
 }
 
 /*
- * Whoever is told that it has stopped for want of the terminal brings it to the front: the terminal's
- * owner must know of us by then, or it goes on before it is in front.
+ * Whoever is told that it has stopped for want of the terminal brings it to the front: the
+ * terminal's owner must know of us by then, or it goes on before it is in front.
  */
 static bool may_stop(struct guest *g)
 {
@@ -364,7 +364,7 @@ static void orphan_ended(struct guest *g)
 	log_debug("pid %d is nobody's child here any more", g->k->pid);
 	g->parent = 0;
 	/* Its parent may be about to be a stub: then that one says how. */
-	if (g->dead && !move_is_busy(g->w, g->ppid))
+	if (g->dead && !move_is_busy(g->w, g->ppid) && !place_is_busy(g->w, g->ppid))
 		guest_changed(g, 0, NULL);
 }
 
@@ -421,6 +421,9 @@ void site_reap(struct world *w, struct stub *s)
 	struct stub_table *t = NULL;
 	struct guest *g;
 
+	/* Its last table is its exec: it waits for its children itself. */
+	if (s->turning)
+		return;
 	list_for_each (g, &w->guests, link) {
 		if (g->parent != s->gpid || g->ended)
 			continue;
@@ -465,7 +468,7 @@ static void reap(struct guest *g)
 	struct world *w = g->w;
 	struct stub *s = g->parent ? stubs_find(w->stubs, g->parent) : NULL;
 	/* An arriving parent waits for it itself. */
-	struct stub_table *t = s && !s->arriving ? stub_table_new() : NULL;
+	struct stub_table *t = s && !s->arriving && !s->turning ? stub_table_new() : NULL;
 
 	FAULT("kernel.guest.reap");
 	if (t) {
@@ -497,7 +500,7 @@ void site_reap_one(struct world *w, struct stub *s, gpid pid)
 static void reap_kin(struct world *w, const struct stub *dead)
 {
 	struct stub *s = dead->parent ? stubs_find(w->stubs, dead->parent) : NULL;
-	struct stub_table *t = s && !s->arriving ? stub_table_new() : NULL;
+	struct stub_table *t = s && !s->arriving && !s->turning ? stub_table_new() : NULL;
 
 	if (!t)
 		return;
@@ -688,7 +691,7 @@ void site_look_again(struct world *w)
 
 void site_reap_rest(struct world *w, struct stub *s)
 {
-	struct stub_table *t = stub_table_new();
+	struct stub_table *t = s->turning ? NULL : stub_table_new();
 	struct proc_list l;
 
 	if (!t || proc_scan(&l, &w->view) != 0) {

@@ -192,8 +192,11 @@ static void step_next(struct kin_making *k)
 		return;
 	}
 	if (step->kind == KIN_TURN) {
-		set_reapers(k);
 		k->stub = stubs_find(k->w->stubs, k->pid);
+		/* Just born for another one's arrival, which we have not been told of. */
+		if (!k->stub && plan_again(k))
+			return;
+		set_reapers(k);
 		if (k->stub)
 			k->stub->turning = true;
 		finish(k, k->stub ? 0 : -ESRCH);
@@ -305,7 +308,10 @@ static int plan(struct kin_making *k)
 		if (told->pid <= 1)
 			continue;
 		known = in_table(t, n, told->pid);
-		if (known)
+		/* One that an arrival which has failed has left behind goes. */
+		if (known && told->ppid == k->pid && known->ppid != k->pid)
+			r = -EXDEV;
+		else if (known)
 			correct(known, told);
 		else if (n == KIN_MAX)
 			r = -E2BIG;

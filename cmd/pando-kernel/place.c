@@ -355,21 +355,31 @@ static void on_ran(void *arg, int err, const struct rpc_msg *msg)
 		it_does_not(p, err);
 }
 
-/* ---- the caller's end ---- */
-static void on_done(struct loop_post *post)
+/* From now on its children here are waited for by the stub, as far as the site has to know. */
+static void stub_is_parent(struct world *w, gpid pid)
 {
-	struct placing *p = container_of(post, struct placing, done);
+	struct stub *s = stubs_find(w->stubs, pid);
+
+	if (s)
+		site_reap_rest(w, s);
+	site_look_again(w);
+}
+
+/* ---- the caller's end ---- */
+static void place_end(struct placing *p)
+{
 	struct world *w = p->w;
 	struct init_slot *magic = p->magic;
 	int r = p->result;
 
-	(void)pthread_join(p->thread, NULL);
 	if (p->verdict != VERDICT_STUB) {
 		if (p->k)
 			place_forget(w, p->k);
 	} else {
 		if (r == 0)
 			r = remote_begin(w, p->k);
+		if (r == 0)
+			stub_is_parent(w, p->gpid);
 		if (r != 0) {
 			log_warn("pid %d has not become a stub: %s", p->gpid, strerror(-r));
 			remote_kill(w, p->k);
@@ -385,6 +395,14 @@ static void on_done(struct loop_post *post)
 		remote_changed(w, p->gpid, p->status, p->changed);
 	ttys_look_again(w);
 	placing_free(p);
+}
+
+static void on_done(struct loop_post *post)
+{
+	struct placing *p = container_of(post, struct placing, done);
+
+	(void)pthread_join(p->thread, NULL);
+	place_end(p);
 }
 
 bool place_magic(struct world *w, struct init_slot *s)
@@ -453,7 +471,9 @@ static void look_at_kin(struct placing *p)
 	for (size_t i = 0; i < p->run.n_kin; i++) {
 		gpid pid = p->run.kin[i]->pid;
 
-		if (pid > 1 && pid != p->gpid && authority_of(p->w, pid, NULL) == p->w->node)
+		/* Of its children that is told when it is a stub, which waits for them. */
+		if (pid > 1 && pid != p->gpid && p->run.kin[i]->ppid != p->gpid &&
+		    authority_of(p->w, pid, NULL) == p->w->node)
 			p->run.kin[i]->ended = !site_hears(p->w, pid, p->site);
 	}
 }
@@ -658,6 +678,17 @@ static void on_recover(struct loop_timer *t)
 {
 	struct placing *p = container_of(t, struct placing, again);
 
+	/*
+	 * It has left its gate by the exec: it is the stub. To stop it is not only in vain: while
+	 * we hold its first question it cannot be stopped, and would be taken for lost.
+	 */
+	if (p->k && p->k->phase == PLACE_RUNS && !gate_slot_find(&p->w->gates, p->pid)) {
+		pipes_go(p->w, p->gpid);
+		marks_drop(p->w, p->pid);
+		p->verdict = VERDICT_STUB;
+		place_end(p);
+		return;
+	}
 	if (work(p, recoverer) != 0) {
 		if (loop_timer_set(p->w->loop, t, loop_now_ns(p->w->loop) + AGAIN_NS, on_recover) !=
 		    0)

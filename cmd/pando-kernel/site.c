@@ -116,7 +116,18 @@ static int stub_renew(struct stub *s)
 	argv[0] = path;
 	args = stub_table_bytes(t, argv, sizeof(argv));
 	STUB_CALL(t, SYS_execve, path, args, args + 8);
+	s->turning = false;
 	return stub_table_give(s, t, on_fresh, NULL);
+}
+
+/* It is no parent after all: its children are waited for as before. */
+static bool stays_stub(struct world *w, struct stub *s)
+{
+	if (stub_renew(s) != 0)
+		return false;
+	site_reap_rest(w, s);
+	site_look_again(w);
+	return true;
 }
 
 /* On error its stub dies first: home may ask for the same pid again at once. */
@@ -140,7 +151,7 @@ static void arrival_end(struct arrival *a, int err)
 		arrival_finish(a, err);
 		return;
 	}
-	if (a->guest->k->reused && stub_renew(a->stub) == 0) {
+	if (a->guest->k->reused && stays_stub(a->w, a->stub)) {
 		arrival_finish(a, err);
 		return;
 	}
@@ -173,6 +184,14 @@ static void on_exec_failed(void *arg, struct stub *s, int err, struct stub_table
 	arrival_end(a, (int)t->calls[t->n - 1].ret);
 }
 
+static bool has_children(const Peer__Run *run)
+{
+	for (size_t i = 0; i < run->n_kin; i++)
+		if (run->kin[i]->ppid == run->pid)
+			return true;
+	return false;
+}
+
 /*
  * The other end is closed: the exec has worked, unless somebody has killed the stub just before it,
  * which to its parent is the same. It may have ended since.
@@ -200,6 +219,9 @@ static void on_alarm(struct loop_fd *fd, short revents)
 	a->stub = NULL;
 	pipes_go(a->w, g->k->pid);
 	guest_runs(g);
+	/* A parent has come: what is here already is its own to wait for. */
+	if (a->run && has_children(a->run))
+		site_look_again(a->w);
 	arrival_end(a, 0);
 }
 
@@ -621,7 +643,7 @@ static void kill_begun(struct world *w, struct guest *g)
 {
 	struct stub *s = stubs_find(w->stubs, g->k->pid);
 
-	if (s && !(g->k->reused && stub_renew(s) == 0)) {
+	if (s && !(g->k->reused && stays_stub(w, s))) {
 		s->leaving = true;
 		if (task_pidfd_signal(s->pidfd, SIGKILL) != 0)
 			log_debug("stub %d is dead already", s->gpid);
