@@ -32,7 +32,7 @@ as_on n2 alice on n1 true 2>/dev/null
 [ $? = 125 ] || fail "a dead node takes programs"
 
 # It comes back with its old self.
-p up -n 3 >/dev/null || fail "n1 does not come back"
+p up -n 3 --no-balance >/dev/null || fail "n1 does not come back"
 p nodes --node n1 -o csv | grep -q '^n1,1,alive' || fail "n1 is not alive again"
 as_on n1 carol on n2 true || fail "n1 is of no use"
 exit 0
