@@ -672,8 +672,17 @@ int ctl_req_local(struct ctl_server *s, const struct ctl_caller *who, const stru
 
 void ctl_req_drop(struct ctl_req *r)
 {
-	if (!r->dead)
-		conn_kill(r);
+	void (*gone)(void *arg) = r->gone;
+
+	if (r->dead)
+		return;
+	/* At once: what it holds is wanted by others. Without on_gone its answer frees it. */
+	if (gone != NULL) {
+		r->gone = NULL;
+		r->state = REQ_NONE;
+		gone(r->gone_arg);
+	}
+	conn_kill(r);
 }
 
 int ctl_socket_listen(const char *path)

@@ -61,6 +61,23 @@ static void refuse(struct rpc_call *call, int err)
 		log_warn("a reply to a guest kernel was lost");
 }
 
+static void give_up(struct inside *x, int err)
+{
+	ctl_req_drop(x->req);
+	refuse(x->call, err);
+	inside_free(x);
+}
+
+/* Whose caller has gone: a follower's place is free again. */
+static void sweep(tenant_id t)
+{
+	struct inside *x, *next;
+
+	list_for_each_safe (x, next, &asks, link)
+		if (x->tenant == t && rpc_call_is_void(x->call))
+			give_up(x, -ECANCELED);
+}
+
 static void close_all(const int *fds, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
@@ -205,6 +222,8 @@ void api_inside(void *arg, struct rpc_conn *c, struct rpc_call *call, const stru
 	int r = 0;
 
 	close_all(m->fds, m->fd_count);
+	if (w != NULL)
+		sweep(w->id);
 	if (q == NULL || call == NULL || w == NULL)
 		r = -EPROTO;
 	else if (asks_of(w->id) >= ASKS_MAX)
@@ -220,11 +239,7 @@ void api_inside_gone(const struct world *w)
 {
 	struct inside *x, *next;
 
-	list_for_each_safe (x, next, &asks, link) {
-		if (x->tenant != w->id)
-			continue;
-		ctl_req_drop(x->req);
-		refuse(x->call, -ECONNRESET);
-		inside_free(x);
-	}
+	list_for_each_safe (x, next, &asks, link)
+		if (x->tenant == w->id)
+			give_up(x, -ECONNRESET);
 }

@@ -80,6 +80,13 @@ def routes():
         assert time.monotonic() < time_out
     for q in many:
         q.communicate()
+    # Who hangs up leaves his place to others: there are eight to follow from.
+    for _ in range(30):
+        c = Pando("pando")
+        c.request("GET", "/v1/events?follow=1")
+        r = c.getresponse()
+        assert r.status == 200 and json.loads(r.readline())["cursor"], r.status
+        c.close()
     # What is no tenant's, or nobody's.
     for method, path in ("GET", "/v1/tenants"), ("GET", "/metrics"), ("GET", "/v1/tenants/bob/sessions"), ("POST", "/v1/node/leave"), \
             ("DELETE", "/v1/tenants/alice"), ("GET", "/v1/status"), ("POST", "/v1/debug/fault"):
