@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/mutant.h"
 #include "naming/core/bytes.h"
 #include "naming/core/tables.h"
 
@@ -306,6 +307,8 @@ static int get_all(struct naming_core *k, struct bytes_in *in)
 		r = get_table(k, in, kind);
 	if (r == 0 && (in->overrun || in->len != 0))
 		r = -EBADMSG;
+	if (MUTANT("naming.restore.forgets_answers"))
+		k->table[TABLE_CLIENTS].count = 0;
 	return r;
 }
 
