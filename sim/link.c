@@ -120,7 +120,7 @@ static void link_arm(struct sim *s, struct link_end *e)
 		return;
 	e->armed_ns = MAX(due_ns, now_ns + 1);
 	world_at(&s->w, world_when(&s->w, e->node, e->armed_ns), on_due, "channel-due", e->node,
-		 link_word(e->level, e->peer), e->life, NULL);
+		 e->peer, link_word(e->level, e->life), NULL);
 }
 
 /* One effect of @e; a user may do anything in it, also end the daemon. */
@@ -173,12 +173,12 @@ void link_cancel(struct sim *s, struct link_end *e, uint64_t id)
 static void on_due(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
 {
 	struct sim *s = sim_of(w);
-	enum link_level level = link_word_level(a);
+	enum link_level level = link_word_level(b);
 	struct link_end *e = link_end_of(s, level, node, (node_id)a);
 	uint64_t now_ns = world_local(w, node), starved_ns = link_starved_ns(s, level, node);
 
 	(void)payload;
-	if (!e->core || e->life != b || e->armed_ns == 0 || e->armed_ns > now_ns)
+	if (!e->core || link_word(level, e->life) != b || e->armed_ns == 0 || e->armed_ns > now_ns)
 		return;
 	if (starved_ns != 0) {
 		world_at(w, starved_ns, on_due, "channel-due", node, a, b, NULL);
@@ -255,13 +255,12 @@ static void link_up_end(struct sim *s, struct link_end *e, uint32_t conn)
 static void on_dial(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
 {
 	struct sim *s = sim_of(w);
-	enum link_level level = link_word_level(a);
+	enum link_level level = link_word_level(b);
 	node_id peer = (node_id)a;
 	struct link *l = link_of(s, level, node, peer);
 	struct link_end *ours = link_end_of(s, level, node, peer);
 	struct link_end *theirs = link_end_of(s, level, peer, node);
 
-	(void)b;
 	(void)payload;
 	l->dialling = false;
 	if (ours->core && ours->conn != 0)
@@ -292,7 +291,7 @@ static void link_dial_soon(struct sim *s, enum link_level level, node_id a, node
 		return;
 	l->dialling = true;
 	world_in(&s->w, (20 + 80 * l->tries + rand_below(&s->w.rng[RNG_LINK], 60)) * NS_PER_MS,
-		 on_dial, "dial", node, link_word(level, peer), 0, NULL);
+		 on_dial, "dial", node, peer, link_word(level, 0), NULL);
 }
 
 /* ---- lives ---- */

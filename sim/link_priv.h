@@ -54,10 +54,10 @@ uint64_t link_starved_ns(const struct sim *s, enum link_level level, node_id nod
 /* The end notices that its connection is broken. */
 void link_end_down(struct sim *s, struct link_end *e);
 
-/* A node and a level as one number of an event. */
-static inline uint64_t link_word(enum link_level level, node_id node)
+/* A level, and the number of a connection or of a life, as one number of an event. */
+static inline uint64_t link_word(enum link_level level, uint64_t number)
 {
-	return (uint64_t)level << 32 | node;
+	return (uint64_t)level << 32 | number;
 }
 static inline enum link_level link_word_level(uint64_t word)
 {

@@ -278,6 +278,11 @@ int plan_all(struct run_opts *o)
 		free(r);
 		return refuse_policies(o);
 	}
+	/* Before the work, not after it. */
+	if (o->plot && plot(o, &w, r, 0, policy) != 0) {
+		free(r);
+		return 1;
+	}
 	for (unsigned i = 0; i < n && err == 0; i++) {
 		struct capacity_conf conf = { .seed = o->first,
 					      .nodes = o->nodes,

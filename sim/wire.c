@@ -97,12 +97,12 @@ static size_t frame_bytes(const struct rpc_frame *f)
 static void on_noticed(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
 {
 	struct sim *s = sim_of(w);
-	enum link_level level = link_word_level(a);
+	enum link_level level = link_word_level(b);
 	struct link_end *e = link_end_of(s, level, node, (node_id)a);
 	uint64_t starved_ns = link_starved_ns(s, level, node);
 
 	(void)payload;
-	if (!e->core || e->conn != b)
+	if (!e->core || link_word(level, e->conn) != b)
 		return;
 	if (starved_ns != 0)
 		world_at(w, starved_ns, on_noticed, "broken", node, a, b, NULL);
@@ -121,10 +121,10 @@ void link_break(struct sim *s, enum link_level level, node_id a, node_id b, uint
 	l->dead = true;
 	wire_reset(&l->wire[0]);
 	wire_reset(&l->wire[1]);
-	world_in(&s->w, notice_ns + rand_below(r, 50 * NS_PER_MS), on_noticed, "broken", a,
-		 link_word(level, b), l->conn, NULL);
-	world_in(&s->w, notice_ns + rand_below(r, 50 * NS_PER_MS), on_noticed, "broken", b,
-		 link_word(level, a), l->conn, NULL);
+	world_in(&s->w, notice_ns + rand_below(r, 50 * NS_PER_MS), on_noticed, "broken", a, b,
+		 link_word(level, l->conn), NULL);
+	world_in(&s->w, notice_ns + rand_below(r, 50 * NS_PER_MS), on_noticed, "broken", b, a,
+		 link_word(level, l->conn), NULL);
 }
 
 void link_break_all(struct sim *s, node_id node)
@@ -159,14 +159,14 @@ static void on_pump(struct world *w, node_id node, uint64_t a, uint64_t b, void 
 
 static void pump_at(struct sim *s, enum link_level level, node_id from, node_id to, uint64_t at_ns)
 {
-	world_at(&s->w, MAX(at_ns, s->w.now_ns), on_pump, "frame", to, link_word(level, from),
-		 link_of(s, level, from, to)->conn, NULL);
+	world_at(&s->w, MAX(at_ns, s->w.now_ns), on_pump, "frame", to, from,
+		 link_word(level, link_of(s, level, from, to)->conn), NULL);
 }
 
 static void on_pump(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
 {
 	struct sim *s = sim_of(w);
-	enum link_level level = link_word_level(a);
+	enum link_level level = link_word_level(b);
 	node_id from = (node_id)a;
 	struct link *l = link_of(s, level, from, node);
 	struct wire *x = wire_of(s, level, from, node);
@@ -174,7 +174,7 @@ static void on_pump(struct world *w, node_id node, uint64_t a, uint64_t b, void 
 	struct wire_frame f;
 
 	(void)payload;
-	if (l->conn != b || l->dead || x->count == 0)
+	if (link_word(level, l->conn) != b || l->dead || x->count == 0)
 		return;
 	if (w->cut[from][node]) {
 		x->stalled_ns = x->stalled_ns ? x->stalled_ns : w->now_ns;
