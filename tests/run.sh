@@ -98,7 +98,7 @@ run_layer() {
 		run_one guest one 300 ./tests/guest/run.sh one
 		run_one guest on 300 ./tests/guest/run.sh on
 		run_one guest three 300 ./tests/guest/run.sh three
-		run_one guest moved 300 ./tests/guest/run.sh moved
+		run_one guest moved 600 ./tests/guest/run.sh moved
 		;;
 	fuzz) for t in "$B"/fuzz/*; do [ -x "$t" ] && run_one fuzz "$(basename "$t")" 120 "$t"; done ;;
 	int) for t in tests/int/*.sh; do [ -x "$t" ] && run_one int "$(basename "$t" .sh)" 300 "$t"; done ;;

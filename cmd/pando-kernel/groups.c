@@ -341,7 +341,8 @@ static void on_kill(void *arg, struct rpc_conn *c, struct rpc_call *call, const 
 
 		for (size_t k = 0; k < q->n_except; k++)
 			excepted |= q->except[k] == l.v[i].t.gpid;
-		if (excepted || !is_meant(&l.v[i].t, q->target) ||
+		/* Whose end its parent has seen elsewhere may be a zombie here for a moment. */
+		if (excepted || l.v[i].t.state == 'Z' || !is_meant(&l.v[i].t, q->target) ||
 		    !is_ours_to_reach(stubs_find(w->stubs, l.v[i].t.gpid), q))
 			continue;
 		hit |= signal_one(w, l.v[i].t.gpid, q->signo, 0);

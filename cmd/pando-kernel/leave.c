@@ -243,14 +243,43 @@ static void on_held(void *arg, int err)
 	leave_end(l, err);
 }
 
+/* The process that it traces; 0: none. */
+static gpid find_traced(struct world *w, gpid pid)
+{
+	struct proc_list l;
+	const struct proc *me;
+	char text[8192];
+	gpid found = 0;
+
+	if (proc_scan(&l, &w->view) != 0)
+		return 0;
+	me = proc_list_find(&l, pid);
+	for (size_t i = 0; me && i < l.n && found == 0; i++) {
+		const struct task_info *t = &l.v[i].t;
+		const char *at = NULL;
+
+		if (t->traced &&
+		    task_file(w->view.procfs, t->pid, "status", text, sizeof(text)) > 0)
+			at = strstr(text, "\nTracerPid:");
+		if (at && atoi(at + 11) == me->t.pid)
+			found = t->gpid;
+	}
+	proc_list_fini(&l);
+	return found;
+}
+
 /* What forbids a move besides what the process is. */
 static void add_reasons(struct world *w, gpid pid, struct buf *reasons)
 {
+	gpid traced = find_traced(w, pid);
+
 	/* Who tells its end to whom goes by the node that leased its pid, which does not know of
 	 * it. */
 	if (site_was_sent_on(w, pid))
 		(void)!buf_addf(reasons,
 				"an exec has sent it here from a node that was not its home\n");
+	if (traced != 0)
+		(void)!buf_addf(reasons, "it traces process %d\n", traced);
 }
 
 static void allowed(struct leave *l, int err)

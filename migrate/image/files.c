@@ -106,6 +106,21 @@ static int read_fdinfo(const struct image_env *env, pid_t pid, struct open_fd *f
 	return f->fdinfo ? 0 : -ENOMEM;
 }
 
+/* A message queue has the name of a file in the root directory, and is none of there. */
+static bool is_queue(const struct image_env *env, pid_t pid, const char *path,
+		     const struct stat *st)
+{
+	char at[300];
+	struct stat named;
+
+	if (!S_ISREG(st->st_mode) || path[0] != '/' || strchr(path + 1, '/') ||
+	    strlen(path) > sizeof(at) - 32)
+		return false;
+	(void)snprintf(at, sizeof(at), "%d/root%s", pid, path);
+	return fstatat(env->proc, at, &named, AT_SYMLINK_NOFOLLOW) < 0 ||
+	       named.st_dev != st->st_dev || named.st_ino != st->st_ino;
+}
+
 static int read_one(const struct image_env *env, pid_t pid, int number, struct open_fd *f)
 {
 	char link[32], at[64];
@@ -124,6 +139,8 @@ static int read_one(const struct image_env *env, pid_t pid, int number, struct o
 	f->info.dev = st.st_dev;
 	f->info.ino = st.st_ino;
 	f->info.kind = kind_of(f->id.path, &st);
+	if (is_queue(env, pid, f->id.path, &st))
+		f->info.kind = IMAGE_FD_OTHER;
 	f->mode = st.st_mode;
 	return read_fdinfo(env, pid, f);
 }

@@ -40,12 +40,48 @@
 		}                                                                                  \
 	} while (0)
 
+/*
+ * For tests that do something to a program while it runs: GUEST_HOLD=PID:DIRECTORY holds the
+ * process PID when it has said its first line and its fourth. It makes DIRECTORY/.held.N and waits
+ * for DIRECTORY/.go.N.
+ */
+static inline void hold_here(const char *dir)
+{
+	static unsigned n = 1;
+	struct timespec ts = { 0, 2000000 };
+	char path[256];
+	int saved = errno, fd;
+
+	(void)snprintf(path, sizeof(path), "%s/.held.%u", dir, n);
+	fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
+	if (fd >= 0) { /* it may have no descriptor left */
+		close(fd);
+		(void)snprintf(path, sizeof(path), "%s/.go.%u", dir, n++);
+		while (access(path, F_OK) != 0)
+			(void)nanosleep(&ts, NULL);
+	}
+	errno = saved;
+}
+
+static inline void said(void)
+{
+	static unsigned lines;
+	const char *v = getenv("GUEST_HOLD"), *dir = v ? strchr(v, ':') : NULL;
+
+	if (!dir || atoi(v) != getpid())
+		return;
+	lines++;
+	if (lines == 1 || lines == 4)
+		hold_here(dir + 1);
+}
+
 /* The call fails with this errno. */
 #define fails(want, call)                                                                          \
 	do {                                                                                       \
 		errno = 0;                                                                         \
 		must((call) == -1 && errno == (want));                                             \
 		printf("%s: %s\n", #call, #want);                                                  \
+		said();                                                                            \
 	} while (0)
 
 /* Prints a line at once, so that lines of several processes keep their order. */
@@ -58,6 +94,7 @@ static inline __attribute__((format(printf, 1, 2))) void say(const char *fmt, ..
 	va_end(ap);
 	putchar('\n');
 	fflush(stdout);
+	said();
 }
 
 static inline pid_t fork_child(void)
