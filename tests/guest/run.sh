@@ -7,7 +7,7 @@
 #	tests/guest/run.sh one            by `pando login` on a cluster of one node
 #	tests/guest/run.sh on             by `on n2` out of a session on n1
 #	tests/guest/run.sh three          the same on three nodes, where placement may spread them
-#	tests/guest/run.sh moved          the same, moved to another node at a time when they sleep
+#	tests/guest/run.sh moved          the same, held twice and moved to another node each time (guest.h)
 #	ONLY_GUEST='pipe_*' tests/guest/run.sh kernel
 #
 # Programs that do not run in a mode stand with a reason in tests/guest/expect. Called by tests/run.sh.
