@@ -259,7 +259,7 @@ static int refuse_policies(const struct run_opts *o)
 int plan_all(struct run_opts *o)
 {
 	struct workload w;
-	enum sched_policy policy[2];
+	enum sched_policy policy[2] = { SCHED_HERE_FIRST };
 	struct capacity_result *r = calloc(2, sizeof(*r));
 	uint64_t t0 = real_ms();
 	unsigned n = 0;

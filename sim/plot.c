@@ -77,7 +77,7 @@ static uint32_t chart_top(const struct chart *c, const struct capacity_result *r
 static void chart_line(FILE *f, const struct chart *c, const struct capacity_result *r,
 		       unsigned which, uint32_t top)
 {
-	uint32_t each = (r->minutes + WIDTH - 1) / WIDTH;
+	uint32_t each = MAX((r->minutes + WIDTH - 1) / WIDTH, 1u);
 
 	fprintf(f,
 		"<polyline fill=\"none\" stroke=\"%s\" stroke-width=\"1.8\" "
@@ -120,7 +120,7 @@ static void chart_grid(FILE *f, const struct chart *c, uint32_t top, uint32_t mi
 static void chart_print(FILE *f, const struct chart *c, const struct capacity_result *r, unsigned n,
 			const enum sched_policy *policy)
 {
-	uint32_t top = chart_top(c, r, n);
+	uint32_t top = MAX(chart_top(c, r, n), 1u);
 
 	fprintf(f,
 		"<h2>%s</h2>\n<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" "
@@ -128,7 +128,7 @@ static void chart_print(FILE *f, const struct chart *c, const struct capacity_re
 		"<rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n",
 		c->title, LEFT + WIDTH + 40, TOP + HEIGHT + 30);
 	chart_grid(f, c, top, r[0].minutes);
-	for (unsigned k = 0; k < n; k++) {
+	for (unsigned k = 0; k < n && k < ARRAY_LEN(colours); k++) {
 		chart_line(f, c, &r[k], k, top);
 		fprintf(f,
 			"<rect x=\"%u\" y=\"9\" width=\"18\" height=\"4\" fill=\"%s\"/>"
