@@ -4,8 +4,9 @@
 #
 #	tests/soak.sh [SECONDS]      600 without an argument
 #
-# Simulated seeds never used before (from the clock; printed, so that a failure can be replayed), then the tests
-# that kill daemons at their fault points. Stops at the first failure and says how to repeat it.
+# Storms (tests/soak/storm.py: a real cluster whose daemons die and stop, links are cut, disks are full), simulated seeds never
+# used before (from the clock; printed, so that a failure can be replayed), then the tests that kill daemons at their fault
+# points. Stops at the first failure and says how to repeat it.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 total=${1:-600}
@@ -30,6 +31,14 @@ fail() {
 
 while [ "$(left)" -gt 0 ]; do
 	rounds=$((rounds + 1))
+	for _ in 1 2 3; do
+		./tests/soak/storm.py --seed "$seed" >/tmp/pando-soak.$$ 2>&1 || {
+			cat /tmp/pando-soak.$$
+			fail "a storm" "B=$B BIN=$BIN tests/soak/storm.py --seed $seed"
+		}
+		seed=$((seed + 1))
+		[ "$(left)" -gt 0 ] || break 2
+	done
 	if [ -x "$BIN/pando" ] && "$BIN/pando" sim --help >/dev/null 2>&1; then
 		# On all processors, each its own seeds.
 		first=$seed pids=
