@@ -103,12 +103,16 @@ static void on_fresh(void *arg, struct stub *s, int err, struct stub_table *t)
 static int stub_renew(struct stub *s)
 {
 	struct stub_table *t = stub_table_new();
-	const uint64_t dfl[4] = { 0 };
+	const uint64_t dfl[4] = { 0 }, all = ~UINT64_C(0);
 	uint64_t path, args, act;
 	uint64_t argv[2] = { 0 };
 
 	if (!t)
 		return -ENOMEM;
+	/* The exec that failed had been given its program's mask: what asks for the next table
+	 * would kill it. */
+	STUB_CALL(t, SYS_rt_sigprocmask, SIG_SETMASK, stub_table_bytes(t, &all, sizeof(all)), 0,
+		  sizeof(all));
 	act = stub_table_bytes(t, dfl, sizeof(dfl));
 	for (uint64_t signo = 1; signo <= 64; signo++)
 		STUB_CALL(t, SYS_rt_sigaction, signo, act, 0, 8);
