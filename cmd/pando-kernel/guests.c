@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "cmd/pando-kernel/move.h"
 #include "cmd/pando-kernel/site.h"
 #include "cmd/pando-kernel/ttys.h"
 #include "kernel/proc/peer.h"
@@ -363,8 +364,11 @@ static void orphan_ended(struct guest *g)
 {
 	log_debug("pid %d is nobody's child here any more", g->k->pid);
 	g->parent = 0;
-	/* Its parent may be about to be a stub: then that one says how. */
-	if (g->dead && !move_is_busy(g->w, g->ppid) && !place_is_busy(g->w, g->ppid))
+	/*
+	 * Its parent may be about to be a stub: then that one says how. One that has come is none
+	 * any more, and has it itself.
+	 */
+	if (g->dead && !leave_is_busy(g->w, g->ppid) && !place_is_busy(g->w, g->ppid))
 		guest_changed(g, 0, NULL);
 }
 
@@ -673,20 +677,25 @@ void site_guest_drop(struct world *w, gpid pid, node_id node)
 
 void site_look_again(struct world *w)
 {
+	struct proc_list l = { 0 };
+	bool seen = proc_scan(&l, &w->view) == 0;
 	struct guest *g;
 
 	list_for_each (g, &w->guests, link) {
+		const struct proc *p;
 		struct stub *s;
 
 		if (g->ended || g->k->phase != GUEST_RUNS || g->arrival)
 			continue;
-		look_at_parent(g);
+		p = seen ? proc_list_find(&l, g->k->pid) : NULL;
+		set_parent(g, p ? p->ppid : g->ppid);
 		s = g->parent ? stubs_find(w->stubs, g->parent) : NULL;
 		if (s)
 			site_reap(w, s);
 		else
 			orphan_ended(g);
 	}
+	proc_list_fini(&l);
 }
 
 void site_reap_rest(struct world *w, struct stub *s)

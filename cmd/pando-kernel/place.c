@@ -63,8 +63,29 @@ static bool turning_find(struct world *w, pid_t pid)
 	       stubs_find_node_pid(w->stubs, pid) != NULL;
 }
 
+static bool has_children(const struct placing *p)
+{
+	for (size_t i = 0; i < p->run.n_kin; i++)
+		if (p->run.kin[i]->ppid == p->gpid)
+			return true;
+	return !p->slot && p->run.n_kin == 0; /* a predecessor's: not known */
+}
+
+/* Its children are waited for by its stub from now on, or by itself as before. */
+static void look_at_children(struct world *w, gpid pid)
+{
+	struct stub *s = stubs_find(w->stubs, pid);
+
+	if (s)
+		site_reap_rest(w, s);
+	site_look_again(w);
+}
+
 static void placing_free(struct placing *p)
 {
+	struct world *w = p->w;
+	gpid parent = has_children(p) ? p->gpid : 0;
+
 	loop_timer_clear(p->w->loop, &p->again);
 	list_del(&p->link);
 	if (p->pidfd >= 0)
@@ -73,6 +94,8 @@ static void placing_free(struct placing *p)
 	(void)pthread_mutex_destroy(&p->lock);
 	gather_free(p);
 	free(p);
+	if (parent != 0)
+		look_at_children(w, parent);
 }
 
 /* Nothing of it is anywhere: it is still held. */
@@ -355,16 +378,6 @@ static void on_ran(void *arg, int err, const struct rpc_msg *msg)
 		it_does_not(p, err);
 }
 
-/* From now on its children here are waited for by the stub, as far as the site has to know. */
-static void stub_is_parent(struct world *w, gpid pid)
-{
-	struct stub *s = stubs_find(w->stubs, pid);
-
-	if (s)
-		site_reap_rest(w, s);
-	site_look_again(w);
-}
-
 /* ---- the caller's end ---- */
 static void place_end(struct placing *p)
 {
@@ -378,8 +391,6 @@ static void place_end(struct placing *p)
 	} else {
 		if (r == 0)
 			r = remote_begin(w, p->k);
-		if (r == 0)
-			stub_is_parent(w, p->gpid);
 		if (r != 0) {
 			log_warn("pid %d has not become a stub: %s", p->gpid, strerror(-r));
 			remote_kill(w, p->k);
