@@ -201,39 +201,50 @@ void ship_in_end(struct ship_in *s, int err)
 		rpc_stream_close(s->stream, err);
 	s->stream = NULL;
 	buf_fini(&s->queue);
+	s->poured = 0;
 	s->ended = true;
 }
 
 static void on_room(struct loop_fd *fd, short revents);
 
+/* What was poured stays in the queue until it is half of it: no byte is moved twice. */
+static size_t left(const struct ship_in *s)
+{
+	return s->queue.len - s->poured;
+}
+
 static void pour(struct ship_in *s)
 {
 	int r = 0;
 
-	while (s->queue.len > 0 && r == 0) {
-		ssize_t n = write(s->pipe, s->queue.data, s->queue.len);
+	while (left(s) > 0 && r == 0) {
+		ssize_t n = write(s->pipe, s->queue.data + s->poured, left(s));
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		r = n < 0 ? -errno : 0;
 		if (n < 0)
 			break;
-		buf_consume(&s->queue, (size_t)n);
+		s->poured += (size_t)n;
 		if (s->stream)
 			rpc_stream_consumed(s->stream, (size_t)n);
+	}
+	if (s->poured * 2 >= s->queue.len) {
+		buf_consume(&s->queue, s->poured);
+		s->poured = 0;
 	}
 	if (r != 0 && r != -EAGAIN) {
 		ship_in_end(s, r); /* the mover has given up, and says why */
 		return;
 	}
-	if (s->queue.len == 0 && s->ended) {
+	if (left(s) == 0 && s->ended) {
 		ship_in_end(s, 0);
 		return;
 	}
-	if (s->queue.len > 0 && !s->watching) {
+	if (left(s) > 0 && !s->watching) {
 		r = loop_fd_add(s->w->loop, &s->watch, s->pipe, POLLOUT, on_room);
 		s->watching = r == 0;
-	} else if (s->queue.len == 0 && s->watching) {
+	} else if (left(s) == 0 && s->watching) {
 		loop_fd_del(s->w->loop, &s->watch);
 		s->watching = false;
 	}
@@ -263,7 +274,7 @@ static void on_in_closed(void *arg, struct rpc_stream *stream, int err)
 	s->stream = NULL;
 	s->ended = true;
 	if (err != 0)
-		s->queue.len = 0; /* without its end mark it is worth nothing */
+		s->queue.len = s->poured = 0; /* without its end mark it is worth nothing */
 	if (s->pipe >= 0)
 		pour(s);
 }

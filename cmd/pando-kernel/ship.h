@@ -51,7 +51,8 @@ struct ship_in {
 
 	/* Private. */
 	struct rpc_stream *stream;
-	struct buf queue; /* came, and does not fit into the pipe yet */
+	struct buf queue; /* came, and does not fit into the pipe yet: from `poured` on */
+	size_t poured;
 	int pipe;
 	struct loop_fd watch;
 	bool watching;
