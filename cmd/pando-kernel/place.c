@@ -68,7 +68,9 @@ static bool has_children(const struct placing *p)
 	for (size_t i = 0; i < p->run.n_kin; i++)
 		if (p->run.kin[i]->ppid == p->gpid)
 			return true;
-	return !p->slot && p->run.n_kin == 0; /* a predecessor's: not known */
+	/* A predecessor's: not known. If it has ended already, guests.c is not there yet, and looks
+	 * then. */
+	return !p->slot && p->run.n_kin == 0 && p->pid > 0;
 }
 
 /* Its children are waited for by its stub from now on, or by itself as before. */
