@@ -323,7 +323,7 @@ static int detach_run(struct ctx *c, int argc, char **argv)
 const struct cmd cmd_detach = {
 	.name = "detach",
 	.usage = "detach",
-	.help = "Inside a session: leave it running, and its line.",
+	.help = "Inside a session: leave it; it goes on without you.",
 	.run = detach_run,
 };
 
@@ -335,7 +335,7 @@ static const struct opt attach_opts[] = {
 const struct cmd cmd_attach = {
 	.name = "attach",
 	.usage = "attach TENANT [N]; inside a session: attach [N]",
-	.help = "Bring a session back that goes on without a line.",
+	.help = "Come back to a session that was left, or whose connection was lost.",
 	.more = "A session on a terminal goes on when its connection is lost. This shows again "
 		"what it\n"
 		"showed last, from any node, and carries it on. Without N: the only one that is\n"

@@ -10,10 +10,23 @@
 #include "cmd/pando/cmd.h"
 
 static const struct cmd *const cmds[] = {
-	&cmd_up,      &cmd_down,   &cmd_status, &cmd_nodes,  &cmd_tenant,  &cmd_login,
-	&cmd_attach,  &cmd_detach, &cmd_on,     &cmd_ps,     &cmd_migrate, &cmd_why,
-	&cmd_invite,  &cmd_join,   &cmd_leave,  &cmd_doctor, &cmd_debug,   &cmd_sim,
-	&cmd_what_if, &cmd_events, &cmd_quota,  &cmd_usage,  &cmd_drain,   &cmd_sched,
+	&cmd_up,     &cmd_down,   &cmd_status, &cmd_doctor, &cmd_tenant,  &cmd_login,
+	&cmd_attach, &cmd_detach, &cmd_on,     &cmd_ps,     &cmd_why,     &cmd_migrate,
+	&cmd_nodes,  &cmd_invite, &cmd_join,   &cmd_drain,  &cmd_leave,   &cmd_quota,
+	&cmd_usage,  &cmd_events, &cmd_sched,  &cmd_sim,    &cmd_what_if, &cmd_debug,
+};
+
+/* Where a part of the list of verbs begins. */
+static const struct part {
+	const struct cmd *first;
+	const char *title;
+} parts[] = {
+	{ &cmd_up, "the machine on this host" },
+	{ &cmd_tenant, "tenants and their sessions" },
+	{ &cmd_ps, "processes" },
+	{ &cmd_nodes, "nodes, further hosts" },
+	{ &cmd_quota, "limits and what happened" },
+	{ &cmd_sim, "without a machine, and for tests" },
 };
 
 static const char *format_text;
@@ -23,7 +36,8 @@ static const char *dir_text, *node_text;
 static const struct opt common[] = {
 	{ "dir", 'd', "DIR", "directory of the cluster ($PANDO_DIR, else /var/lib/pando)",
 	  &dir_text, NULL },
-	{ "node", 'n', "NODE", "ask this node's daemon", &node_text, NULL },
+	{ "node", 'n', "NODE", "the node that is asked; login: where the session starts",
+	  &node_text, NULL },
 	{ "json", 0, NULL, "print JSON", NULL, &want_json },
 	{ "output", 'o', "FORMAT", "table, json or csv", &format_text, NULL },
 	{ "help", 'h', NULL, "this text", NULL, &want_help },
@@ -85,22 +99,30 @@ static void help_all(FILE *f)
 	fputs("usage: pando VERB [ARGUMENTS]\n\n"
 	      "A cluster of Linux hosts that behaves like one timeshare machine.\n\n",
 	      f);
-	for (size_t i = 0; i < ARRAY_LEN(cmds); i++)
+	for (size_t i = 0; i < ARRAY_LEN(cmds); i++) {
+		for (size_t k = 0; k < ARRAY_LEN(parts); k++)
+			if (parts[k].first == cmds[i])
+				fprintf(f, "%s%s:\n", k > 0 ? "\n" : "", parts[k].title);
 		fprintf(f, "  %-9s %s\n", cmds[i]->name, cmds[i]->help);
-	fputs("\npando VERB --help tells more. Exit status: 0 done, 1 refused or failed, 2 usage,\n"
+	}
+	fputs("\nTo begin: pando up -n 3; pando tenant add alice; pando login alice\n"
+	      "pando VERB --help tells more. Exit status: 0 done, 1 refused or failed, 2 usage,\n"
 	      "3 named thing not found, 4 machine not reachable, 5 not allowed, 6 limit;\n"
 	      "login and on give the program's own, 128+n for a signal.\n",
 	      f);
 }
 
-static void help_opts(const struct opt *o)
+static const struct opt *find_opt(const struct opt *o, const char *name, size_t len, char letter);
+
+/* A letter that means something else to the verb (@own) is not shown. */
+static void help_opts(const struct opt *o, const struct opt *own)
 {
 	for (; o != NULL && o->name != NULL; o++) {
 		char left[48];
 
 		(void)snprintf(left, sizeof(left), "--%s%s%s", o->name, o->arg ? " " : "",
 			       o->arg ? o->arg : "");
-		if (o->letter)
+		if (o->letter && (own == NULL || find_opt(own, NULL, 0, o->letter) == NULL))
 			printf("  -%c, %-22s %s\n", o->letter, left, o->help);
 		else
 			printf("      %-22s %s\n", left, o->help);
@@ -113,8 +135,8 @@ static void help_cmd(const struct cmd *cmd)
 	if (cmd->more)
 		printf("\n%s\n", cmd->more);
 	printf("\n");
-	help_opts(cmd->opts);
-	help_opts(common);
+	help_opts(cmd->opts, NULL);
+	help_opts(common, cmd->opts);
 }
 
 static const struct opt *find_opt(const struct opt *o, const char *name, size_t len, char letter)

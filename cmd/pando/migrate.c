@@ -85,6 +85,12 @@ const struct cmd cmd_migrate = {
 	.name = "migrate",
 	.usage = "migrate PID NODE",
 	.help = "Move a running process to another node.",
+	.more = "It keeps its pid, memory, files, pipes and children, and stands still while its "
+		"memory\n"
+		"travels. What cannot move stays as it was, and is told with the reason: `pando "
+		"why PID`\n"
+		"tells before. Inside a session also: migrate PID NODE; echo NODE "
+		">/proc/PID/node.",
 	.opts = opts,
 	.args_min = 2,
 	.args_max = 2,

@@ -25,6 +25,6 @@ static int nodes_run(struct ctx *c, int argc, char **argv)
 const struct cmd cmd_nodes = {
 	.name = "nodes",
 	.usage = "nodes",
-	.help = "List the nodes of the machine.",
+	.help = "List the nodes of the machine: state, cores, load, memory.",
 	.run = nodes_run,
 };

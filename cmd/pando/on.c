@@ -26,7 +26,12 @@ static int on_run(struct ctx *c, int argc, char **argv)
 const struct cmd cmd_on = {
 	.name = "on",
 	.usage = "on NODE CMD [ARG...]",
-	.help = "Inside a session: run a program on this node.",
+	.help = "Inside a session: run a program on the node of this name.",
+	.more = "It is a child of the shell as any other: its pid, its terminal, pipes, files and "
+		"signals\n"
+		"are the machine's. The exit status is the program's; 127 when there is no such "
+		"program,\n"
+		"126 when it cannot be executed there, 125 when pando itself failed.",
 	.args_min = 2,
 	.args_max = 1u << 20,
 	.stop_after = 2,

@@ -64,6 +64,6 @@ static int status_run(struct ctx *c, int argc, char **argv)
 const struct cmd cmd_status = {
 	.name = "status",
 	.usage = "status",
-	.help = "Show the machine: nodes, roles, epochs, tenants, shortcuts.",
+	.help = "Show the machine: its nodes, tenants, and the port for ssh.",
 	.run = status_run,
 };
