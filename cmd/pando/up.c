@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -137,24 +138,61 @@ static int join(struct up *u, const char *node, unsigned k)
 	return ask_node(u, node, "join the machine", "POST", body, NULL, "/v1/node/join");
 }
 
-static int start_all(struct up *u)
+/* Waits for the node's daemon and makes it a member: the first one makes the machine. */
+static int enter(struct up *u, unsigned k)
 {
 	char name[NODE_NAME_MAX], addr[32];
+	int r;
+
+	(void)snprintf(name, sizeof(name), "n%u", k);
+	r = nodehost_wait(u->c, name, START_MS);
+	if (r < 0)
+		return cannot(u, name, "wait for its daemon", r);
+	nodehost_addr(k, addr);
+	return k == 1 ? bootstrap(u, name, addr, "dir") : join(u, name, k);
+}
+
+/* As enter() of the first node, beside us: its election takes as long as the others' start. */
+static pid_t enter_first(struct up *u)
+{
+	pid_t pid;
+
+	(void)fflush(NULL);
+	pid = fork();
+	if (pid == 0)
+		_exit(enter(u, 1));
+	return pid;
+}
+
+static int await_first(struct up *u, pid_t pid)
+{
+	int status;
+
+	if (pid < 0)
+		return enter(u, 1);
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return CODE_REFUSED;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : CODE_REFUSED;
+}
+
+static int start_all(struct up *u)
+{
+	char name[NODE_NAME_MAX];
+	pid_t first = -1;
 	int code = 0, r;
 
 	/* All guards first: they start while the network is being plugged. */
 	for (unsigned k = 1; k <= u->count && code == 0; k++) {
 		(void)snprintf(name, sizeof(name), "n%u", k);
 		code = start_node(u, name, k);
+		if (k == 1 && code == 0)
+			first = enter_first(u);
 	}
-	for (unsigned k = 1; k <= u->count && code == 0; k++) {
-		(void)snprintf(name, sizeof(name), "n%u", k);
-		r = nodehost_wait(u->c, name, START_MS);
-		if (r < 0)
-			return cannot(u, name, "wait for its daemon", r);
-		nodehost_addr(k, addr);
-		code = k == 1 ? bootstrap(u, name, addr, "dir") : join(u, name, k);
-	}
+	r = code == 0 || first > 0 ? await_first(u, first) : code;
+	code = code == 0 ? r : code;
+	for (unsigned k = 2; k <= u->count && code == 0; k++)
+		code = enter(u, k);
 	return code;
 }
 
