@@ -61,6 +61,14 @@ while [ "$(left)" -gt 0 ]; do
 		fail "int/deaths, the long way" "KILLS=20 MB=100 OBJECTS=24 PANDO_SEED=$seed ONLY=deaths B=$B tests/run.sh int"
 	}
 	[ "$(left)" -gt 0 ] || break
+	# Longer than a test of the suite may take: some thousand kills.
+	dir=$(mktemp -d /tmp/pando-soak-gate-XXXXXX)
+	PANDO_TEST_DIR=$dir KILLS=${GATE_KILLS:-200} tests/int/gate.sh >/tmp/pando-soak.$$ 2>&1 || {
+		tail -n 40 /tmp/pando-soak.$$
+		fail "int/gate, 200 kills at each step" "KILLS=200 PANDO_TEST_DIR=$dir B=$B tests/int/gate.sh"
+	}
+	rm -rf "$dir"
+	[ "$(left)" -gt 0 ] || break
 	for t in tests/int/*.sh; do
 		[ -x "$t" ] || continue
 		name=$(basename "$t" .sh)
