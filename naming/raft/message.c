@@ -140,9 +140,17 @@ static void fill_vote(const struct raft_request_vote *a, struct wire_raft *w)
 	w->pre_vote = a->pre_vote;
 }
 
-static void fill_vote_result(const struct raft_request_vote_result *a, struct wire_raft *w)
+/*
+ * The library answers a pre-vote by the term that was asked for. Who is refused because ours is
+ * later must hear it, or it asks for the same for ever: with the third voter down, one that has the
+ * newer log and one that has the later term would never elect anybody.
+ */
+static void fill_vote_result(const struct naming_replica *r,
+			     const struct raft_request_vote_result *a, struct wire_raft *w)
 {
 	w->term = a->term;
+	if (a->pre_vote && !a->vote_granted)
+		w->term = MAX((uint64_t)a->term, (uint64_t)r->raft.current_term);
 	w->granted = a->vote_granted;
 	w->pre_vote = a->pre_vote;
 	w->features = a->features;
@@ -166,7 +174,7 @@ void replica_send_raft(struct naming_replica *r, const struct raft_message *m, u
 		fill_vote(&m->request_vote, &w.raft);
 		break;
 	case RAFT_REQUEST_VOTE_RESULT:
-		fill_vote_result(&m->request_vote_result, &w.raft);
+		fill_vote_result(r, &m->request_vote_result, &w.raft);
 		break;
 	case RAFT_INSTALL_SNAPSHOT:
 		good = fill_snapshot(r, &m->install_snapshot, &w);

@@ -487,6 +487,43 @@ static void a_snapshot_of_an_old_term_is_answered_by_the_term_only(void **state)
 	world_free(w);
 }
 
+/*
+ * A voter with the newer log asked a voter with the later term for its pre-vote, was told its own
+ * term, and asked again for ever while the third was down (seed 1308 of the simulated world).
+ */
+static void who_is_refused_a_pre_vote_hears_the_later_term(void **state)
+{
+	struct world *w = world_new(18);
+	struct wire_msg m = { .type = WIRE_RAFT }, x;
+	struct buf answer = BUF_INIT;
+	node_id follower, from = NODE_NONE, other;
+	uint64_t term;
+
+	world_grow(w, 3);
+	world_kill(w, world_leader(w));
+	world_run(w, 3000);
+	assert_int_not_equal(world_leader(w), NODE_NONE);
+	other = world_leader(w);
+	for (follower = 1; follower == other || w->node[follower].r == NULL;)
+		follower++;
+	term = info_of(w, follower).term;
+	assert_true(term > 1);
+	world_kill(w, other);
+	world_run(w, 10);
+	m.raft = (struct wire_raft){
+		.type = 3, .term = term - 1, .candidate = other, .index = 1000, .index_term = 1
+	};
+	m.raft.pre_vote = true;
+	give(w, other, follower, &m);
+	assert_true(on_the_way(w, other, 4, &answer, &from));
+	assert_int_equal(wire_msg_unpack(answer.data, answer.len, &x), 0);
+	assert_true(x.raft.pre_vote && !x.raft.granted);
+	assert_true(x.raft.term >= term);
+	wire_msg_fini(&x);
+	buf_fini(&answer);
+	world_free(w);
+}
+
 static void a_full_disk_refuses_and_works_again(void **state)
 {
 	struct world *w = world_new(7);
@@ -711,6 +748,7 @@ int main(void)
 		cmocka_unit_test(a_refusal_tells_where_to_go_back_to),
 		cmocka_unit_test(a_late_refusal_does_not_silence_the_leader),
 		cmocka_unit_test(a_snapshot_of_an_old_term_is_answered_by_the_term_only),
+		cmocka_unit_test(who_is_refused_a_pre_vote_hears_the_later_term),
 		cmocka_unit_test(a_full_disk_refuses_and_works_again),
 		cmocka_unit_test(a_voter_that_leaves_is_replaced),
 		cmocka_unit_test(the_last_voter_leaves_when_another_votes),
