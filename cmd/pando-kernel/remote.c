@@ -582,25 +582,33 @@ static int kin_end(struct world *w, gpid pid, int status)
 	return s ? -EAGAIN : 0;
 }
 
+/* A stop or going on that its stub has not made yet. */
+static bool kin_lags(const struct world *w, const struct stub *s, int status)
+{
+	return !s->leaving && !s->arriving && is_stopped(w, s) != WIFSTOPPED(status);
+}
+
 static void kin_changed(struct world *w, gpid pid, int status, struct rpc_call *call)
 {
 	struct stub *s = stubs_find(w->stubs, pid);
 	bool ends = !WIFSTOPPED(status) && !WIFCONTINUED(status);
+	int err = 0;
 
 	/* It has left, and is not its stub yet. */
 	if (!s && (move_is_busy(w, pid) || (ends && kin_is_making(pid))))
-		answers_reply(call, -EAGAIN, NULL);
-	/* It arrives itself: who sent it sees that it was killed. */
-	else if (!s || s->home || s->turning)
-		answers_reply(call, 0, NULL);
-	else if (ends)
-		answers_reply(call, kin_end(w, pid, status), NULL);
-	else if (s->leaving || s->arriving || is_stopped(w, s) == WIFSTOPPED(status))
-		answers_reply(call, 0, NULL);
-	else if (WIFSTOPPED(status))
-		kin_stop(s, status, call);
-	else
-		answers_reply(call, kin_continue(s), NULL);
+		err = -EAGAIN;
+	/* One that arrives itself: who sent it sees that it was killed. */
+	if (s && !s->home && !s->turning) {
+		if (ends) {
+			err = kin_end(w, pid, status);
+		} else if (kin_lags(w, s, status) && WIFSTOPPED(status)) {
+			kin_stop(s, status, call);
+			return;
+		} else if (kin_lags(w, s, status)) {
+			err = kin_continue(s);
+		}
+	}
+	answers_reply(call, err, NULL);
 }
 
 /* Its orphans are there, or have none to bear them. */
