@@ -38,7 +38,7 @@ static const struct ctl_route routes[] = {
 	{ CTL_STATUS, "GET", "/v1/status", CTL_OPERATOR, false,
 	  .summary = "The machine: leader, nodes, tenants, and what separate hosts could not do.",
 	  .curl = "http://pando/v1/status" },
-	{ CTL_NODES, "GET", "/v1/nodes", CTL_ANYBODY, true,
+	{ CTL_NODES, "GET", "/v1/nodes", CTL_ANYBODY, false,
 	  .summary = "The nodes, whether they are alive, and how loaded.",
 	  .curl = "http://pando/v1/nodes" },
 	{ CTL_DRAIN, "POST", "/v1/nodes/:name/drain", CTL_OPERATOR, true,

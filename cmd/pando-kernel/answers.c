@@ -8,6 +8,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "cmd/pando-kernel/deaths.h"
 #include "cmd/pando-kernel/streams.h"
 #include "cmd/pando-kernel/world.h"
 #include "kernel/kernel.h"
@@ -296,8 +297,11 @@ static void on_nodes(void *arg, struct rpc_conn *c, struct rpc_call *call, const
 {
 	struct world *w = arg;
 	Kernel__Nodes *q = kernel__nodes__unpack(NULL, m->len, m->body);
+	static struct world_node before[NODES_MAX];
+	size_t count = w->node_count;
 
 	close_fds(m);
+	memcpy(before, w->nodes, count * sizeof(*before));
 	w->hang_up_detached = q && q->hang_up_detached;
 	w->node_count = 0;
 	for (size_t i = 0; q && i < MIN(q->n_nodes, (size_t)NODES_MAX); i++) {
@@ -307,6 +311,8 @@ static void on_nodes(void *arg, struct rpc_conn *c, struct rpc_call *call, const
 		*to = (struct world_node){ .id = n->id,
 					   .alive = n->alive,
 					   .closed = n->closed,
+					   .dead = n->dead,
+					   .life = n->epoch,
 					   .cpu_milli = n->cpu_milli,
 					   .load_milli = n->load_milli,
 					   .memory_bytes = n->memory_bytes,
@@ -319,6 +325,7 @@ static void on_nodes(void *arg, struct rpc_conn *c, struct rpc_call *call, const
 	machine_look(w);
 	if (q)
 		take_blocks(w, q);
+	deaths_look(w, before, count);
 	place_look(w);
 	peers_look(w);
 	streams_look(w);

@@ -21,6 +21,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "cmd/pando-kernel/deaths.h"
 #include "cmd/pando-kernel/move.h"
 #include "migrate/core/authority.h"
 
@@ -285,6 +286,20 @@ void authority_check(struct world *w, gpid pid)
 
 	if (b)
 		end_old_life(w, b, pid);
+}
+
+/* Its stub's end, where there is one, is remote.c's. */
+void authority_node_died(struct world *w, node_id node)
+{
+	struct block *b;
+
+	list_for_each (b, &blocks, link) {
+		struct mig_auth_out out = { 0 };
+		uint32_t cursor = 0;
+
+		while (migrate_auth_node_dead(&b->auth, node, &cursor, &out))
+			effects(w, b, &out);
+	}
 }
 
 int authority_open(struct world *w)

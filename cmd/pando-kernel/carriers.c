@@ -26,6 +26,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "cmd/pando-kernel/deaths.h"
 #include "cmd/pando-kernel/ttys.h"
 #include "kernel/proc/stub.h"
 
@@ -278,6 +279,16 @@ static void look_soon(struct world *w)
 		log_error("cannot wait: out of memory");
 }
 
+/* Its owner has died, and the terminal with it. */
+void carriers_look_at_lives(struct world *w)
+{
+	struct carrier *c, *tmp;
+
+	list_for_each_safe (c, tmp, &w->carriers, link)
+		if (!c->dead && peers_over(w, c->owner, c->life))
+			hang_up(c);
+}
+
 void carriers_connected(struct world *w, node_id node)
 {
 	struct carrier *c, *tmp;
@@ -353,7 +364,9 @@ static int make(struct world *w, node_id owner, unsigned number, struct carrier 
 		free(c);
 		return r;
 	}
-	*c = (struct carrier){ .w = w, .owner = owner, .number = number, .master = r };
+	*c = (struct carrier){
+		.w = w, .owner = owner, .life = peers_life(w, owner), .number = number, .master = r
+	};
 	r = tty_number(c->master);
 	c->local = (unsigned)MAX(r, 0);
 	if (r >= 0)

@@ -17,6 +17,7 @@
 #include "base/check.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "cmd/pando-kernel/deaths.h"
 #include "cmd/pando-kernel/move.h"
 #include "cmd/pando-kernel/place.h"
 #include "cmd/pando-kernel/ship.h"
@@ -34,6 +35,8 @@ struct come {
 	struct carry carry;
 	gpid pid;
 	node_id from;
+	epoch_t life; /* of the source */
+	bool bereft;  /* the source's death is known */
 
 	struct mig_out out;
 	uint32_t at;
@@ -538,6 +541,18 @@ void come_disconnected(struct world *w, node_id node)
 			cancel(c, -EHOSTDOWN);
 }
 
+void comes_look_at_lives(struct world *w)
+{
+	struct come *c, *tmp;
+
+	list_for_each_safe (c, tmp, &comes, link) {
+		if (c->bereft || c->waiting || !peers_over(w, c->from, c->life))
+			continue;
+		c->bereft = true;
+		step(c, (struct mig_ev){ .kind = MIG_EV_NODE_DEAD, .node = c->from });
+	}
+}
+
 static struct come *come_new(struct world *w, gpid pid, node_id from)
 {
 	struct come *c = calloc(1, sizeof(*c));
@@ -547,6 +562,7 @@ static struct come *come_new(struct world *w, gpid pid, node_id from)
 	c->w = w;
 	c->pid = pid;
 	c->from = from;
+	c->life = peers_life(w, from);
 	ship_in_init(&c->ship, w);
 	c->carry = (struct carry){
 		.w = w, .mover = &c->mover, .pid = pid, .source = from, .target = w->node
@@ -660,7 +676,7 @@ static pid_t node_pid_of(struct world *w, gpid pid)
 	return fd >= 0 ? t.pid : 0;
 }
 
-void come_adopt(struct world *w, const struct mig_note *note)
+void come_adopt(struct world *w, const struct mig_note *note, epoch_t life)
 {
 	struct mig_note copy = *note;
 	struct come *c = come_new(w, copy.pid, copy.peer);
@@ -669,6 +685,7 @@ void come_adopt(struct world *w, const struct mig_note *note)
 	if (!c)
 		return;
 	log_info("pid %d was on its way from node %u", copy.pid, copy.peer);
+	c->life = life;
 	c->mover.pid = node_pid_of(w, copy.pid);
 	c->ship.ended = true;
 	c->arriving = true;

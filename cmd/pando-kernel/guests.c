@@ -81,7 +81,11 @@ struct guest *guest_new(struct world *w, gpid pid, node_id home, uint64_t id)
 			k = &w->kept->guests[i];
 	if (!k)
 		return NULL;
-	*k = (struct kept_guest){ .phase = GUEST_MAKING, .pid = pid, .home = home, .id = id };
+	*k = (struct kept_guest){ .phase = GUEST_MAKING,
+				  .pid = pid,
+				  .home = home,
+				  .life = peers_life(w, home),
+				  .id = id };
 	g = guest_of(w, k);
 	if (!g)
 		return NULL;
@@ -154,7 +158,7 @@ bool site_want(const struct world *w, node_id node)
 
 	/* A node that only has a stub is asked for when there is something to tell. */
 	list_for_each (g, &w->guests, link)
-		if (g->k->home == node &&
+		if (g->k->home == node && !peers_over(w, node, g->k->life) &&
 		    (g->has_news || authority_of(w, g->k->pid, NULL) != w->node))
 			return true;
 	return false;
@@ -241,7 +245,7 @@ static void on_told(void *arg, int err, const struct rpc_msg *m)
 	free(t);
 	FAULT("kernel.guest.told");
 	g->telling = false;
-	if (err != 0 && !peers_gone(g->w, g->k->home)) {
+	if (err != 0 && !peers_over(g->w, g->k->home, g->k->life)) {
 		wait_again(g, TOLD_AGAIN_NS);
 	} else if (!same) {
 		tell_home(g);
@@ -327,6 +331,11 @@ static void tell_home(struct guest *g)
 	}
 	*t = (struct telling){ g, g->status };
 	g->telling = true;
+	/* Nobody is left there who could wait for it. */
+	if (peers_over(g->w, g->k->home, g->k->life)) {
+		on_told(t, -EHOSTDOWN, NULL);
+		return;
+	}
 	peers_with(g->w, g->k->home, on_home, t);
 }
 
@@ -727,9 +736,16 @@ void site_reap_rest(struct world *w, struct stub *s)
 static void on_hold(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
 {
 	Peer__Hold *q = peer__hold__unpack(NULL, m->len, m->body);
+	struct world *w = arg;
+	int r = q ? 0 : -EPROTO;
 
-	answers_reply(call, q ? site_guest_add(arg, q->pid, rpc_conn_peer(c)->node) : -EPROTO,
-		      NULL);
+	if (q && q->executes && (move_is_busy(w, q->pid) || place_is_busy(w, q->pid)))
+		r = -EAGAIN;
+	else if (q && q->executes && stubs_find(w->stubs, q->pid))
+		r = -ESRCH;
+	if (r == 0)
+		r = site_guest_add(w, q->pid, rpc_conn_peer(c)->node);
+	answers_reply(call, r, NULL);
 	if (q)
 		peer__hold__free_unpacked(q, NULL);
 }

@@ -30,6 +30,7 @@ enum kept_state {
 struct kept_pipe {
 	uint32_t state; /* enum kept_state */
 	node_id peer;
+	epoch_t life; /* of the peer */
 	gpid pid;
 	bool home;   /* we are the home of @pid */
 	bool is_out; /* the writers are here */
@@ -57,7 +58,8 @@ struct kept_place {
 	uint32_t phase; /* enum place_phase */
 	gpid pid;
 	node_id site;
-	uint64_t id; /* of the exec: what home and site both call it by */
+	epoch_t life; /* of the site */
+	uint64_t id;  /* of the exec: what home and site both call it by */
 };
 
 enum guest_phase {
@@ -75,6 +77,7 @@ struct kept_guest {
 	uint32_t phase; /* enum guest_phase */
 	gpid pid;
 	node_id home;
+	epoch_t life; /* of home */
 	uint64_t id;
 	bool reused; /* the stub was there before, as somebody's relative */
 };
@@ -83,6 +86,7 @@ struct kept_guest {
 struct kept_note {
 	_Atomic uint32_t valid; /* 0: none; else copy[valid - 1] */
 	uint32_t side;          /* enum move_side */
+	epoch_t life;           /* of the other end: what it may have executed it did in this one */
 	struct mig_note copy[2];
 };
 

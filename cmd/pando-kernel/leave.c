@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "cmd/pando-kernel/deaths.h"
 #include "cmd/pando-kernel/move.h"
 #include "cmd/pando-kernel/ship.h"
 #include "kernel/proc/peer.h"
@@ -33,6 +34,8 @@ struct leave {
 	struct mover mover;
 	struct carry carry;
 	gpid pid;
+	epoch_t life; /* of the target */
+	bool bereft;  /* the target's death is known */
 
 	/* What the last step wants done, in order; `at` stands still while a job is awaited. */
 	struct mig_out out;
@@ -172,7 +175,7 @@ static int keep_stub(struct leave *l, bool home)
 	int r;
 
 	if (home)
-		return remote_left(w, l->pid, l->m.target);
+		return remote_left(w, l->pid, l->m.target, l->life);
 	site_guest_drop(w, l->pid, authority_of(w, l->pid, NULL));
 	r = stubs_find(w->stubs, l->pid) ? 0 : stubs_add(w->stubs, l->pid, &s);
 	if (r != 0)
@@ -202,6 +205,8 @@ static uint64_t became_stub(struct leave *l)
 	pipes_drop(w, l->pid, false);
 	site_reap_rest(w, s);
 	site_look_again(w);
+	/* The target may have died since: then it has ended there. */
+	remotes_look_at_lives(w);
 	return 0;
 }
 
@@ -512,6 +517,19 @@ void leave_disconnected(struct world *w, node_id node)
 			step(l, (struct mig_ev){ .kind = MIG_EV_CANCEL, .err = -EHOSTDOWN });
 }
 
+void leaves_look_at_lives(struct world *w)
+{
+	struct leave *l, *tmp;
+
+	list_for_each_safe (l, tmp, &leaves, link) {
+		if (l->bereft || l->life == 0 || l->m.state == MIG_S_IDLE || l->waiting ||
+		    !peers_over(w, l->m.target, l->life))
+			continue;
+		l->bereft = true;
+		step(l, (struct mig_ev){ .kind = MIG_EV_NODE_DEAD, .node = l->m.target });
+	}
+}
+
 /* ---- starting ---- */
 static struct leave *leave_new(struct world *w, gpid pid, pid_t node_pid)
 {
@@ -546,6 +564,7 @@ static void on_connected(void *arg, int err, struct rpc_conn *c)
 		return;
 	}
 	l->known_end_ns = loop_now_ns(l->w->loop) + KNOWN_NS;
+	l->life = rpc_conn_peer(c)->epoch;
 	begin(l);
 }
 
@@ -652,7 +671,7 @@ void move_start(struct world *w, gpid pid, node_id to, moved_fn done, void *arg)
 	peers_with(w, to, on_connected, l);
 }
 
-void leave_adopt(struct world *w, const struct mig_note *note)
+void leave_adopt(struct world *w, const struct mig_note *note, epoch_t life)
 {
 	struct task_info t = { 0 };
 	int fd = proc_open(&w->view, note->pid, &t);
@@ -665,6 +684,7 @@ void leave_adopt(struct world *w, const struct mig_note *note)
 		return;
 	log_info("pid %d was on its way to node %u", copy.pid, copy.peer);
 	l->carry.target = copy.peer;
+	l->life = life;
 	l->adopted = true;
 	l->ship.sent = true; /* what was not is known by no one: the record says */
 	if (migrate_source_adopt(&l->m, &move_conf, w->node, &copy, loop_now_ns(w->loop),

@@ -54,8 +54,11 @@ void move_note(struct world *w, enum move_side side, const struct mig_note *note
 	struct kept_note *k = note_find(w, side, note->pid);
 	uint32_t next = k && atomic_load(&k->valid) == 1 ? 2 : 1;
 
-	k = k ? k : note_new(w);
-	CHECK(k != NULL); /* MOVES_MAX */
+	if (!k) {
+		k = note_new(w);
+		CHECK(k != NULL); /* MOVES_MAX */
+		k->life = peers_life(w, note->peer);
+	}
 	k->side = side;
 	k->copy[next - 1] = *note;
 	FAULT("kernel.move.note");
@@ -213,9 +216,9 @@ int move_open(struct world *w)
 		const struct mig_note *note = note_of(&w->kept->notes[i]);
 
 		if (note && w->kept->notes[i].side == MOVE_SOURCE)
-			leave_adopt(w, note);
+			leave_adopt(w, note, w->kept->notes[i].life);
 		else if (note)
-			come_adopt(w, note);
+			come_adopt(w, note, w->kept->notes[i].life);
 	}
 	come_adopt_rest(w);
 	pipes_sweep(w);

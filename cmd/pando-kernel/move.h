@@ -36,7 +36,8 @@ bool leave_is_busy(const struct world *w, gpid pid);
 /* False: no machine for it. */
 bool leave_message(struct world *w, const struct mig_msg *m, const char *why);
 void leave_disconnected(struct world *w, node_id node);
-void leave_adopt(struct world *w, const struct mig_note *note);
+/* @life: of the other end, in which it was begun. */
+void leave_adopt(struct world *w, const struct mig_note *note, epoch_t life);
 
 /* ---- come.c ---- */
 bool come_is_busy(const struct world *w, gpid pid);
@@ -46,7 +47,7 @@ void come_ended(struct world *w, gpid pid);
 void come_disconnected(struct world *w, node_id node);
 void come_prepare(struct world *w, const struct mig_msg *m, const Peer__Move *q);
 void come_open(struct world *w);
-void come_adopt(struct world *w, const struct mig_note *note);
+void come_adopt(struct world *w, const struct mig_note *note, epoch_t life);
 /* What a predecessor held without a note. */
 void come_adopt_rest(struct world *w);
 

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "cmd/pando-kernel/deaths.h"
 #include "cmd/pando-kernel/streams.h"
 #include "cmd/pando-kernel/ttys.h"
 #include "kernel/kernel.pb-c.h"
@@ -30,6 +31,7 @@ struct peer {
 	struct world *w;
 	node_id node;
 	struct rpc_conn *conn; /* up; NULL: none is */
+	epoch_t life;          /* of the node that it came up with */
 	/* Shaking hands; NULL: none. */
 	struct rpc_conn *dialed;
 	struct rpc_conn *offered;
@@ -107,6 +109,7 @@ static void came_up(struct peer *p, struct rpc_conn *c)
 	struct rpc_conn *old = p->conn;
 
 	p->conn = c;
+	p->life = rpc_conn_peer(c)->epoch;
 	if (old)
 		rpc_conn_break(old, "there is a newer one");
 	else
@@ -167,22 +170,34 @@ static void on_conn(void *arg, struct rpc_conn *c, int err)
 	peers_look(p->w);
 }
 
-static const uint8_t *node_key(const struct world *w, node_id node)
+static const struct world_node *node_of(const struct world *w, node_id node)
 {
 	for (size_t i = 0; i < w->node_count; i++)
-		if (w->nodes[i].id == node && w->nodes[i].has_key)
-			return w->nodes[i].key;
+		if (w->nodes[i].id == node)
+			return &w->nodes[i];
 	return NULL;
 }
 
-/* A guest kernel of our tenant, on a node whose key we have from our own pandod. */
+static const uint8_t *node_key(const struct world *w, node_id node)
+{
+	const struct world_node *n = node_of(w, node);
+
+	return n && n->has_key ? n->key : NULL;
+}
+
+/*
+ * A guest kernel of our tenant, on a node whose key we have from our own pandod, in the life that
+ * we know it in: what is begun with a later one before we have heard of it would end with the
+ * earlier one.
+ */
 static int admit(void *arg, const struct rpc_peer *peer)
 {
 	const struct world *w = arg;
 	const uint8_t *key = node_key(w, peer->node);
 
 	if (peer->role != RPC_ROLE_KERNEL || peer->tenant != w->tenant || !key ||
-	    memcmp(key, peer->key, RPC_KEY_BYTES) != 0)
+	    memcmp(key, peer->key, RPC_KEY_BYTES) != 0 || peers_over(w, peer->node, peer->epoch) ||
+	    peer->epoch > peers_life(w, peer->node))
 		return -EACCES;
 	return 0;
 }
@@ -254,7 +269,7 @@ void peers_look(struct world *w)
 		node_id node = w->nodes[i].id;
 		struct peer *p;
 
-		if (node == w->node ||
+		if (node == w->node || w->nodes[i].dead ||
 		    !(pipes_want(w, node) || remote_want(w, node) || site_want(w, node)))
 			continue;
 		p = peer_get(w, node);
@@ -317,13 +332,33 @@ void peers_each_other(struct world *w, void (*cb)(void *arg, node_id node), void
 	}
 }
 
-/* pandod's list, once there is one, has every node that is not dead for the machine. */
+/* pandod's list, once there is one, has every node of the machine. */
 bool peers_gone(const struct world *w, node_id node)
 {
-	for (size_t i = 0; i < w->node_count; i++)
-		if (w->nodes[i].id == node)
-			return false;
-	return w->node_count > 0;
+	const struct world_node *n = node_of(w, node);
+
+	return w->node_count > 0 && (!n || n->dead);
+}
+
+epoch_t peers_life(const struct world *w, node_id node)
+{
+	const struct world_node *n = node_of(w, node);
+
+	return n ? n->life : 0;
+}
+
+bool peers_over(const struct world *w, node_id node, epoch_t life)
+{
+	return peers_gone(w, node) || (life != 0 && life < peers_life(w, node));
+}
+
+void peers_look_at_lives(struct world *w)
+{
+	struct peer *p;
+
+	list_for_each (p, &w->peers, link)
+		if (p->conn && peers_over(w, p->node, p->life))
+			rpc_conn_break(p->conn, "that life of the node is over");
 }
 
 static void on_identity(void *arg, struct rpc_conn *c, struct rpc_call *call,

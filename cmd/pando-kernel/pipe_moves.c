@@ -15,6 +15,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "cmd/pando-kernel/deaths.h"
 #include "kernel/proc/peer.h"
 #include "kernel/proc/peer.pb-c.h"
 
@@ -47,6 +48,7 @@ void pipes_thaw(struct world *w, gpid pid)
 		if (peers_conn(w, p->k->peer))
 			pipe_connected(p);
 	}
+	pipes_look_at_lives(w);
 }
 
 bool pipes_find_end(struct world *w, int fd, bool hold, struct pipes_end *out)
@@ -242,6 +244,7 @@ static void on_moved(void *arg, struct rpc_conn *c, struct rpc_call *call, const
 
 	if (r == 0) {
 		p->k->peer = rpc_conn_peer(c)->node;
+		p->k->life = peers_life(w, p->k->peer);
 		p->k->going = true;
 		pause_relay(p); /* until it says what it has */
 	}

@@ -26,6 +26,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "cmd/pando-kernel/deaths.h"
 #include "cmd/pando-kernel/ttys.h"
 #include "kernel/ipc/tty.h"
 #include "kernel/proc/peer.h"
@@ -269,6 +270,28 @@ void pipes_disconnected(struct world *w, node_id node)
 	}
 }
 
+/* A terminal's are its carrier's and its owner's business. One that is held travels, or is thawed.
+ */
+void pipes_look_at_lives(struct world *w)
+{
+	struct pipe_relay *p, *tmp;
+
+	list_for_each_safe (p, tmp, &w->pipes, link) {
+		if (p->k->pid < 0 || p->k->held || p->ended ||
+		    !peers_over(w, p->k->peer, p->k->life))
+			continue;
+		/* It has left there in time, and the end that it has now will be told. */
+		if (p->k->home && remote_is_well(w, p->k->pid))
+			continue;
+		log_debug("a relay of pid %d ends with node %u", p->k->pid, p->k->peer);
+		/* It may end, and be freed, by either. */
+		if (p->k->is_out)
+			(void)!relay_out_msg(&p->out, RELAY_BROKEN, 0);
+		else
+			relay_in_cut(&p->in);
+	}
+}
+
 bool pipes_want(const struct world *w, node_id node)
 {
 	const struct pipe_relay *p;
@@ -317,6 +340,7 @@ static struct pipe_relay *relay_new(struct world *w, const struct kept_pipe *wan
 	if (!p)
 		return NULL;
 	*k = *want;
+	k->life = peers_life(w, k->peer);
 	kept_state_set(&k->state, KEPT_CHANGING);
 	r = fd_keep(p, SPARE, spare_pipe(w));
 	if (r == 0)

@@ -19,6 +19,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "cmd/pando-kernel/deaths.h"
 #include "cmd/pando-kernel/place.h"
 
 #define AGAIN_NS  (300 * NS_PER_MS)
@@ -65,6 +66,8 @@ struct kept_place *place_keep(struct world *w, const struct kept_place *want, in
 	if (!k)
 		return NULL;
 	*k = *want;
+	if (k->life == 0)
+		k->life = peers_life(w, k->site);
 	kept_state_set(&k->state, KEPT_CHANGING);
 	place_key(w, k, key);
 	if (pid1_put(w->pid1, key, pidfd) < 0) {
@@ -102,6 +105,11 @@ bool remote_want(const struct world *w, node_id node)
 	return false;
 }
 
+static bool is_over(const struct world *w, const struct kept_place *k)
+{
+	return peers_over(w, k->site, k->life);
+}
+
 static struct remote *remote_find(struct world *w, gpid pid)
 {
 	struct remote *r;
@@ -110,6 +118,13 @@ static struct remote *remote_find(struct world *w, gpid pid)
 		if (r->k->pid == pid)
 			return r;
 	return NULL;
+}
+
+bool remote_is_well(struct world *w, gpid pid)
+{
+	const struct remote *r = remote_find(w, pid);
+
+	return r && !is_over(w, r->k);
 }
 
 int remote_begin(struct world *w, struct kept_place *k)
@@ -130,9 +145,11 @@ int remote_begin(struct world *w, struct kept_place *k)
 	return 0;
 }
 
-int remote_left(struct world *w, gpid pid, node_id site)
+int remote_left(struct world *w, gpid pid, node_id site, epoch_t life)
 {
-	const struct kept_place want = { .phase = PLACE_STUB, .pid = pid, .site = site };
+	const struct kept_place want = {
+		.phase = PLACE_STUB, .pid = pid, .site = site, .life = life
+	};
 	struct remote *r = remote_find(w, pid);
 	struct kept_place *k;
 	struct task_info t;
@@ -140,6 +157,7 @@ int remote_left(struct world *w, gpid pid, node_id site)
 
 	if (r) {
 		remote_moved(w, pid, site);
+		r->k->life = life;
 		return 0;
 	}
 	fd = proc_open(&w->view, pid, &t);
@@ -160,6 +178,7 @@ void remote_moved(struct world *w, gpid pid, node_id site)
 	if (!r)
 		return;
 	r->k->site = site;
+	r->k->life = peers_life(w, site);
 	r->stub->peer = site;
 }
 
@@ -210,7 +229,7 @@ static void on_raised(void *arg, int err, const struct rpc_msg *m)
 		return;
 	}
 	if (err == 0 || err == -ESRCH || err == -EINVAL || err == -EACCES || err == -EPERM ||
-	    peers_gone(x->w, x->to)) {
+	    peers_gone(x->w, x->to) || (x->kill && is_over(x->w, x->kill))) {
 		raising_free(x);
 		return;
 	}
@@ -680,6 +699,21 @@ int remote_take(struct world *w, struct stub *s)
 	}
 	remote_forget_stub(w, s);
 	return stubs_take(s);
+}
+
+/* ---- the site's death ---- */
+/* Nobody will tell how it ended: as whatever a host takes with it does. */
+void remotes_look_at_lives(struct world *w)
+{
+	struct remote *r, *tmp;
+
+	list_for_each_safe (r, tmp, &w->remotes, link) {
+		if (!is_over(w, r->k) || r->stub->leaving || r->stub->arriving)
+			continue;
+		log_info("pid %d died with node %u", r->k->pid, r->k->site);
+		if (remote_end(r, SIGKILL) != 0)
+			log_debug("stub %d is dead already", r->k->pid);
+	}
 }
 
 /* ---- after a predecessor's death ---- */

@@ -292,7 +292,7 @@ static bool holder_lost(struct holder *h, uint64_t now_ns)
 		h->lost_ns = 0;
 	else if (h->lost_ns == 0)
 		h->lost_ns = now_ns;
-	return h->lost_ns != 0 && now_ns - h->lost_ns > LOST_NS;
+	return (n && n->dead) || (h->lost_ns != 0 && now_ns - h->lost_ns > LOST_NS);
 }
 
 void stream_owner_look(void)

@@ -259,7 +259,8 @@ static bool owner_is_gone(struct asking *a)
 		a->silent_ns = 0;
 	else if (a->silent_ns == 0)
 		a->silent_ns = now_ns;
-	return a->silent_ns != 0 && now_ns - a->silent_ns > GONE_NS;
+	return peers_gone(site.w, owner_of(a->rq.id)) ||
+	       (a->silent_ns != 0 && now_ns - a->silent_ns > GONE_NS);
 }
 
 static void on_again(struct loop_timer *t)

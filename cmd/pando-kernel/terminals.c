@@ -19,6 +19,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "cmd/pando-kernel/deaths.h"
 #include "cmd/pando-kernel/ttys.h"
 
 #define LOOK_FIRST_NS (1 * NS_PER_MS)
@@ -29,6 +30,7 @@
 struct tty_user {
 	struct list link;
 	node_id node;
+	epoch_t life;
 	uint64_t relay;
 };
 
@@ -179,6 +181,7 @@ static int user_add(struct carried *t, node_id node, uint64_t relay)
 	if (!u)
 		return -ENOMEM;
 	u->node = node;
+	u->life = peers_life(t->w, node);
 	u->relay = relay;
 	list_add_tail(&t->users, &u->link);
 	return 0;
@@ -601,6 +604,23 @@ void terminals_hear(struct world *w, struct rpc_conn *c, struct rpc_call *call, 
 	t = carried_find(w, q->number);
 	if (t)
 		idle(t);
+}
+
+/* Who carried it has died. */
+void terminals_look_at_lives(struct world *w)
+{
+	struct carried *t, *next;
+	struct tty_user *u, *tmp;
+
+	list_for_each_safe (t, next, &w->terminals, link) {
+		list_for_each_safe (u, tmp, &t->users, link) {
+			if (!peers_over(w, u->node, u->life))
+				continue;
+			pipes_drop_one(w, u->relay + 1, u->node, true);
+			user_free(t, u);
+		}
+		idle(t);
+	}
 }
 
 /* ---- after a predecessor's death ---- */

@@ -78,6 +78,7 @@ struct carrier {
 	struct list link;
 	struct world *w;
 	node_id owner;
+	epoch_t life;    /* of the owner's node; 0: a predecessor's */
 	unsigned number; /* of the owner's */
 	unsigned local;  /* ours: the same, unless that was taken */
 	int master;

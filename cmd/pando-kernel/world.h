@@ -28,6 +28,8 @@ struct world_node {
 	char name[NODE_NAME_MAX];
 	bool alive;
 	bool closed; /* it is draining: alive, but nothing new goes there */
+	bool dead;   /* announced */
+	epoch_t life;
 	uint32_t cpu_milli;
 	uint32_t load_milli;
 	uint64_t memory_bytes;
@@ -196,6 +198,10 @@ bool peers_alive(const struct world *w, node_id node);
 void peers_each_other(struct world *w, void (*cb)(void *arg, node_id node), void *arg);
 /* It is certain that nothing executes there any more. */
 bool peers_gone(const struct world *w, node_id node);
+/* The present life of @node; 0: it is not known. */
+epoch_t peers_life(const struct world *w, node_id node);
+/* What was there in its life @life has ended. */
+bool peers_over(const struct world *w, node_id node, epoch_t life);
 
 /* ---- kept.c ---- */
 must_check int kept_open(struct world *w);
@@ -290,8 +296,9 @@ void remote_stub_died(struct world *w, struct stub *s);
 void remote_forget_stub(struct world *w, const struct stub *s);
 /* The process is coming back into its stub: nobody is told of anything any more. */
 void remote_drop(struct world *w, struct stub *s);
-/* A process has left and has become its stub, whose place is here. Errors: -ENOSPC, -ESRCH. */
-must_check int remote_left(struct world *w, gpid pid, node_id site);
+/* A process has left and has become its stub, whose place is here; @life of its site. Errors:
+ * -ENOSPC, -ESRCH. */
+must_check int remote_left(struct world *w, gpid pid, node_id site, epoch_t life);
 /* Its record says that it executes there now. */
 void remote_moved(struct world *w, gpid pid, node_id site);
 /* Of a relative: the stub dies as its process did. */
@@ -304,6 +311,8 @@ void remote_kin_killed(struct world *w, const struct stub *s);
 /* The stub becomes the process: its pidfd is the caller's. */
 int remote_take(struct world *w, struct stub *s);
 bool remote_want(const struct world *w, node_id node);
+/* The stub of @pid is here, and the node where it executes lives. */
+bool remote_is_well(struct world *w, gpid pid);
 
 /* ---- site.c: execs that come ---- */
 must_check int site_open(struct world *w);

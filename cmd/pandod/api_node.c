@@ -270,7 +270,13 @@ json_t *api_nodes_json(const struct pod *p)
 void api_get_nodes(struct pod *p, struct ctl_req *r, args_t a)
 {
 	(void)a;
-	ctl_reply(r, 200, json_pack("{s:o}", "nodes", api_nodes_json(p)));
+	/* A node that is cut off can say so. */
+	if (naming_self(p->naming) == NODE_NONE)
+		ctl_problem(r, 409, "pando up", "this node is no member of a machine");
+	else if (naming_node_find(naming_tables(p->naming), naming_self(p->naming)) == NULL)
+		api_wait_ready(p, r, 1, true);
+	else
+		ctl_reply(r, 200, json_pack("{s:o}", "nodes", api_nodes_json(p)));
 }
 
 static const char *running(const struct pod *p, tenant_id t)

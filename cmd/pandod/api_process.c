@@ -164,7 +164,7 @@ static void gather_start(struct pod *p, struct ctl_req *r, tenant_id t, int pid,
 		if (t != TENANT_NONE && row->id != t)
 			continue;
 		for (uint32_t j = 0; (n = naming_node_at(k, j)) != NULL; j++)
-			if (n->state != NAMING_NODE_LEFT)
+			if (n->state != NAMING_NODE_LEFT && !n->down)
 				ask(g, row->id, n->id);
 	}
 	if (--g->left == 0)

@@ -376,6 +376,39 @@ static void announce(struct life *l, const struct naming_node *row)
 		l->duties++;
 }
 
+/* Every world has a row of the ledger before it starts, and until nothing of it runs. */
+static bool runs_somewhere(const struct naming_core *k, tenant_id t)
+{
+	const struct naming_loan *loan;
+
+	for (uint32_t i = 0; (loan = naming_loan_at(k, i)) != NULL; i++)
+		if (loan->tenant == t)
+			return true;
+	return false;
+}
+
+/* Pids that a life which is over had leased, of tenants of whom nothing runs anywhere. */
+static void release_orphans(struct life *l)
+{
+	const struct naming_core *k = naming_tables(l->pod->naming);
+	struct naming_cmd cmd = { .kind = NAMING_CMD_BLOCK_RELEASE };
+	const struct naming_block *b;
+
+	for (uint32_t i = 0; (b = naming_block_at(k, i)) != NULL && l->duties < DUTIES_MAX; i++) {
+		const struct naming_node *n = naming_node_find(k, b->authority);
+
+		if ((n != NULL && n->epoch == b->life) || runs_somewhere(k, b->tenant))
+			continue;
+		cmd.node = b->authority;
+		cmd.tenant = b->tenant;
+		cmd.number = b->number;
+		cmd.epoch = b->epoch;
+		if (naming_propose(l->pod->naming, &cmd, clock_mono_ns() + POD_ASK_MS * NS_PER_MS,
+				   duty_done, l) == 0)
+			l->duties++;
+	}
+}
+
 static void lead(struct life *l, uint64_t now_ns)
 {
 	const struct naming_core *k = naming_tables(l->pod->naming);
@@ -388,6 +421,7 @@ static void lead(struct life *l, uint64_t now_ns)
 		if (row->state != NAMING_NODE_LEFT && !row->down &&
 		    lease_book_over(&l->book, row->id, row->epoch, now_ns))
 			announce(l, row);
+	release_orphans(l);
 }
 
 /* ---- start and end ---- */

@@ -424,11 +424,26 @@ static bool reader_gone(const struct relay_in *i)
 	return poll(&p, 1, 0) == 1 && (p.revents & POLLERR);
 }
 
+/* Nobody is told anything any more. */
+static void in_pump_rest(struct relay_in *i)
+{
+	if (in_push(i) != -EAGAIN || reader_gone(i)) {
+		in_finish(i);
+		return;
+	}
+	(void)!loop_timer_set(i->rs->loop, &i->look, loop_now_ns(i->rs->loop) + LOOK_LAST_NS,
+			      on_look);
+}
+
 /* -EPIPE: there is no reader. @i may be freed by then, if it was told. */
 static int in_pump(struct relay_in *i)
 {
 	if (i->finished)
 		return 0;
+	if (i->cut) {
+		in_pump_rest(i);
+		return 0;
+	}
 	if (in_push(i) == -EPIPE || reader_gone(i)) {
 		in_broken(i);
 		return -EPIPE;
@@ -505,6 +520,12 @@ void relay_in_pause(struct relay_in *i)
 {
 	i->up = false;
 	i->queued = 0;
+}
+
+void relay_in_cut(struct relay_in *i)
+{
+	i->cut = true;
+	(void)in_pump(i);
 }
 
 void relay_in_look(struct relay_in *i)
@@ -636,7 +657,7 @@ static void on_events(struct loop_fd *w, short revents)
 		if (p & 1) {
 			list_for_each (i, &rs->ins, link)
 				if ((uintptr_t)i == (p & ~(uintptr_t)1)) {
-					if (ev[k].events & EPOLLERR)
+					if ((ev[k].events & EPOLLERR) && !i->cut)
 						in_broken(i);
 					else
 						(void)in_pump(i);

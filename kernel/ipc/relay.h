@@ -127,6 +127,7 @@ struct relay_in {
 	bool refused;  /* something was not taken, and nothing since */
 	bool up;
 	bool shared; /* other writers use the reader's pipe too */
+	bool cut;    /* nothing more comes */
 	bool finished;
 	uint64_t look_ns; /* pause before the next look at an unmoving pipe */
 	struct loop_timer look;
@@ -146,6 +147,8 @@ void relay_in_fini(struct relay_in *i);
  */
 void relay_in_resume(struct relay_in *i);
 void relay_in_pause(struct relay_in *i);
+/* The far side is gone for good: done() comes when what has arrived lies in the reader's pipe. */
+void relay_in_cut(struct relay_in *i);
 /* Says at once what the reader has taken, or that he is gone. */
 void relay_in_look(struct relay_in *i);
 /* How far the reader has come; exact if he stands still and `shared` is false. */

@@ -32,8 +32,9 @@ struct stub {
 	int pidfd;
 	bool leaving; /* it has been told to die */
 	/* The owner's: */
-	node_id peer;  /* where its process executes, or for whose relative it was made */
-	bool home;     /* its process was at home here */
+	node_id peer;    /* where its process executes, or for whose relative it was made */
+	epoch_t told_in; /* the life of `peer` that tells how it ends; 0: who keeps its record */
+	bool home;       /* its process was at home here */
 	gpid parent;   /* the stub that is its native parent and must reap it; 0: nobody of ours */
 	bool arriving; /* it is about to become the process: its children are not its to wait for */
 	int ended;     /* it has been told to die as its process did: status + 1 */

@@ -225,6 +225,8 @@ static unsigned index_of(const struct pod *p)
 	return i;
 }
 
+#define POD_LIFE 1 /* of all played nodes */
+
 static void introduce(struct pod *p)
 {
 	Kernel__Identity id = KERNEL__IDENTITY__INIT;
@@ -234,7 +236,7 @@ static void introduce(struct pod *p)
 	struct rpc_msg m = { .method = KERNEL_IDENTITY, .body = body };
 
 	POD_CHECK(p, rpc_keys_new(&keys) == 0);
-	cert.epoch = ++p->epoch;
+	cert.epoch = POD_LIFE;
 	memcpy(cert.key, keys.public, sizeof(cert.key));
 	rpc_cert_sign(&cert, &node_keys[index_of(p)]);
 	id.secret.data = (uint8_t *)&keys;
@@ -261,6 +263,7 @@ static void tell_nodes(struct pod *p)
 		row->id = pods[i]->node;
 		row->name = pods[i]->node_name;
 		row->alive = true;
+		row->epoch = POD_LIFE;
 		row->key.data = node_keys[i].public;
 		row->key.len = RPC_KEY_BYTES;
 		list[all.n_nodes++] = row;

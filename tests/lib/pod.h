@@ -42,7 +42,6 @@ struct pod {
 	unsigned ready;    /* Ready messages */
 	uint64_t adopted;  /* sum over them */
 	gpid next_block;
-	uint64_t epoch; /* of the kernels' certificates */
 	struct pod_session sessions[POD_SESSIONS_MAX];
 	unsigned session_count;
 	struct loop_child child;

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "cmd/pando-kernel/deaths.h"
 #include "cmd/pando-kernel/streams.h"
 #include "cmd/pando-kernel/ttys.h"
 #include "kernel/kernel.pb-c.h"
@@ -220,6 +221,7 @@ static void know(struct side *s, const struct side *x)
 	struct world_node *n = &s->w->nodes[s->w->node_count++];
 
 	n->id = x->w->node;
+	n->life = x->w->node; /* as its certificate says: introduce() */
 	n->has_key = true;
 	memcpy(n->key, x->keys.public, sizeof(n->key));
 }
@@ -386,12 +388,46 @@ static void an_older_connection_is_not_heard_any_more(void **state)
 	side_end(&c);
 }
 
+/* What a node says in a life that is over, or that we do not know of yet, must not be begun. */
+static void only_the_life_that_is_known_is_spoken_with(void **state)
+{
+	struct rpc_stats st;
+
+	want(&b);
+	until(b.wanted);
+	connect_to_a(&b);
+	until(b.told == 1 && peers_conn(a.w, 2));
+	assert_false(peers_over(a.w, 2, 2));
+	/* It is in life 2: first that is over, then it is not known of yet. */
+	a.w->nodes[0].life = 3;
+	assert_true(peers_over(a.w, 2, 2));
+	peers_look_at_lives(a.w);
+	until(!peers_conn(a.w, 2) && !peers_conn(b.w, 1));
+	want(&b);
+	for (uint64_t refused = 1; refused <= 2; refused++) {
+		until(b.wanted);
+		connect_to_a(&b);
+		until((rpc_get_stats(a.w->peer_rpc, &st), st.handshakes_refused == refused));
+		a.w->nodes[0].life = 1;
+	}
+	assert_null(peers_conn(a.w, 2));
+	a.w->nodes[0].life = 2;
+	until(b.wanted);
+	connect_to_a(&b);
+	until(b.told == 2 && peers_conn(a.w, 2));
+	assert_int_equal(b.told_err, 0);
+	a.w->nodes[0].dead = true;
+	assert_true(peers_over(a.w, 2, 2));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(of_two_dials_one_counts),
 		cmocka_unit_test_setup_teardown(a_refused_dial_is_made_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_older_connection_is_not_heard_any_more, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(only_the_life_that_is_known_is_spoken_with, setup,
 						teardown),
 	};
 
