@@ -166,6 +166,7 @@ static int settle(struct come *c)
 	if (r == 0 && t->n > 0) {
 		*x = (struct settling){ c->pid, c->m.move };
 		c->settling = true;
+		t->turns = true;
 		r = stub_table_give(c->kin.stub, t, on_settled, x);
 		if (r == 0)
 			return 0;
@@ -295,7 +296,7 @@ static void dropped(struct come *c)
 	c->dropping = c->waiting = false;
 	pipes_drop(c->w, c->pid, false);
 	if (s) {
-		s->arriving = false;
+		s->arriving = s->turning = false;
 		site_reap_rest(c->w, s);
 		site_look_again(c->w);
 	}
@@ -373,7 +374,7 @@ static void come_end(struct come *c)
 	struct stub *s = stubs_find(c->w->stubs, c->pid);
 
 	if (s)
-		s->arriving = false;
+		s->arriving = s->turning = false;
 	list_del(&c->link);
 	comes_count--;
 	c->w->arriving -= c->arriving;
@@ -711,7 +712,7 @@ static void on_rest(struct mover *m, enum mover_job job, int result)
 	if (result != 0 && result != -ESRCH)
 		log_error("task %d is held: %s", m->pid, strerror(-result));
 	if (s) {
-		s->arriving = false;
+		s->arriving = s->turning = false;
 		site_reap_rest(w, s);
 		site_look_again(w);
 	}

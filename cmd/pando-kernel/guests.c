@@ -73,6 +73,7 @@ static struct guest *guest_of(struct world *w, struct kept_guest *k)
 
 struct guest *guest_new(struct world *w, gpid pid, node_id home, uint64_t id)
 {
+	const struct stub *s = stubs_find(w->stubs, pid);
 	struct kept_guest *k = NULL;
 	struct guest *g;
 
@@ -85,7 +86,8 @@ struct guest *guest_new(struct world *w, gpid pid, node_id home, uint64_t id)
 				  .pid = pid,
 				  .home = home,
 				  .life = peers_life(w, home),
-				  .id = id };
+				  .id = id,
+				  .reused = s && !s->leaving };
 	g = guest_of(w, k);
 	if (!g)
 		return NULL;
@@ -526,9 +528,9 @@ void site_stub_died(struct world *w, struct stub *s)
 {
 	char key[INIT_KEY_MAX];
 	const struct guest *g;
-	/* Not one of an exec that was undone. */
-	bool is_kin =
-		!s->leaving && !s->arriving && s->gpid != w->zygote && !guest_find(w, s->gpid);
+	/* Not one of an exec that was undone, nor one that a predecessor has told to go. */
+	bool is_killed = !s->leaving && !s->arriving && s->gpid != w->zygote &&
+			 !guest_find(w, s->gpid) && kin_status(w, s->pid) == SIGKILL;
 
 	if (s->gpid == w->zygote) {
 		w->zygote = 0;
@@ -543,7 +545,7 @@ void site_stub_died(struct world *w, struct stub *s)
 	g = guest_find(w, s->gpid);
 	if (!g || g->k->phase == GUEST_MAKING)
 		reap_kin(w, s);
-	if (is_kin)
+	if (is_killed)
 		remote_kin_killed(w, s);
 }
 

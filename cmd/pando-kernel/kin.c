@@ -26,6 +26,7 @@
 #define AGAIN_NS    (2 * NS_PER_MS)
 #define RETRIES_MAX 500
 #define RETRIES_FEW 250
+#define WAITS_MAX   5000
 
 struct kin_plan {
 	struct kin_step steps[STEPS_MAX];
@@ -68,6 +69,23 @@ static void begin_with_zygote(struct kin_making *k)
 static void on_again_begin(struct loop_timer *t)
 {
 	begin_with_zygote(container_of(t, struct kin_making, again));
+}
+
+/*
+ * One of them is just leaving from here, and what it has become elsewhere is quicker than we: it is
+ * a stub in a moment, or runs on. Or its own stub begins anew after an exec that failed: a signal
+ * for a table would kill it until then. That takes as long as the host is busy.
+ */
+static bool await_others(struct kin_making *k)
+{
+	const struct stub *own = stubs_find(k->w->stubs, k->pid);
+	bool busy = own && own != k->stub && own->turning;
+
+	for (size_t i = 0; i < k->n_kin && !busy; i++)
+		busy = place_is_busy(k->w, k->kin[i]->pid);
+	return busy && k->waits++ < WAITS_MAX &&
+	       loop_timer_set(k->w->loop, &k->again, loop_now_ns(k->w->loop) + AGAIN_NS,
+			      on_again_begin) == 0;
 }
 
 /* A stub that is on its way out, or a zombie with a pid that is wanted: gone in a moment. */
@@ -192,6 +210,7 @@ static void step_next(struct kin_making *k)
 		return;
 	}
 	if (step->kind == KIN_TURN) {
+		k->was_there = k->stub == NULL;
 		k->stub = stubs_find(k->w->stubs, k->pid);
 		/* Just born for another one's arrival, which we have not been told of. */
 		if (!k->stub && plan_again(k))
@@ -244,6 +263,7 @@ static void step_next(struct kin_making *k)
 		s->leaving = true;
 		STUB_CALL(t, SYS_exit_group, 0);
 	}
+	t->turns = s->gpid == k->pid;
 	if (stub_table_give(s, t, on_step, k) != 0 && !plan_again(k))
 		finish(k, -EAGAIN);
 }
@@ -365,6 +385,8 @@ static void begin(struct kin_making *k)
 {
 	int r;
 
+	if (await_others(k))
+		return;
 	if ((unsettled(k) || carriers_unsettled(k->w, k->kin, k->n_kin)) && plan_again(k))
 		return;
 	k->plan->at = 0;
@@ -503,7 +525,7 @@ void kin_hear(struct kin_making *k)
 	}
 }
 
-void kin_adopted(struct world *w)
+static void find_parents(struct world *w)
 {
 	struct proc_list l;
 
@@ -518,9 +540,82 @@ void kin_adopted(struct world *w)
 	proc_list_fini(&l);
 }
 
+/* ---- births that a predecessor has ordered ---- */
+struct unborn {
+	struct world *w;
+	gpid pid;
+	node_id from;
+};
+
+/* Whoever was to bear it has done all it was told before, or is dead. */
+static void on_borne(void *arg, struct stub *by, int err, struct stub_table *t)
+{
+	struct unborn *u = arg;
+	char key[INIT_KEY_MAX];
+	struct stub *s;
+
+	if (stubs_add(u->w->stubs, u->pid, &s) == 0) {
+		s->peer = u->from;
+		find_parents(u->w);
+	} else {
+		(void)snprintf(key, sizeof(key), "kin.%d.%u", u->pid, u->from);
+		(void)pid1_drop(u->w->pid1, key);
+	}
+	u->w->arriving--;
+	kin_tidy(u->w);
+	free(u);
+}
+
+/*
+ * It may come to be at any moment: its birth is in a table that its bearer has already. So that one
+ * is asked for something more, and when it has done that, the birth has been or never will be.
+ */
+static int await_birth(struct world *w, const char *key, gpid pid, node_id from)
+{
+	int fd = pid1_get(w->pid1, key);
+	pid_t by = fd >= 0 ? task_pidfd_pid(w->view.procfs, fd) : -1;
+	struct stub *s = by > 0 ? stubs_find_node_pid(w->stubs, by) : NULL;
+	struct stub_table *t = s ? stub_table_new() : NULL;
+	struct unborn *u = t ? malloc(sizeof(*u)) : NULL;
+	int r = t ? -ENOMEM : -ESRCH;
+
+	if (fd >= 0)
+		(void)close(fd);
+	if (!u) {
+		free(t);
+		return r;
+	}
+	*u = (struct unborn){ w, pid, from };
+	STUB_CALL(t, SYS_getpid, 0);
+	w->arriving++;
+	r = stub_table_give(s, t, on_borne, u);
+	if (r != 0) {
+		w->arriving--;
+		free(u);
+	}
+	return r;
+}
+
+static void adopt_unborn(void *arg, const char *key)
+{
+	struct world *w = arg;
+	unsigned node = 0;
+	gpid pid;
+
+	if (sscanf(key, "kin.%d.%u", &pid, &node) == 2 && !stubs_find(w->stubs, pid) &&
+	    await_birth(w, key, pid, node) != 0)
+		(void)pid1_drop(w->pid1, key);
+}
+
+int kin_adopted(struct world *w)
+{
+	find_parents(w);
+	return pid1_list(w->pid1, "kin.", adopt_unborn, w);
+}
+
 /* ---- telling of somebody's relatives ---- */
 /* Field 52 of its stat: the status as wait(2) gives it. */
-static int status_of_zombie(const struct world *w, pid_t pid)
+int kin_status(const struct world *w, pid_t pid)
 {
 	char text[1024];
 	ssize_t n = task_file(w->view.procfs, pid, "stat", text, sizeof(text));
@@ -546,7 +641,7 @@ static Peer__Task *task_new(const struct world *w, const struct kin_task *t, con
 	/* Only its parent has to wait for it. */
 	q->ended = t->ppid == parent && (p->t.state == 'Z' || (s && s->ended));
 	if (q->ended)
-		q->status = s && s->ended ? s->ended - 1 : status_of_zombie(w, p->t.pid);
+		q->status = s && s->ended ? s->ended - 1 : kin_status(w, p->t.pid);
 	return q;
 }
 

@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "cmd/pando-kernel/ports.h"
+#include "cmd/pando-kernel/site.h"
 #include "cmd/pando-kernel/streams.h"
 #include "cmd/pando-kernel/ttys.h"
 #include "kernel/host/jail.h"
@@ -66,7 +67,9 @@ static bool on_stub_signal(void *arg, struct stub *s, int signo, const siginfo_t
 static void on_stub_died(void *arg, struct stub *s)
 {
 	remote_stub_died(arg, s);
-	if (!s->home)
+	if (s->home)
+		arrival_stub_died(arg, s);
+	else
 		site_stub_died(arg, s);
 }
 

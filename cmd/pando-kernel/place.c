@@ -104,8 +104,9 @@ static void placing_free(struct placing *p)
 /* Nothing of it is anywhere: it is still held. */
 static void refuse(struct placing *p, int err)
 {
-	if (p->why && p->asked_for)
-		log_info("pid %d cannot run on node %u: %s", p->gpid, p->site, p->why);
+	if (p->asked_for)
+		log_info("pid %d cannot run on node %u: %s", p->gpid, p->site,
+			 p->why ? p->why : strerror(-err));
 	if (p->asked_for)
 		notify_set_errno(p->slot, err);
 	else
@@ -385,7 +386,7 @@ static void on_ran(void *arg, int err, const struct rpc_msg *msg)
 static void place_end(struct placing *p)
 {
 	struct world *w = p->w;
-	struct init_slot *magic = p->magic;
+	struct init_slot *magic = p->magic, *next = p->next;
 	int r = p->result;
 
 	if (p->verdict != VERDICT_STUB) {
@@ -410,6 +411,8 @@ static void place_end(struct placing *p)
 	remotes_look_at_lives(w);
 	ttys_look_again(w);
 	placing_free(p);
+	if (next)
+		place_exec(w, next);
 }
 
 static void on_done(struct loop_post *post)
@@ -656,12 +659,22 @@ static int ask_advice(struct placing *p)
 void place_exec(struct world *w, struct init_slot *s)
 {
 	pid_t pid = (pid_t)notify_call(s)->pid;
+	struct placing *before = placing_of(w, pid);
 	node_id node = marks_find(w, pid);
 	bool busy = __atomic_load_n(&w->busy, __ATOMIC_RELAXED);
 	/* A stub's exec is its turning into a process: never to be placed again. */
 	bool stays = turning_find(w, pid) || leave_is_of(w, pid) || node == w->node;
 	struct placing *p = NULL;
 
+	/* It runs again, but is still traced, by us. */
+	if (before && !stays) {
+		if (before->next) { /* a signal has ended that call */
+			notify_set_run(before->next);
+			notify_answer(w->notify, before->next);
+		}
+		before->next = s;
+		return;
+	}
 	if (node == w->node)
 		marks_drop(w, pid);
 	if (!stays && (node != NODE_NONE || busy))

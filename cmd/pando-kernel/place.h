@@ -57,6 +57,7 @@ struct placing {
 	struct rpc_call *grouped;
 	struct kin_group group;
 	struct init_slot *magic; /* the stub's first questions, before it is registered */
+	struct init_slot *next;  /* its next exec, made before we have let go of it altogether */
 
 	/* The worker parks the caller, waits for the verdict, carries it out. */
 	pthread_t thread;

@@ -36,8 +36,7 @@
 #define NUMBER_MAX 1000       /* descriptors of an arriving process have numbers below */
 #define WORDS_AT   0x10000000 /* where an arriving stub has the strings of its exec */
 #define WORDS_MAX  (1024 * 1024)
-#define ASKS_MAX   4
-#define EXEC_CALLS (ASKS_MAX + 2) /* of the table that executes; the last is the exec */
+#define EXEC_CALLS 4 /* of the table that executes; the last is the exec */
 #define FENCES     256
 
 struct arrival {
@@ -94,13 +93,21 @@ static void arrival_finish(struct arrival *a, int err)
 	free(a);
 }
 
+/* It is no parent after all: its children are waited for as before. */
 static void on_fresh(void *arg, struct stub *s, int err, struct stub_table *t)
 {
+	struct world *w = arg;
+
+	s->turning = false;
+	if (err != 0)
+		return;
+	site_reap_rest(w, s);
+	site_look_again(w);
 }
 
 /* One that was there before, as somebody's relative, begins anew: its children stay its children.
  */
-static int stub_renew(struct stub *s)
+static int stub_renew(struct world *w, struct stub *s)
 {
 	struct stub_table *t = stub_table_new();
 	const uint64_t dfl[4] = { 0 }, all = ~UINT64_C(0);
@@ -120,18 +127,15 @@ static int stub_renew(struct stub *s)
 	argv[0] = path;
 	args = stub_table_bytes(t, argv, sizeof(argv));
 	STUB_CALL(t, SYS_execve, path, args, args + 8);
-	s->turning = false;
-	return stub_table_give(s, t, on_fresh, NULL);
+	/* Until then what asks it for another table would kill it: it has its program's mask. */
+	s->turning = t->turns = true;
+	return stub_table_give(s, t, on_fresh, w);
 }
 
-/* It is no parent after all: its children are waited for as before. */
-static bool stays_stub(struct world *w, struct stub *s)
+/* What is not to be a process after all goes on as the stub that it was, if it was one. */
+static bool goes_on(struct world *w, const struct guest *g, struct stub *s)
 {
-	if (stub_renew(s) != 0)
-		return false;
-	site_reap_rest(w, s);
-	site_look_again(w);
-	return true;
+	return (g->k->reused || s->home) && stub_renew(w, s) == 0;
 }
 
 /* On error its stub dies first: home may ask for the same pid again at once. */
@@ -147,6 +151,8 @@ static void arrival_end(struct arrival *a, int err)
 	for (size_t i = 0; i < a->n_ends; i++)
 		(void)close(a->ends[i]);
 	streams_taken(a->w, a->guest->k->pid);
+	if (err == -ESRCH && !a->why)
+		a->why = "its stub has died";
 	if (err != 0) {
 		a->guest->k->phase = GUEST_MAKING; /* a successor is to undo it too */
 		pipes_drop(a->w, a->guest->k->pid, false);
@@ -155,7 +161,7 @@ static void arrival_end(struct arrival *a, int err)
 		arrival_finish(a, err);
 		return;
 	}
-	if (a->guest->k->reused && stays_stub(a->w, a->stub)) {
+	if (goes_on(a->w, a->guest, a->stub)) {
 		arrival_finish(a, err);
 		return;
 	}
@@ -257,9 +263,9 @@ static int keep_alarm(struct arrival *a)
 static int give_exec(struct arrival *a)
 {
 	struct stub_table *t = stub_table_new();
-	const uint64_t asks = UINT64_C(1) << (STUB_SIGNAL - 1);
-	const struct timespec at_once = { 0, 0 };
-	uint64_t mask = a->run->blocked, at, none;
+	const uint64_t ign[4] = { (uint64_t)SIG_IGN }, dfl[4] = { 0 };
+	bool ignored = (a->run->ignored >> (STUB_SIGNAL - 1)) & 1;
+	uint64_t mask = a->run->blocked, at;
 	int r = t ? keep_alarm(a) : -ENOMEM;
 
 	if (r == 0)
@@ -268,16 +274,19 @@ static int give_exec(struct arrival *a)
 		free(t);
 		return r;
 	}
-	/* A signal of ours that asked for a table which it took without: it would kill the process.
+	/*
+	 * Signals of ours that asked for tables which it took without: they would kill the process.
+	 * To be ignored, even for a moment, is what throws away all that are pending (signal(7)).
 	 */
-	at = stub_table_bytes(t, &asks, sizeof(asks));
-	none = stub_table_bytes(t, &at_once, sizeof(at_once));
-	for (int i = 0; i < ASKS_MAX; i++)
-		STUB_CALL(t, SYS_rt_sigtimedwait, at, 0, none, sizeof(asks));
+	at = stub_table_bytes(t, ign, sizeof(ign));
+	STUB_CALL(t, SYS_rt_sigaction, STUB_SIGNAL, at, 0, 8);
+	at = stub_table_bytes(t, ignored ? ign : dfl, sizeof(dfl));
+	STUB_CALL(t, SYS_rt_sigaction, STUB_SIGNAL, at, 0, 8);
 	at = stub_table_bytes(t, &mask, sizeof(mask));
 	STUB_CALL(t, SYS_rt_sigprocmask, SIG_SETMASK, at, 0, sizeof(mask));
 	STUB_CALL(t, SYS_execve, a->words, a->argv, a->env);
 	t->given = on_exec_given;
+	t->turns = true;
 	return stub_table_give(a->stub, t, on_exec_failed, a);
 }
 
@@ -507,6 +516,7 @@ static void turn(struct arrival *a)
 		add_state(a, t);
 		carriers_arrive(a->w, a->run->kin, a->run->n_kin, a->run->pid, t, NUMBER_MAX - 2);
 		FAULT("kernel.site.turn");
+		t->turns = true;
 		r = stub_table_give(a->stub, t, on_words, a);
 	} else {
 		free(t);
@@ -594,7 +604,6 @@ static void on_run(void *arg, struct rpc_conn *c, struct rpc_call *call, const s
 		reply_ran(call, run ? -EAGAIN : -EPROTO, "it is refused");
 		return;
 	}
-	g->k->reused = s != NULL && !s->leaving;
 	a->run = run;
 	a->call = call;
 	a->kin = (struct kin_making){ .w = w,
@@ -647,7 +656,7 @@ static void kill_begun(struct world *w, struct guest *g)
 {
 	struct stub *s = stubs_find(w->stubs, g->k->pid);
 
-	if (s && !(g->k->reused && stays_stub(w, s))) {
+	if (s && !goes_on(w, g, s)) {
 		s->leaving = true;
 		if (task_pidfd_signal(s->pidfd, SIGKILL) != 0)
 			log_debug("stub %d is dead already", s->gpid);
@@ -676,8 +685,10 @@ int arrival_adopt(struct guest *g)
 	(void)snprintf(key, sizeof(key), "alarm.%u", (unsigned)(g->k - w->kept->guests));
 	a->alarm = pid1_get(w->pid1, key);
 	a->stub = s;
-	if (s)
+	if (s) {
+		s->turning = true; /* a signal for a table would kill the program */
 		stub_table_resume(s, t, EXEC_CALLS, on_exec_failed, a);
+	}
 	return a->alarm < 0 ? a->alarm : watch_alarm(a);
 }
 
@@ -704,11 +715,10 @@ static void adopt_kin(void *arg, const char *key)
 		if (stubs_add(w->stubs, pid, &s) == 0)
 			w->zygote = pid;
 	} else if (sscanf(key, "kin.%d.%u", &pid, &node) == 2) {
-		if (!is_guest(w, pid) && stubs_add(w->stubs, pid, &s) == 0) {
-			s->peer = node;
-			return;
-		}
-		(void)pid1_drop(w->pid1, key);
+		if (is_guest(w, pid))
+			(void)pid1_drop(w->pid1, key);
+		else if (stubs_add(w->stubs, pid, &s) == 0)
+			s->peer = node; /* else kin_adopted() looks again */
 	}
 }
 
@@ -746,7 +756,7 @@ int site_open(struct world *w)
 	if (r == 0)
 		r = pid1_list(w->pid1, "zygote.", adopt_kin, w);
 	if (r == 0)
-		kin_adopted(w);
+		r = kin_adopted(w);
 	if (r == 0)
 		r = guests_open(w);
 	return r == 0 ? loop_timer_set(w->loop, &w->tidy, 0, on_tidy) : r;

@@ -361,7 +361,9 @@ struct kin_making {
 	void (*done)(struct kin_making *k, int err);
 	const char *why;
 	struct stub *stub;
+	bool was_there; /* it was not made for this */
 	unsigned retries;
+	unsigned waits;
 	struct loop_timer again;
 	struct kin_plan *plan;
 };
@@ -380,7 +382,9 @@ void kin_hear_one(struct world *w, gpid pid, node_id from);
 /* Who arrives has @pid for a relative, whose stub may be made in a moment. */
 bool kin_is_making(gpid pid);
 /* After a predecessor's death: whose children its stubs are. */
-void kin_adopted(struct world *w);
+must_check int kin_adopted(struct world *w);
+/* How a zombie of this node has ended, as wait(2) tells; 0 also when that cannot be read. */
+int kin_status(const struct world *w, pid_t pid);
 /* Drops the stubs that nobody here needs. */
 void kin_tidy(struct world *w);
 

@@ -214,7 +214,7 @@ int stub_table_give(struct stub *s, struct stub_table *t,
 		    void (*done)(void *arg, struct stub *s, int err, struct stub_table *t),
 		    void *arg)
 {
-	int r = t->full || t->n == 0 ? -E2BIG : 0;
+	int r = t->full || t->n == 0 ? -E2BIG : s->turning && !t->turns ? -EBUSY : 0;
 
 	/* While it waits for our answer it looks at the list itself; the signal would stay pending,
 	 * and kill whoever it turns into. */

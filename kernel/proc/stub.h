@@ -40,7 +40,7 @@ struct stub {
 	int ended;     /* it has been told to die as its process did: status + 1 */
 	uint64_t swallow; /* signals that its process has already: bit n-1 */
 	bool heard;       /* whoever leased its pid tells us how it ends */
-	bool turning;     /* about to execute a program: gets no table but that one */
+	bool turning;     /* about to execute a program: gets no table but those that make it so */
 	struct list tables;
 	struct stub_table *running;
 	bool asking;            /* its magic call is being answered */
@@ -56,6 +56,7 @@ struct stub_table {
 	uint8_t scratch[STUB_SCRATCH_LEN];
 	size_t used;
 	bool full; /* too many calls or bytes: stub_table_give() refuses it */
+	bool turns; /* of what makes the stub its process: one that turns takes no other */
 	/* Descriptors that the stub gets before it begins; borrowed. */
 	struct {
 		int fd;
@@ -121,7 +122,7 @@ void stub_table_resume(struct stub *s, struct stub_table *t, unsigned n,
 		       void (*done)(void *arg, struct stub *s, int err, struct stub_table *t),
 		       void *arg);
 
-/* Takes @t. Errors, then @t is freed and done is not called: -E2BIG, -ESRCH. */
+/* Takes @t. Errors, then @t is freed and done is not called: -E2BIG, -ESRCH, -EBUSY: it turns. */
 must_check int
 stub_table_give(struct stub *s, struct stub_table *t,
 		void (*done)(void *arg, struct stub *s, int err, struct stub_table *t), void *arg);
