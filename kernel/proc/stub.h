@@ -55,7 +55,7 @@ struct stub_table {
 	unsigned n;
 	uint8_t scratch[STUB_SCRATCH_LEN];
 	size_t used;
-	bool full; /* too many calls or bytes: stub_table_give() refuses it */
+	bool full;  /* too many calls or bytes: stub_table_give() refuses it */
 	bool turns; /* of what makes the stub its process: one that turns takes no other */
 	/* Descriptors that the stub gets before it begins; borrowed. */
 	struct {
