@@ -79,7 +79,7 @@ static void on_again_begin(struct loop_timer *t)
 static bool await_others(struct kin_making *k)
 {
 	const struct stub *own = stubs_find(k->w->stubs, k->pid);
-	bool busy = own && own != k->stub && own->turning;
+	bool busy = own && own->renewing;
 
 	for (size_t i = 0; i < k->n_kin && !busy; i++)
 		busy = place_is_busy(k->w, k->kin[i]->pid);

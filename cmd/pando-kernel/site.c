@@ -98,7 +98,7 @@ static void on_fresh(void *arg, struct stub *s, int err, struct stub_table *t)
 {
 	struct world *w = arg;
 
-	s->turning = false;
+	s->turning = s->renewing = false;
 	if (err != 0)
 		return;
 	site_reap_rest(w, s);
@@ -128,7 +128,7 @@ static int stub_renew(struct world *w, struct stub *s)
 	args = stub_table_bytes(t, argv, sizeof(argv));
 	STUB_CALL(t, SYS_execve, path, args, args + 8);
 	/* Until then what asks it for another table would kill it: it has its program's mask. */
-	s->turning = t->turns = true;
+	s->turning = s->renewing = t->turns = true;
 	return stub_table_give(s, t, on_fresh, w);
 }
 

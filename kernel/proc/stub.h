@@ -41,6 +41,7 @@ struct stub {
 	uint64_t swallow; /* signals that its process has already: bit n-1 */
 	bool heard;       /* whoever leased its pid tells us how it ends */
 	bool turning;     /* about to execute a program: gets no table but those that make it so */
+	bool renewing;    /* begins anew after an exec that failed: turning, too */
 	struct list tables;
 	struct stub_table *running;
 	bool asking;            /* its magic call is being answered */

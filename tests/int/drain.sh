@@ -26,7 +26,7 @@ wait_for 20 sh -c "'$BIN/pando' --dir '$CLUSTER_DIR' ps bob -o csv | grep -q 'sl
 drain n2 --deadline 30s || fail "drain: $(cat "$work/drained")"
 grep -q '^node n2 is empty: [1-9][0-9]* moved' "$work/drained" || fail "drain says: $(cat "$work/drained")"
 grep -qE '^[0-9]+  bob  sleep 3600  -> n[13]  stood still for' "$work/drained" || fail "drain says: $(cat "$work/drained")"
-state_is n2 drained || fail "$(p nodes)"
+wait_for 10 state_is n2 drained || fail "$(p nodes)"
 # What has ended there may be told a moment later.
 empty() { p ps -o json | python3 -c 'import json, sys; sys.exit(any(q["node"] == "n2" for q in json.load(sys.stdin)))'; }
 wait_for 5 empty || fail "something runs on n2: $(p ps)"
@@ -72,7 +72,7 @@ code=$?
 [ $code = 1 ] || fail "drain with something that stays: $code, $(cat "$work/drained")"
 grep -qE '^[0-9]+  alice  python3 .*stays: .*is a socket' "$work/drained" || fail "drain says: $(cat "$work/drained")"
 grep -q '^pando: cannot drain n2: 1 of its processes stay; it stays closed; try: ' "$work/drained" || fail "drain says: $(cat "$work/drained")"
-state_is n2 draining || fail "$(p nodes)"
+wait_for 10 state_is n2 draining || fail "$(p nodes)"
 exec 9>&-
 wait $stays || fail "the one that stays"
 # Its pid is n2's, and lives on elsewhere: until it ends n2 cannot leave.
