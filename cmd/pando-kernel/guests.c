@@ -528,9 +528,9 @@ void site_stub_died(struct world *w, struct stub *s)
 {
 	char key[INIT_KEY_MAX];
 	const struct guest *g;
-	/* Not one of an exec that was undone, nor one that a predecessor has told to go. */
-	bool is_killed = !s->leaving && !s->arriving && s->gpid != w->zygote &&
-			 !guest_find(w, s->gpid) && kin_status(w, s->pid) == SIGKILL;
+	/* Not one of an exec that was undone. */
+	bool is_kin =
+		!s->leaving && !s->arriving && s->gpid != w->zygote && !guest_find(w, s->gpid);
 
 	if (s->gpid == w->zygote) {
 		w->zygote = 0;
@@ -545,7 +545,7 @@ void site_stub_died(struct world *w, struct stub *s)
 	g = guest_find(w, s->gpid);
 	if (!g || g->k->phase == GUEST_MAKING)
 		reap_kin(w, s);
-	if (is_killed)
+	if (is_kin)
 		remote_kin_killed(w, s);
 }
 

@@ -615,7 +615,7 @@ int kin_adopted(struct world *w)
 
 /* ---- telling of somebody's relatives ---- */
 /* Field 52 of its stat: the status as wait(2) gives it. */
-int kin_status(const struct world *w, pid_t pid)
+static int status_of_zombie(const struct world *w, pid_t pid)
 {
 	char text[1024];
 	ssize_t n = task_file(w->view.procfs, pid, "stat", text, sizeof(text));
@@ -641,7 +641,7 @@ static Peer__Task *task_new(const struct world *w, const struct kin_task *t, con
 	/* Only its parent has to wait for it. */
 	q->ended = t->ppid == parent && (p->t.state == 'Z' || (s && s->ended));
 	if (q->ended)
-		q->status = s && s->ended ? s->ended - 1 : kin_status(w, p->t.pid);
+		q->status = s && s->ended ? s->ended - 1 : status_of_zombie(w, p->t.pid);
 	return q;
 }
 

@@ -383,8 +383,6 @@ void kin_hear_one(struct world *w, gpid pid, node_id from);
 bool kin_is_making(gpid pid);
 /* After a predecessor's death: whose children its stubs are. */
 must_check int kin_adopted(struct world *w);
-/* How a zombie of this node has ended, as wait(2) tells; 0 also when that cannot be read. */
-int kin_status(const struct world *w, pid_t pid);
 /* Drops the stubs that nobody here needs. */
 void kin_tidy(struct world *w);
 

@@ -49,6 +49,13 @@ sys.exit(s.status())
 PY
 shell=$!
 
+# A login without a terminal whose daemon dies before it has answered is not made twice, so each has begun.
+begun() {
+	p ps alice -o csv >"$work/ps" 2>/dev/null && [ -s "$work/count" ] &&
+		{ [ -s "$work/sum" ] || grep -q sha256sum "$work/ps"; } && { [ -s "$work/built" ] || grep -q make "$work/ps"; }
+}
+wait_for 30 begun || fail "not all have begun: $(cat "$work"/*.err "$work/ps")"
+
 # ---- who dies
 runs() { # kind node
 	[ "$1" = pandod ] && pandod_pid "$2" || kernel_pid "$2" alice

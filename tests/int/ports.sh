@@ -134,6 +134,9 @@ gone() { [ -z "$(holders tcp ':1F40 .* 0A ')$(holders unix 'b.sock$')" ]; }
 wait_for 30 gone || fail "the servers do not end"
 ask n1 ECONNREFUSED tcp 8000 1
 ask n1 ECONNREFUSED unix b.sock 1
+# A bind elsewhere claims its port for a moment longer than it takes (docs/limits.md).
+free() { [ "$(as_on n2 alice python3 -c 'import socket; s = socket.socket(); s.setsockopt(1, 2, 1); print(s.bind(("127.0.0.1", 8000)))' 2>/dev/null)" = None ]; }
+wait_for 20 free || fail "port 8000 stays taken"
 serve n2 tcp 8000 A
 for node in n1 n2; do
 	kill -9 "$(kernel_pid $node alice)"
