@@ -151,6 +151,9 @@ python3 -c 'import json, sys; e = json.load(open(sys.argv[1])); sys.exit(e["answ
 
 # ---- and pando itself, its streams and lines ----
 as_on n1 alice pando nodes -o csv | grep -q '^n2,' || fail "pando nodes inside"
+# A pandod that has just begun has not heard of the others yet.
+heard() { as_on n1 alice pando nodes -o csv | grep -q '^n2,[0-9]*,alive,'; }
+wait_for 20 heard || fail "n2 is not alive for n1: $(p nodes)"
 as_on n1 alice sh -c 'pando why $$ && pando migrate $$ n2 && pando ps' >"$work/moved" 2>&1 || fail "a shell moves itself: $(cat "$work/moved")"
 grep -q 'runs on n2; it stood still' "$work/moved" || fail "a shell moves itself: $(cat "$work/moved")"
 kill $follower 2>/dev/null
