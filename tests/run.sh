@@ -78,9 +78,9 @@ run_one() { # layer name seconds command...
 	failed)
 		failed=$((failed + 1))
 		bad="$bad$layer/$name: $detail
-$(tail -n 4 "$log" | cut -c1-200 | sed 's/^/    | /')
+$({ grep -aA2 '^FAILED' "$log" || tail -n 4 "$log"; } | head -n 4 | cut -c1-200 | sed 's/^/    | /')
 "
-		sed 's/^/    | /' "$log" | tail -n "${TAIL:-40}"
+		sed 's/^/    | /' "$log" | tail -n "${TAIL:-60}"
 		;;
 	esac
 	rm -rf "$dir"
