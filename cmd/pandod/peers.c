@@ -423,8 +423,10 @@ static void on_load(void *arg, struct rpc_conn *c, struct rpc_call *call, const 
 					      l->free_bytes };
 		x->heard_ns = clock_mono_ns();
 		x->placed_milli = 0;
-		if (fresh)
+		if (fresh) {
+			kern_tell_nodes(p);
 			api_changed(p);
+		}
 	}
 	pod__load__free_unpacked(l, NULL);
 	if (call != NULL && rpc_reply(call, 0, NULL) < 0)

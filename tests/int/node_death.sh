@@ -78,13 +78,14 @@ wait_for 10 ticks || fail "what began on n3 does not go on on n1"
 
 # ---- it comes back ----
 p up -n 3 --lease $LEASE >/dev/null || fail "n3 does not come back"
-[ "$(epoch_of n3 n1)" = 3 ] || fail "its new epoch: $(row n3 n1)"
+epoch_is() { [ "$(epoch_of n3 n1)" = "$1" ]; }
+wait_for 10 epoch_is 3 || fail "its new epoch: $(row n3 n1)"
 as_on n1 alice on n3 true || fail "n3 takes no program"
 as_on n3 alice on n2 true || fail "n3 sends no program"
 # And at once, inside of its lease.
 kill_node n3
 p up -n 3 --lease $LEASE >/dev/null || fail "n3 does not come back at once"
-[ "$(epoch_of n3 n1)" = 4 ] || fail "its epoch after a quick return: $(row n3 n1)"
+wait_for 10 epoch_is 4 || fail "its epoch after a quick return: $(row n3 n1)"
 as_on n1 alice on n3 true || fail "n3 takes no program after a quick return"
 
 # ---- its links are cut ----
