@@ -43,6 +43,21 @@ int ctl_client_new(struct ctl_client **out, const char *path)
 	return 0;
 }
 
+int ctl_socket_watch(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	cleanup_close int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	char folder[PATH_MAX];
+
+	if (watch < 0)
+		return -errno;
+	(void)snprintf(folder, sizeof(folder), "%.*s", slash ? (int)(slash - path) + 1 : 1,
+		       slash ? path : ".");
+	if (inotify_add_watch(watch, folder, IN_MOVED_TO) < 0)
+		return -errno;
+	return take_fd(&watch);
+}
+
 /* True: something has come to the folder, look again. */
 static bool something_came(int watch, uint64_t until_ns)
 {
@@ -57,24 +72,23 @@ static bool something_came(int watch, uint64_t until_ns)
 	return (n < 0 && errno == EINTR) || (n > 0 && read(watch, events, sizeof(events)) > 0);
 }
 
-int ctl_client_new_soon(struct ctl_client **out, const char *path, unsigned wait_ms)
+int ctl_client_new_watched(struct ctl_client **out, const char *path, int watch, uint64_t until_ns)
 {
-	uint64_t until_ns = clock_mono_ns() + wait_ms * NS_PER_MS;
-	const char *slash = strrchr(path, '/');
-	cleanup_close int watch = inotify_init1(IN_CLOEXEC);
-	char folder[PATH_MAX];
 	int r;
 
-	(void)snprintf(folder, sizeof(folder), "%.*s", slash ? (int)(slash - path) + 1 : 1,
-		       slash ? path : ".");
-	if (watch >= 0 && inotify_add_watch(watch, folder, IN_MOVED_TO) < 0)
-		return ctl_client_new(out, path);
 	/* Asked after the watch began: what comes in between is heard. */
 	do
 		r = ctl_client_new(out, path);
 	while ((r == -ECONNREFUSED || r == -ENOENT) && watch >= 0 &&
 	       something_came(watch, until_ns));
 	return r;
+}
+
+int ctl_client_new_soon(struct ctl_client **out, const char *path, unsigned wait_ms)
+{
+	cleanup_close int watch = ctl_socket_watch(path);
+
+	return ctl_client_new_watched(out, path, watch, clock_mono_ns() + wait_ms * NS_PER_MS);
 }
 
 void ctl_client_free(struct ctl_client *c)

@@ -5,25 +5,27 @@
  *
  *	pando-keys TENANT SHA256:FINGERPRINT
  *
- * Asks the node's daemon each time: a key that was removed is not there any more.
+ * Asks the node's daemon each time: a key that was removed is not there any more. What sshd hands
+ * to it comes from strangers: it has an id of its own, and a filter before it looks at that.
  */
 #include <errno.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "cmd/ctl/ctl.h"
 #include "cmd/gate/gate.h"
 
-enum { TRIES = 400 }; /* of 50 ms: the daemon may be being restarted; sshd waits 30 s */
+/* The daemon may be being restarted, also under a question; sshd waits 30 s. */
+enum { PATIENCE_S = 20, LOST_MAX = 20 };
 
-static int ask(const char *path)
+static int ask(const char *path, int watch, uint64_t until_ns)
 {
 	struct ctl_client *c;
 	struct ctl_answer a;
 	const char *line;
-	int r = ctl_client_new(&c, GATE_SOCKET);
+	int r = ctl_client_new_watched(&c, GATE_SOCKET, watch, until_ns);
 
 	if (r < 0)
 		return r;
@@ -38,23 +40,43 @@ static int ask(const char *path)
 	return r;
 }
 
+static int ask_patiently(const char *path, int watch)
+{
+	uint64_t until_ns = clock_mono_ns() + PATIENCE_S * NS_PER_S;
+	int r;
+
+	for (int lost = 0; lost < LOST_MAX; lost++) {
+		r = ask(path, watch, until_ns);
+		if (r != -ECONNRESET && r != -EPIPE)
+			break;
+	}
+	return r;
+}
+
+/* Where the daemon has the key, or -EINVAL: it is of a kind that cannot have been added. */
+static int key_path(const char *tenant, const char *fingerprint, char out[HTTP_PATH_MAX])
+{
+	uint8_t hash[32];
+	char hex[65];
+
+	if (strchr(tenant, '/') != NULL || strlen(tenant) > 64 ||
+	    gate_fingerprint_parse(fingerprint, hash) < 0)
+		return -EINVAL;
+	(void)sodium_bin2hex(hex, sizeof(hex), hash, sizeof(hash));
+	(void)snprintf(out, HTTP_PATH_MAX, "/v1/tenants/%s/keys/%s", tenant, hex);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
-	const struct timespec pause = { 0, 50000000 };
-	char path[HTTP_PATH_MAX], hex[65];
-	uint8_t hash[32];
-	int r = -EAGAIN;
+	/* Without one (its id has too many) a daemon that is away is not waited for. */
+	int watch = ctl_socket_watch(GATE_SOCKET), r = gate_jail();
+	char path[HTTP_PATH_MAX];
 
-	if (argc != 3 || gate_fingerprint_parse(argv[2], hash) < 0)
-		return 0; /* a kind of key that cannot have been added */
-	(void)sodium_bin2hex(hex, sizeof(hex), hash, sizeof(hash));
-	if (strchr(argv[1], '/') != NULL || strlen(argv[1]) > 64)
-		return 0;
-	(void)snprintf(path, sizeof(path), "/v1/tenants/%s/keys/%s", argv[1], hex);
-	for (int i = 0; r < 0 && i < TRIES; i++) {
-		r = ask(path);
-		if (r < 0)
-			(void)nanosleep(&pause, NULL);
+	if (r == 0) {
+		if (argc != 3 || key_path(argv[1], argv[2], path) < 0)
+			return 0;
+		r = ask_patiently(path, watch);
 	}
 	if (r < 0)
 		(void)fprintf(stderr, "pando-keys: cannot ask for a key: %s\n", strerror(-r));

@@ -10,13 +10,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/pidfd.h>
-#include <time.h>
 
-#include "base/clock.h"
 #include "cmd/pando/nodehost.h"
 #include "quota/cgroup/cgroup.h"
 
-enum { PATIENCE_MS = 20000 };
+enum { PATIENCE_MS = 20000, GROUPS_MS = 5000 };
 
 static bool purge;
 
@@ -56,8 +54,7 @@ static int remove_tree(struct ctx *c, const char *path)
 /* Groups empty a moment after their last process is reaped. */
 static int remove_groups(struct ctx *c)
 {
-	uint64_t until = clock_mono_ns() + 5 * NS_PER_S;
-	struct cgroup_host *h;
+	struct cgroup_host *h = NULL;
 	char top[CGROUP_PATH_MAX];
 	int r = cgroup_cluster_name(c->dir, top, sizeof(top));
 
@@ -66,11 +63,9 @@ static int remove_groups(struct ctx *c)
 	if (r < 0)
 		return fail(c, CODE_REFUSED, "pando doctor", "cannot find the control groups: %s",
 			    strerror(-r));
-	while ((r = cgroup_remove(h, top)) == -EBUSY && clock_mono_ns() < until) {
-		struct timespec pause = { 0, 5000000 };
-
-		(void)nanosleep(&pause, NULL);
-	}
+	r = cgroup_wait_empty(h, top, GROUPS_MS);
+	if (r == 0 || r == -ENOENT)
+		r = cgroup_remove(h, top);
 	cgroup_host_free(h);
 	if (r < 0)
 		return fail(c, CODE_REFUSED, NULL, "cannot remove control group %s: %s", top,

@@ -77,35 +77,13 @@ static int groups_make(const struct tenant_cfg *cfg, char why[TENANT_WHY_MAX])
 	return r < 0 ? root_fail(why, r, "cannot make control groups %s", cfg->cgroup) : 0;
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 /* Kills what is in the groups, waits until they are empty, removes them. */
 static int groups_clear(struct cgroup_host *h, const char *group, char why[TENANT_WHY_MAX])
 {
-	cleanup_close int events = cgroup_open(h, group, "", "cgroup.events", O_RDONLY);
-	int64_t end = now_ms() + STOP_MS;
-	int r = 0;
+	int r = cgroup_kill(h, group);
 
-	if (events >= 0) {
-		r = cgroup_kill(h, group);
-		while (r == 0 && (r = cgroup_empty(h, group)) == 0) {
-			struct pollfd p = { .fd = events, .events = POLLPRI };
-			char text[256];
-
-			/* Reading arms the descriptor; the group's last exit wakes it. */
-			if (pread(events, text, sizeof(text), 0) < 0)
-				r = -errno;
-			else if (strstr(text, "populated 1") != NULL &&
-				 poll(&p, 1, (int)MAX(end - now_ms(), 0)) == 0)
-				r = -ETIMEDOUT;
-		}
-	}
+	if (r == 0)
+		r = cgroup_wait_empty(h, group, STOP_MS);
 	if (r >= 0 || r == -ENOENT)
 		r = cgroup_remove(h, group);
 	return r < 0 ? root_fail(why, r, "cannot remove control groups %s", group) : 0;

@@ -5,12 +5,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "base/check.h"
+#include "base/clock.h"
 
 #define PERIOD_US   20000 /* short: a capped node must still answer within its time-outs */
 #define WEIGHT_V1   1024  /* cpu.shares of weight 100 */
@@ -515,6 +517,36 @@ int cgroup_empty(struct cgroup_host *h, const char *path)
 	int r = read_value(h->v2, path, "cgroup.events", "populated", &v);
 
 	return r < 0 ? r : v == 0;
+}
+
+int cgroup_wait_empty(struct cgroup_host *h, const char *path, unsigned timeout_ms)
+{
+	uint64_t until_ns = clock_mono_ns() + timeout_ms * NS_PER_MS, now_ns;
+	struct pollfd p = { .events = POLLPRI };
+	cleanup_close int events = -1;
+	char text[256];
+	ssize_t n;
+
+	if (h->v2 < 0)
+		return -EOPNOTSUPP;
+	events = cgroup_open(h, path, "", "cgroup.events", O_RDONLY | O_CLOEXEC);
+	if (events < 0)
+		return events;
+	p.fd = events;
+	for (;;) {
+		/* Reading arms the descriptor; the group's last exit wakes it. */
+		n = pread(events, text, sizeof(text) - 1, 0);
+		if (n < 0)
+			return errno == ENODEV ? -ENOENT : -errno;
+		text[n] = '\0';
+		if (strstr(text, "populated 1") == NULL)
+			return 0;
+		now_ns = clock_mono_ns();
+		if (now_ns >= until_ns)
+			return -ETIMEDOUT;
+		if (poll(&p, 1, (int)((until_ns - now_ns) / NS_PER_MS) + 1) < 0 && errno != EINTR)
+			return -errno;
+	}
 }
 
 int cgroup_stats(struct cgroup_host *h, const char *path, struct cgroup_stats *out)

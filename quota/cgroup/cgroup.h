@@ -91,6 +91,8 @@ must_check int cgroup_kill(struct cgroup_host *h, const char *path);
 
 /* 1: no process in it or below. */
 must_check int cgroup_empty(struct cgroup_host *h, const char *path);
+/* Waits until no process is in it or below. -ETIMEDOUT: some still are; -ENOENT: no such group. */
+must_check int cgroup_wait_empty(struct cgroup_host *h, const char *path, unsigned timeout_ms);
 
 struct cgroup_stats {
 	uint64_t cpu_ns;       /* used since the group was made */

@@ -125,4 +125,20 @@ before=$(sshd_pid n1)
 kill -9 "$(pandod_pid n1)"
 with alice n1 true || fail "no login while pandod is away"
 [ "$(sshd_pid n1)" = "$before" ] || fail "the new pandod started another sshd"
+# Who asks for a key has an id of its own, a filter, and no way to more rights. It is seen while its daemon is held.
+kill -STOP "$(pandod_pid n1)"
+with alice n1 true &
+client=$!
+asks() {
+	local pid
+	for pid in $(cat "$(find /sys/fs/cgroup -path "*/pando-$(basename "$CLUSTER_DIR")-*/n1/SSH/cgroup.procs" | head -n 1)"); do
+		[ "$(tr '\0' ' ' <"/proc/$pid/cmdline" | cut -d' ' -f1,2)" = "/pando/bin/pando-keys alice" ] &&
+			grep -q '^Seccomp:.2' "/proc/$pid/status" && rights=$(awk '/^(Uid|Gid|CapPrm|NoNewPrivs):/ { print $2 }' "/proc/$pid/status" | xargs)
+	done 2>/dev/null
+	[ -n "${rights:-}" ]
+}
+wait_for 20 asks || fail "nobody asks for a key behind a filter"
+kill -CONT "$(pandod_pid n1)"
+[ "$rights" = "65533 65533 0000000000000000 1" ] || fail "the rights of who asks for keys: $rights"
+wait $client || fail "the login that waited for pandod failed"
 exit 0

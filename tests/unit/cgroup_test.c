@@ -211,9 +211,10 @@ static int end(void **state)
 {
 	int r = cgroup_kill(h, group);
 
-	while (r == 0 && (r = cgroup_empty(h, group)) == 0)
-		(void)poll(NULL, 0, 1);
-	r = cgroup_remove(h, group);
+	if (r == 0)
+		r = cgroup_wait_empty(h, group, 10000);
+	if (r == 0)
+		r = cgroup_remove(h, group);
 	cgroup_host_free(h);
 	return r;
 }
@@ -222,8 +223,7 @@ static int end(void **state)
 static void clear(void)
 {
 	assert_int_equal(cgroup_kill(h, group), 0);
-	while (cgroup_empty(h, group) == 0)
-		(void)poll(NULL, 0, 1);
+	assert_int_equal(cgroup_wait_empty(h, group, 10000), 0);
 }
 
 /* A child inside the group that does what it is told. */
@@ -357,6 +357,39 @@ static void whoever_holds_the_entrances_may_enter(void **state)
 		(void)close(fds[i]);
 }
 
+static void sleeps(int arg)
+{
+	(void)pause();
+}
+
+/* What `pando down` and a tenant's end wait for: the last exit, also of one further below. */
+static void an_empty_group_is_waited_for(void **state)
+{
+	int status, fds[2];
+	char byte;
+	pid_t pid;
+
+	assert_int_equal(pipe(fds), 0);
+	pid = child(sleeps, 0);
+	while (cgroup_empty(h, group) == 1)
+		(void)poll(NULL, 0, 1);
+	assert_int_equal(cgroup_wait_empty(h, group, 20), -ETIMEDOUT);
+	/* Somebody ends it while we wait. */
+	if (fork() == 0) {
+		(void)!read(fds[0], &byte, 1);
+		(void)kill(pid, SIGKILL);
+		_exit(0);
+	}
+	assert_int_equal(write(fds[1], "", 1), 1);
+	assert_int_equal(cgroup_wait_empty(h, group, 10000), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(wait(&status) > 0);
+	assert_int_equal(cgroup_wait_empty(h, group, 0), 0);
+	assert_int_equal(cgroup_wait_empty(h, "pando-no-such-group", 0), -ENOENT);
+	(void)close(fds[0]);
+	(void)close(fds[1]);
+}
+
 static void removing_what_is_gone_is_fine(void **state)
 {
 	char below[CGROUP_PATH_MAX];
@@ -382,6 +415,7 @@ int main(void)
 		cmocka_unit_test(limits_of_tasks_hold),
 		cmocka_unit_test(a_frozen_group_uses_no_cpu_and_can_be_killed),
 		cmocka_unit_test(whoever_holds_the_entrances_may_enter),
+		cmocka_unit_test(an_empty_group_is_waited_for),
 		cmocka_unit_test(removing_what_is_gone_is_fine),
 	};
 	const char *base = getenv("PANDO_TEST_DIR");
