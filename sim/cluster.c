@@ -68,7 +68,7 @@ static void run_until(struct sim *s, uint64_t until_ns)
 	}
 }
 
-void sim_run(struct sim *s)
+void sim_begin(struct sim *s)
 {
 	for (node_id id = 1; id <= s->conf.nodes; id++)
 		pod_boot(s, &s->nodes[id]);
@@ -76,6 +76,11 @@ void sim_run(struct sim *s)
 	registry_programs(s);
 	load_start(s);
 	fault_start(s);
+}
+
+void sim_run(struct sim *s)
+{
+	sim_begin(s);
 	run_until(s, s->conf.run_ns);
 	s->quiet = true;
 	fault_heal(s);

@@ -585,6 +585,7 @@ void check_read(struct sim *s, struct knode *n, uint64_t begun, uint64_t value);
 
 /* ---- cluster.c ---- */
 struct sim *sim_new(const struct sim_conf *conf, struct sim_cov *cov);
+void sim_begin(struct sim *s); /* all that is to happen is under way: world_step() */
 void sim_run(struct sim *s);
 void sim_free(struct sim *s);
 
