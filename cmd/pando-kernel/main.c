@@ -39,7 +39,10 @@ static void on_stored(void *arg, const char *key)
 
 static void on_pids_low(void *arg)
 {
-	pod_want_pids(arg);
+	struct world *w = arg;
+
+	w->pids_low = true;
+	pod_want_pids(w);
 }
 
 /* The tenant's processes are gone with it, or are another guest kernel's. */

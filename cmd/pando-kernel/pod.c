@@ -24,6 +24,10 @@ static int take_blocks(struct world *w, const struct rpc_msg *m)
 	Kernel__PidsGranted *g = kernel__pids_granted__unpack(NULL, m->len, m->body);
 	int r = g && g->n_blocks > 0 ? 0 : -EPROTO;
 
+	if (r == 0 && g->n_blocks > w->pid_blocks) {
+		w->pid_blocks = (uint32_t)g->n_blocks;
+		w->pids_low = false;
+	}
 	for (size_t i = 0; r == 0 && i < g->n_blocks; i++) {
 		int one = pid1_block(w->pid1, g->blocks[i]->first, g->blocks[i]->count);
 
@@ -65,7 +69,8 @@ void pod_want_pids(struct world *w)
 
 	if (!w->pod || w->pids_asked)
 		return;
-	q.count = 1;
+	q.count = w->pids_low;
+	q.have = w->pid_blocks;
 	m.len = kernel__pids_wanted__pack(&q, body);
 	r = rpc_request(w->pod, &m, &o, on_pids, w, NULL);
 	w->pids_asked = r == 0;
@@ -93,7 +98,7 @@ static void on_conn(void *arg, struct rpc_conn *c, int err)
 	if (err == 0) {
 		say_ready(w);
 		/* What was granted stands in pando-init; a successor asks again all the same, for
-		 * pandod answers with all blocks and giving one twice changes nothing. */
+		 * giving a block twice changes nothing, and one may have been granted to nobody. */
 		pod_want_pids(w);
 		session_tell_all(w);
 		control_pod_came(w);

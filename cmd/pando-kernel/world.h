@@ -72,7 +72,9 @@ struct world {
 	struct rpc_conn *pod; /* NULL: pandod is away */
 
 	bool has_pids; /* at least one block was given to pando-init */
+	bool pids_low; /* one more is needed */
 	bool pids_asked;
+	uint32_t pid_blocks;  /* that pandod has told of */
 	uint64_t pids_due_ns; /* not before */
 	struct loop_timer pids_again;
 
@@ -165,7 +167,7 @@ void quota_moved(struct world *w, uint64_t bytes);
 must_check int pod_open(struct world *w, int fd);
 /* A new pandod has put its connection into the store. */
 void pod_replace(struct world *w);
-/* Asks pandod for a block of pids, unless that is under way. */
+/* Asks pandod for the blocks of pids, or for one more if they are low, unless that is under way. */
 void pod_want_pids(struct world *w);
 
 /* ---- session.c: session leaders ---- */

@@ -239,6 +239,17 @@ static const char *state_of(const struct pod *p, const struct naming_node *n,
 					     : "drained";
 }
 
+/* Of how many blocks of pids it keeps who executes them. */
+static unsigned pid_blocks(const struct naming_core *k, node_id node)
+{
+	const struct naming_block *b;
+	unsigned n = 0;
+
+	for (uint32_t i = 0; (b = naming_block_at(k, i)) != NULL; i++)
+		n += b->authority == node;
+	return n;
+}
+
 json_t *api_nodes_json(const struct pod *p)
 {
 	const struct naming_core *k = naming_tables(p->naming);
@@ -256,13 +267,14 @@ json_t *api_nodes_json(const struct pod *p)
 		state = state_of(p, n, &l, &since_ms);
 		(void)json_array_append_new(
 			rows,
-			json_pack("{s:s, s:I, s:s, s:I, s:s, s:I, s:f, s:f, s:I, s:I, s:s}", "name",
-				  n->name, "id", (json_int_t)n->id, "state", state, "since_ms",
-				  (json_int_t)since_ms, "role", role_of(&s, n->id), "epoch",
-				  (json_int_t)n->epoch, "cpus", (double)l.cpu_milli / 1000, "load",
-				  (double)l.load_milli / 1000, "memory_bytes",
+			json_pack("{s:s, s:I, s:s, s:I, s:s, s:I, s:f, s:f, s:I, s:I, s:s, s:i}",
+				  "name", n->name, "id", (json_int_t)n->id, "state", state,
+				  "since_ms", (json_int_t)since_ms, "role", role_of(&s, n->id),
+				  "epoch", (json_int_t)n->epoch, "cpus", (double)l.cpu_milli / 1000,
+				  "load", (double)l.load_milli / 1000, "memory_bytes",
 				  (json_int_t)l.memory_bytes, "free_bytes",
-				  (json_int_t)l.free_bytes, "addr", n->addr));
+				  (json_int_t)l.free_bytes, "addr", n->addr, "pid_blocks",
+				  (int)pid_blocks(k, n->id)));
 	}
 	return rows;
 }

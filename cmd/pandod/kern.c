@@ -595,23 +595,31 @@ static void on_pids_wanted(void *arg, struct rpc_conn *c, struct rpc_call *call,
 	struct pod *p = arg;
 	struct world *w = rpc_conn_user(c);
 	Kernel__PidsWanted *x = kernel__pids_wanted__unpack(NULL, m->len, m->body);
-	struct pids_ask *ask = calloc(1, sizeof(*ask));
-	unsigned count = x ? x->count : 0;
+	struct pids_ask *ask;
+	unsigned ours = w ? blocks_of(p, w->id) : 0, count = x ? MAX(x->count, 1U) : 0;
+	/* A lease may have been answered to nobody: what there is comes before a new one. */
+	bool there_are = x && ours > (x->count > 0 ? x->have : 0);
 
 	kernel__pids_wanted__free_unpacked(x, NULL);
-	if (call == NULL || x == NULL || ask == NULL || w == NULL || count < 1 ||
-	    count > BLOCKS_AT_ONCE || blocks_of(p, w->id) + count > BLOCKS_MAX) {
-		int err = x == NULL ? -EPROTO : ask == NULL ? -ENOMEM : -EINVAL;
-
-		if (x != NULL && ask != NULL && count >= 1 && count <= BLOCKS_AT_ONCE)
-			err = -EDQUOT;
-		free(ask);
-		reply_empty(call, err);
+	if (call == NULL || x == NULL || w == NULL || count > BLOCKS_AT_ONCE) {
+		reply_empty(call, x == NULL ? -EPROTO : -EINVAL);
 		return;
 	}
-	ask->w = w;
-	ask->tenant = w->id;
-	ask->call = call;
+	if (!there_are && ours + count > BLOCKS_MAX) {
+		reply_empty(call, -EDQUOT);
+		return;
+	}
+	ask = calloc(1, sizeof(*ask));
+	if (ask == NULL) {
+		reply_empty(call, -ENOMEM);
+		return;
+	}
+	*ask = (struct pids_ask){ .w = w, .tenant = w->id, .call = call };
+	if (there_are) {
+		pids_reply(p, ask);
+		free(ask);
+		return;
+	}
 	ask->err = -EAGAIN;
 	lease_blocks(p, ask, count);
 }

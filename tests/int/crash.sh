@@ -25,6 +25,9 @@ for round in 1 2 3; do
 			fail "round $round: no login after the death of $victim"
 	done
 done
+# Whoever comes asks for the pids that there are, and for no more.
+blocks=$(p nodes --json | python3 -c 'import json, sys; print(json.load(sys.stdin)[0]["pid_blocks"])')
+[ "$blocks" = 1 ] || fail "after nine deaths of daemons $blocks pid blocks are leased"
 wait $counter
 code=$?
 [ $code = 9 ] || fail "the counter ended with $code"
