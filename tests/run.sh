@@ -78,7 +78,7 @@ run_one() { # layer name seconds command...
 	failed)
 		failed=$((failed + 1))
 		bad="$bad$layer/$name: $detail
-$({ grep -aA2 '^FAILED' "$log" || tail -n 4 "$log"; } | head -n 4 | cut -c1-200 | sed 's/^/    | /')
+$({ grep -aB3 -A1 '^FAILED' "$log" || tail -n 4 "$log"; } | tail -n 5 | cut -c1-200 | sed 's/^/    | /')
 "
 		sed 's/^/    | /' "$log" | tail -n "${TAIL:-60}"
 		;;
