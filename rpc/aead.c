@@ -124,8 +124,8 @@ static void next_nonce(struct aead *a, uint8_t nonce[12])
 }
 
 /* A failure here is ours: no allocation, no input that could be wrong. */
-void aead_seal(struct aead *a, uint8_t *out, const void *plain, size_t len, const void *ad,
-	       size_t ad_len)
+void aead_seal_parts(struct aead *a, uint8_t *out, const struct iovec *parts, size_t count,
+		     const void *ad, size_t ad_len)
 {
 	uint8_t nonce[12];
 	int n = 0, last = 0;
@@ -133,11 +133,24 @@ void aead_seal(struct aead *a, uint8_t *out, const void *plain, size_t len, cons
 	next_nonce(a, nonce);
 	CHECK(EVP_EncryptInit_ex2(a->ctx, NULL, NULL, nonce, NULL) == 1);
 	CHECK(EVP_EncryptUpdate(a->ctx, NULL, &n, ad, (int)ad_len) == 1);
-	n = 0;
-	if (len > 0)
-		CHECK(EVP_EncryptUpdate(a->ctx, out, &n, plain, (int)len) == 1);
-	CHECK(EVP_EncryptFinal_ex(a->ctx, out + n, &last) == 1 && (size_t)n + (size_t)last == len);
-	CHECK(EVP_CIPHER_CTX_ctrl(a->ctx, EVP_CTRL_AEAD_GET_TAG, AEAD_TAG_BYTES, out + len) == 1);
+	for (size_t i = 0; i < count; i++) {
+		int len = (int)parts[i].iov_len;
+
+		if (len == 0)
+			continue;
+		CHECK(EVP_EncryptUpdate(a->ctx, out, &n, parts[i].iov_base, len) == 1 && n == len);
+		out += n;
+	}
+	CHECK(EVP_EncryptFinal_ex(a->ctx, out, &last) == 1 && last == 0);
+	CHECK(EVP_CIPHER_CTX_ctrl(a->ctx, EVP_CTRL_AEAD_GET_TAG, AEAD_TAG_BYTES, out) == 1);
+}
+
+void aead_seal(struct aead *a, uint8_t *out, const void *plain, size_t len, const void *ad,
+	       size_t ad_len)
+{
+	const struct iovec all = { (void *)(uintptr_t)plain, len };
+
+	aead_seal_parts(a, out, &all, 1, ad, ad_len);
 }
 
 int aead_open(struct aead *a, uint8_t *out, const uint8_t *sealed, size_t len, const void *ad,

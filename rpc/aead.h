@@ -14,6 +14,8 @@
 
 #include <stdbool.h>
 
+#include <sys/uio.h>
+
 #include "base/attr.h"
 
 #define AEAD_TAG_BYTES    16
@@ -49,6 +51,9 @@ void aead_fini(struct aead *a);
 /* @out: len + AEAD_TAG_BYTES bytes. */
 void aead_seal(struct aead *a, uint8_t *out, const void *plain, size_t len, const void *ad,
 	       size_t ad_len);
+/* The same for plain bytes that lie in several runs. */
+void aead_seal_parts(struct aead *a, uint8_t *out, const struct iovec *parts, size_t count,
+		     const void *ad, size_t ad_len);
 /* @len: without the tag, which follows; may work in place. -EPROTO: not what was sealed. */
 must_check int aead_open(struct aead *a, uint8_t *out, const uint8_t *sealed, size_t len,
 			 const void *ad, size_t ad_len);

@@ -14,13 +14,21 @@ struct pending {
 	bool keep; /* the body is a copy of ours */
 };
 
-int rpc_msg_check(const struct rpc_conn *c, const struct rpc_msg *m)
+static int msg_check(const struct rpc_conn *c, const struct rpc_msg *m)
 {
-	if (m->len > RPC_BODY_MAX)
+	if (m->len > RPC_BODY_MAX || m->tail_len > RPC_BODY_MAX - m->len)
 		return -EMSGSIZE;
 	if (m->fd_count > RPC_FDS_MAX || (m->fd_count > 0 && !c->local) || (m->len > 0 && !m->body))
 		return -EINVAL;
 	return 0;
+}
+
+/* What the core may keep has its body in one run. */
+int rpc_msg_check(const struct rpc_conn *c, const struct rpc_msg *m)
+{
+	int err = msg_check(c, m);
+
+	return err == 0 && m->tail_len > 0 ? -EINVAL : err;
 }
 
 static int copy_body(const struct rpc_msg *m, void **out)
@@ -106,7 +114,7 @@ void rpc_cancel(struct rpc_conn *c, uint64_t id)
 
 int rpc_send(struct rpc_conn *c, const struct rpc_msg *m)
 {
-	int err = rpc_msg_check(c, m);
+	int err = msg_check(c, m);
 
 	if (err < 0)
 		return err;
@@ -114,8 +122,9 @@ int rpc_send(struct rpc_conn *c, const struct rpc_msg *m)
 		return -ENOTCONN;
 	if (rpc_conn_queued(c) > c->rpc->lim.queue_bytes_max)
 		return -EBUSY;
-	c->tx_msg = m->fd_count > 0 ? m : NULL;
-	err = rpc_core_oneway(c->core, m->method, (void *)m->body, (uint32_t)m->len);
+	c->tx_msg = m->fd_count > 0 || m->tail_len > 0 ? m : NULL;
+	err = rpc_core_oneway(c->core, m->method, (void *)m->body,
+			      (uint32_t)(m->len + m->tail_len));
 	rpc_conn_sends(c);
 	return err;
 }

@@ -11,6 +11,9 @@
 #include "rpc/priv.h"
 #include "rpc/wire.h"
 
+#define DIRECT_MIN 4096         /* bytes of a body: sealed from where it lies */
+#define IN_KEEP    (256u << 10) /* of a frame put together: kept for the next one */
+
 /* ---- life ---- */
 
 int rpc_conn_new(struct rpc *r, rpc_conn_fn cb, void *arg, struct rpc_conn **out)
@@ -275,27 +278,46 @@ static void close_fds(const struct rpc_msg *m)
 		(void)close(m->fds[i]);
 }
 
+/* Small ones are sealed together, at the end of the turn. */
+static int queue_frame(struct rpc_conn *c, const struct iovec parts[RPC_FRAME_PARTS])
+{
+	int err = buf_reserve(&c->out, parts[0].iov_len + parts[1].iov_len + parts[2].iov_len);
+
+	for (size_t i = 0; err == 0 && i < RPC_FRAME_PARTS; i++)
+		err = buf_add(&c->out, parts[i].iov_base, parts[i].iov_len);
+	return err;
+}
+
 /* Without memory for a frame the connection cannot keep its promises: it is given up. */
 static void send_frame(struct rpc_conn *c, const struct rpc_frame *f)
 {
 	const struct rpc_msg *m = c->tx_msg;
 	unsigned fds = m ? m->fd_count : 0;
-	size_t start = c->out.len;
+	size_t tail_len = m ? m->tail_len : 0;
+	uint8_t head[RPC_WIRE_HEAD];
+	struct iovec parts[RPC_FRAME_PARTS] = {
+		{ head, sizeof(head) },
+		{ f->body, f->len - tail_len },
+		{ m ? (void *)(uintptr_t)m->tail : NULL, tail_len },
+	};
 
 	c->tx_msg = NULL;
 	if (c->dead || c->lost != 0 || !c->pipe) {
 		close_fds(m);
 		return;
 	}
-	if (buf_reserve(&c->out, RPC_WIRE_HEAD + f->len) < 0 || (fds > 0 && mark_add(c, m) < 0)) {
+	rpc_wire_head(head, f, fds);
+	if (fds > 0 && mark_add(c, m) < 0) {
 		close_fds(m);
 		rpc_conn_lost(c, -ENOMEM, NULL);
 		return;
 	}
-	rpc_wire_head(c->out.data + start, f, fds);
-	if (f->len > 0)
-		memcpy(c->out.data + start + RPC_WIRE_HEAD, f->body, f->len);
-	c->out.len += RPC_WIRE_HEAD + f->len;
+	if ((f->len >= DIRECT_MIN && rpc_seal_can_frame(c)
+		     ? rpc_seal_frame(c, parts, ARRAY_LEN(parts))
+		     : queue_frame(c, parts)) < 0) {
+		rpc_conn_lost(c, -ENOMEM, NULL);
+		return;
+	}
 	c->rpc->stats.frames_out++;
 	rpc_conn_dirty(c);
 }
@@ -495,6 +517,25 @@ int rpc_conn_plain(struct rpc_conn *c, const uint8_t *bytes, size_t len)
 	if (c->dead || c->lost != 0 || (size_t)n == len)
 		return 0;
 	return buf_add(&c->in, bytes + n, len - (size_t)n);
+}
+
+int rpc_conn_frames(struct rpc_conn *c)
+{
+	/* A callback may close us and drop c->in: take it out. */
+	struct buf whole = c->in;
+	ssize_t n;
+
+	c->in = (struct buf)BUF_INIT;
+	n = frames(c, whole.data, whole.len);
+	if (n < 0 || c->dead || c->lost != 0) {
+		buf_fini(&whole);
+		return n < 0 ? (int)n : 0;
+	}
+	buf_consume(&whole, (size_t)n);
+	if (whole.len == 0 && whole.cap > IN_KEEP)
+		buf_fini(&whole);
+	c->in = whole;
+	return 0;
 }
 
 static int keep_fds(struct rpc_conn *c, const int *fds, unsigned n)

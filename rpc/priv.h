@@ -13,6 +13,8 @@
 #ifndef RPC_PRIV_H
 #define RPC_PRIV_H
 
+#include <sys/uio.h>
+
 #include "base/buf.h"
 #include "base/list.h"
 #include "base/rand.h"
@@ -93,7 +95,7 @@ struct rpc {
 	struct rpc_stats stats;
 	/* For all connections: what is left unfinished is copied out. */
 	uint8_t *read_buf;  /* READ_BYTES, of sockets */
-	uint8_t *plain_buf; /* RECORD_MAX, a record that came in pieces */
+	uint8_t *plain_buf; /* RECORD_MAX, the verdict of a handshake */
 };
 
 struct rpc_method *rpc_method_find(struct rpc *r, uint32_t method);
@@ -137,8 +139,9 @@ struct rpc_conn {
 	struct buf in; /* bytes of an unfinished frame */
 	int rx_fds[FDS_QUEUE_MAX];
 	unsigned rx_fd_count;
-	unsigned frame_fds;           /* of the frame being handled: the first of rx_fds */
-	const struct rpc_msg *tx_msg; /* whose descriptors the frame being made takes along */
+	unsigned frame_fds; /* of the frame being handled: the first of rx_fds */
+	const struct rpc_msg
+		*tx_msg; /* whose descriptors or tail the frame being made takes along */
 
 	struct list calls;   /* rpc_call */
 	struct list streams; /* rpc_stream */
@@ -159,6 +162,8 @@ void rpc_conn_up(struct rpc_conn *c);
 void rpc_conn_lost(struct rpc_conn *c, int err, const char *why);
 /* Plain bytes (of frames) came. Returns -EPROTO if they make no sense. */
 must_check int rpc_conn_plain(struct rpc_conn *c, const uint8_t *bytes, size_t len);
+/* Takes the whole frames out of c->in. */
+must_check int rpc_conn_frames(struct rpc_conn *c);
 void rpc_conn_flush(struct rpc_conn *c);
 must_check int rpc_msg_check(const struct rpc_conn *c, const struct rpc_msg *m);
 must_check int rpc_conn_scope(struct rpc_conn *c);
@@ -195,7 +200,14 @@ void rpc_seal_free(struct rpc_seal *s);
 /* Seals some of c->out into the empty c->wire. 1: some; 0: not before the handshake; -errno. */
 must_check int rpc_seal_records(struct rpc_conn *c);
 /* Bytes of a sealed connection came: handshake, or records. */
-must_check int rpc_seal_bytes(struct rpc_conn *c, uint8_t *bytes, size_t len);
+must_check int rpc_seal_bytes(struct rpc_conn *c, const uint8_t *bytes, size_t len);
+/*
+ * Seals one frame (its head, its body and what follows that) behind all that waits, straight from
+ * where it lies; @parts is used up. Only if rpc_seal_can_frame(): else it is to wait in c->out.
+ */
+#define RPC_FRAME_PARTS 3
+must_check int rpc_seal_frame(struct rpc_conn *c, struct iovec *parts, size_t count);
+bool rpc_seal_can_frame(const struct rpc_conn *c);
 /* Starts the handshake of c->pipe, which comes next. -ENOKEY: no identity. */
 must_check int rpc_seal_new(struct rpc_conn *c, bool we_dial, const uint8_t *peer_key);
 

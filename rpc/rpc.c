@@ -95,7 +95,11 @@ static void on_sweep(struct loop_timer *t)
 {
 	struct rpc *r = container_of(t, struct rpc, sweep);
 	struct rpc_scope_box *b, *next;
+	struct rpc_conn *c;
 
+	list_for_each (c, &r->conns, link)
+		if (c->in.len == 0)
+			buf_fini(&c->in);
 	list_for_each_safe (b, next, &r->scopes, link) {
 		scope_expire(b, loop_now_ns(r->loop));
 		if (b->refs == 0 && rpc_scope_used(b->scope) == 0)

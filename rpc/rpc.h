@@ -167,6 +167,8 @@ struct rpc_msg {
 	uint32_t method; /* room << 16 | number; each room numbers its own in its .proto */
 	const void *body;
 	size_t len;
+	const void *tail; /* rpc_send() only: bytes behind the body, which need not lie there */
+	size_t tail_len;
 	/* Local connections only, -EINVAL elsewhere and with a key; a reply that is given again
 	 * comes without. */
 	int fds[RPC_FDS_MAX];

@@ -10,7 +10,7 @@
 
 #define BATCH (16 * RECORD_MAX) /* sealed before the pipe is asked again */
 
-int seal_record(struct rpc_seal *s, const void *plain, size_t len)
+static int seal_parts(struct rpc_seal *s, const struct iovec *parts, size_t count, size_t len)
 {
 	struct buf *w = &s->conn->wire;
 	uint32_t head = htole32((uint32_t)len);
@@ -20,9 +20,16 @@ int seal_record(struct rpc_seal *s, const void *plain, size_t len)
 	if (err < 0)
 		return err;
 	memcpy(w->data + w->len, &head, LEN_BYTES);
-	aead_seal(&s->tx, w->data + w->len + LEN_BYTES, plain, len, &head, LEN_BYTES);
+	aead_seal_parts(&s->tx, w->data + w->len + LEN_BYTES, parts, count, &head, LEN_BYTES);
 	w->len += LEN_BYTES + len + AEAD_TAG_BYTES;
 	return 0;
+}
+
+int seal_record(struct rpc_seal *s, const void *plain, size_t len)
+{
+	const struct iovec all = { (void *)(uintptr_t)plain, len };
+
+	return seal_parts(s, &all, 1, len);
 }
 
 int rpc_seal_records(struct rpc_conn *c)
@@ -48,6 +55,53 @@ int rpc_seal_records(struct rpc_conn *c)
 	return 1;
 }
 
+/* Takes the first @want bytes off @parts into @out; returns how many runs they are. */
+static size_t parts_take(struct iovec *parts, size_t count, struct iovec *out, size_t want)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < count && want > 0; i++) {
+		size_t len = MIN(parts[i].iov_len, want);
+
+		if (len == 0)
+			continue;
+		out[n++] = (struct iovec){ parts[i].iov_base, len };
+		parts[i].iov_base = (uint8_t *)parts[i].iov_base + len;
+		parts[i].iov_len -= len;
+		want -= len;
+	}
+	return n;
+}
+
+/* What waits in c->out goes first: frames leave in their order. */
+int rpc_seal_frame(struct rpc_conn *c, struct iovec *parts, size_t count)
+{
+	struct iovec out[RPC_FRAME_PARTS];
+	size_t left = 0;
+	int err = 1;
+
+	CHECK(count <= ARRAY_LEN(out));
+	while (err > 0 && c->out_pos < c->out.len)
+		err = rpc_seal_records(c);
+	for (size_t i = 0; i < count; i++)
+		left += parts[i].iov_len;
+	if (err >= 0)
+		err = buf_reserve(&c->wire, left + ALIGN_UP(left, (size_t)RECORD_MAX) / RECORD_MAX *
+							    (LEN_BYTES + AEAD_TAG_BYTES));
+	while (err >= 0 && left > 0) {
+		size_t len = MIN(left, (size_t)RECORD_MAX);
+
+		err = seal_parts(c->seal, out, parts_take(parts, count, out, len), len);
+		left -= len;
+	}
+	return MIN(err, 0);
+}
+
+bool rpc_seal_can_frame(const struct rpc_conn *c)
+{
+	return c->seal && c->seal->state == SEAL_OPEN && c->wire.len < BATCH;
+}
+
 /* ---- in ---- */
 
 /* How long the packet at @p is in all; 0: not known yet; -EPROTO. */
@@ -65,20 +119,34 @@ static ssize_t packet_len(const struct rpc_seal *s, const uint8_t *p, size_t hav
 	return (ssize_t)(LEN_BYTES + len + (record ? AEAD_TAG_BYTES : 0));
 }
 
-/* @p: a whole packet. @out may be its own body: opened in place. */
-static int on_packet(struct rpc_seal *s, const uint8_t *p, size_t len, uint8_t *out)
+/* Opened to where its frame is put together: not one byte is copied. */
+static int on_record(struct rpc_seal *s, const uint8_t *p, size_t n)
 {
+	struct buf *in = &s->conn->in;
+	int err = buf_reserve(in, n);
+
+	if (err < 0)
+		return err;
+	if (aead_open(&s->rx, in->data + in->len, p + LEN_BYTES, n, p, LEN_BYTES) < 0)
+		return -EPROTO;
+	in->len += n;
+	return 0;
+}
+
+/* @p: a whole packet. */
+static int on_packet(struct rpc_seal *s, const uint8_t *p, size_t len)
+{
+	uint8_t *out = s->conn->rpc->plain_buf;
 	size_t n = len - LEN_BYTES;
 
-	if (s->state == SEAL_OPEN || s->state == SEAL_WAIT_VERDICT) {
-		n -= AEAD_TAG_BYTES;
-		if (aead_open(&s->rx, out, p + LEN_BYTES, n, p, LEN_BYTES) < 0)
-			return -EPROTO;
-		if (s->state == SEAL_OPEN)
-			return rpc_conn_plain(s->conn, out, n);
-		return handshake_packet(s, out, n);
-	}
-	return handshake_packet(s, p + LEN_BYTES, n);
+	if (s->state == SEAL_OPEN)
+		return on_record(s, p, n - AEAD_TAG_BYTES);
+	if (s->state != SEAL_WAIT_VERDICT)
+		return handshake_packet(s, p + LEN_BYTES, n);
+	n -= AEAD_TAG_BYTES;
+	if (aead_open(&s->rx, out, p + LEN_BYTES, n, p, LEN_BYTES) < 0)
+		return -EPROTO;
+	return handshake_packet(s, out, n);
 }
 
 /* More of the unfinished packet; returns the bytes used. */
@@ -101,14 +169,14 @@ static ssize_t fill_packet(struct rpc_seal *s, const uint8_t *bytes, size_t len)
 			int err;
 
 			s->have = 0;
-			err = on_packet(s, s->packet, want, s->conn->rpc->plain_buf);
+			err = on_packet(s, s->packet, want);
 			return err < 0 ? err : (ssize_t)used;
 		}
 	}
 	return (ssize_t)used;
 }
 
-int rpc_seal_bytes(struct rpc_conn *c, uint8_t *bytes, size_t len)
+int rpc_seal_bytes(struct rpc_conn *c, const uint8_t *bytes, size_t len)
 {
 	/* A callback may close the connection; then c->seal is gone. */
 	while (len > 0 && !c->dead && c->lost == 0) {
@@ -116,7 +184,7 @@ int rpc_seal_bytes(struct rpc_conn *c, uint8_t *bytes, size_t len)
 		ssize_t n = s->have == 0 ? packet_len(s, bytes, len) : 0;
 
 		if (n > 0 && (size_t)n <= len) {
-			int err = on_packet(s, bytes, (size_t)n, bytes + LEN_BYTES);
+			int err = on_packet(s, bytes, (size_t)n);
 
 			if (err < 0)
 				return err;
@@ -128,5 +196,5 @@ int rpc_seal_bytes(struct rpc_conn *c, uint8_t *bytes, size_t len)
 		bytes += n;
 		len -= (size_t)n;
 	}
-	return 0;
+	return c->dead || c->lost != 0 ? 0 : rpc_conn_frames(c);
 }

@@ -13,7 +13,7 @@
 #include "rpc/auth.h"
 #include "rpc/priv.h"
 
-enum { ECHO = 1, JOIN, SINK };
+enum { ECHO = 1, JOIN, SINK, NOTE };
 
 static struct loop *l;
 static struct rpc *ra, *rb;
@@ -27,6 +27,7 @@ static uint8_t token_hash[RPC_KEY_BYTES];
 static int token_uses;
 static size_t sunk;
 static int sink_closed;
+static int notes;
 
 /* The wire: we sit between the two and may change what passes. */
 struct way {
@@ -109,6 +110,30 @@ static void serve_sink(void *arg, struct rpc_conn *c, struct rpc_stream *s,
 	rpc_stream_set_ops(s, &ops, NULL);
 }
 
+/* Note @n is so long that some are sealed together, some alone and some in several records. */
+static size_t note_len(int n)
+{
+	static const size_t lens[] = { 9, 4000, 70000, 1, 4096, 30, 16384, 200000, 16348, 5 };
+
+	return lens[(size_t)n % ARRAY_LEN(lens)];
+}
+
+static uint8_t note_byte(int n, size_t at)
+{
+	return (uint8_t)((size_t)n * 31 + at * 7 + at / 251);
+}
+
+static void serve_note(void *arg, struct rpc_conn *c, struct rpc_call *call,
+		       const struct rpc_msg *m)
+{
+	assert_null(call);
+	assert_int_equal(m->len, note_len(notes));
+	for (size_t i = 0; i < m->len; i++)
+		if (((const uint8_t *)m->body)[i] != note_byte(notes, i))
+			fail_msg("byte %zu of note %d", i, notes);
+	notes++;
+}
+
 static void on_done(void *arg, int err, const struct rpc_msg *m)
 {
 	done++;
@@ -119,6 +144,7 @@ static void reset(void)
 {
 	up_a = up_b = err_a = err_b = done = done_err = executed = 0;
 	reason_a[0] = '\0';
+	notes = 0;
 	sunk = 0;
 	sink_closed = 0;
 }
@@ -142,6 +168,7 @@ static int setup(void **state)
 	rpc_serve(rb, ECHO, serve_echo, NULL);
 	rpc_serve(rb, JOIN, serve_join, NULL);
 	rpc_allow(rb, JOIN, RPC_FROM(RPC_ROLE_JOINER));
+	rpc_serve(rb, NOTE, serve_note, NULL);
 	rpc_serve_stream(rb, SINK, serve_sink, NULL);
 	ab = ba = (struct way){ -1, -1, 0, SIZE_MAX, SIZE_MAX };
 	return 0;
@@ -547,6 +574,55 @@ static void bulk_passes_sealed(void **state)
 	free(mem);
 }
 
+static void note_send(int n)
+{
+	static uint8_t bytes[200000];
+	size_t len = note_len(n), body = len * (size_t)(n % 4) / 3; /* none, some, all of it */
+	struct rpc_msg m = { .method = NOTE };
+
+	for (size_t i = 0; i < len; i++)
+		bytes[i] = note_byte(n, i);
+	m.len = MIN(body, len);
+	m.body = bytes;
+	m.tail = bytes + m.len;
+	m.tail_len = len - m.len;
+	assert_int_equal(rpc_send(ca, &m), 0);
+	memset(bytes, 0, len); /* they were borrowed, no longer */
+}
+
+static void long_messages_and_short_ones_keep_their_order(void **state)
+{
+	int sent = 0;
+
+	connect_both(NULL, NULL);
+	until(&up_a, 1);
+	while (sent < 240) {
+		for (int i = 0; i < 12; i++)
+			note_send(sent++);
+		until(&notes, sent);
+	}
+	ask("between them", 12);
+	note_send(sent++);
+	until(&notes, sent);
+	until(&done, 1);
+	disconnect();
+}
+
+static void only_what_is_said_one_way_has_a_tail(void **state)
+{
+	static uint8_t bytes[RPC_BODY_MAX];
+	struct rpc_msg m = {
+		.method = NOTE, .body = bytes, .len = 2, .tail = bytes, .tail_len = RPC_BODY_MAX - 1
+	};
+
+	connect_both(NULL, NULL);
+	until(&up_a, 1);
+	assert_int_equal(rpc_send(ca, &m), -EMSGSIZE);
+	m.tail_len = 5;
+	assert_int_equal(rpc_request(ca, &m, NULL, on_done, NULL, NULL), -EINVAL);
+	disconnect();
+}
+
 static void descriptors_cannot_leave_the_machine(void **state)
 {
 	struct rpc_msg m = { .method = ECHO, .fd_count = 1 };
@@ -643,6 +719,8 @@ int main(void)
 		T(a_repeated_record_is_refused),
 		T(keys_are_replaced_under_way),
 		T(bulk_passes_sealed),
+		T(long_messages_and_short_ones_keep_their_order),
+		T(only_what_is_said_one_way_has_a_tail),
 		T(descriptors_cannot_leave_the_machine),
 		T(without_an_identity_nothing_is_sealed),
 		T(emulated_latency_is_paid_each_way),
