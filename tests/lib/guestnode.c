@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/close_range.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <poll.h>
@@ -156,11 +157,12 @@ static void exec_guest(struct ctl *c, const int fds[4])
 	for (char *p = c->text; *p != '\0' && n < ARRAY_LEN(argv) - 1; p += strlen(p) + 1)
 		argv[n++] = p;
 	argv[n] = NULL;
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < 3 && c->op != CTL_STUB; i++)
 		if (fds[i] >= 0 && dup2(fds[i], i) < 0)
 			_exit(121);
 	become_guest();
-	(void)syscall(SYS_close_range, 3, ~0U, 0);
+	/* By the exec, not before: that is what guestnode_stub() waits for. */
+	(void)syscall(SYS_close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC);
 	(void)execv(argv[0], argv);
 	_exit(122);
 }
@@ -418,9 +420,20 @@ pid_t guestnode_spawn(struct guestnode *n, char *const argv[], const int fds[3],
 pid_t guestnode_stub(struct guestnode *n, pid_t ns_pid)
 {
 	struct ctl c = { .op = CTL_STUB, .pid = ns_pid };
+	int executed[2];
+	pid_t pid;
+	char b;
 
+	if (pipe2(executed, O_CLOEXEC) < 0)
+		return -errno;
 	(void)snprintf(c.text, sizeof(c.text), "%s", n->stub);
-	return spawn(n, &c, NULL, 0, NULL);
+	pid = spawn(n, &c, &executed[1], 1, NULL);
+	(void)close(executed[1]);
+	/* Until it has executed it is of the host's user namespace, which nobody here may stop. */
+	if (read(executed[0], &b, 1) != 0)
+		pid = -EPROTO;
+	(void)close(executed[0]);
+	return pid;
 }
 
 int guestnode_reaped(struct guestnode *n, pid_t ns_pid)
