@@ -170,7 +170,7 @@ static int on_look(void *arg)
 
 	if (fd < 0)
 		return fd;
-	t->is_end = pipes_find_end(t->c->w, fd, false, &e);
+	t->is_end = pipes_find_end(t->c->w, fd, &e);
 	(void)close(fd);
 	return 0;
 }
@@ -186,7 +186,7 @@ static int on_take(void *arg)
 
 	if (fd < 0)
 		return fd;
-	if (pipes_find_end(w, fd, true, &e)) {
+	if (pipes_hold_end(w, fd, e.pid, &e)) {
 		(void)close(fd);
 		return pack_end(&e, t->cookie);
 	}

@@ -295,6 +295,7 @@ static void dropped(struct come *c)
 
 	c->dropping = c->waiting = false;
 	pipes_drop(c->w, c->pid, false);
+	pipes_came_not(c->w, c->pid);
 	if (s) {
 		s->arriving = s->turning = false;
 		site_reap_rest(c->w, s);

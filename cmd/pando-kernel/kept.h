@@ -38,6 +38,7 @@ struct kept_pipe {
 	bool pumped; /* between the relay and a terminal or a file of the guests is a pump */
 	bool held;   /* its process is frozen and may be elsewhere: nothing is said or heard */
 	bool came;   /* its process has moved: here (our end is a copy), or home (so we are over) */
+	bool back;   /* home: its process is given the object, and may not have it in the end */
 	uint64_t id;
 	uint64_t came_at; /* home: what the process has taken elsewhere */
 	struct relay_record rec;

@@ -146,14 +146,22 @@ static void say_why(struct leave *l)
 
 static void on_flush_again(struct loop_timer *t);
 
-/* At home of its pipes it gets them themselves: what it wrote must be in them. */
+/*
+ * At home of its pipes it gets them themselves: what it wrote must be in them. And what they are
+ * told of where it is must not overtake what they have been told.
+ */
 static void frozen(struct leave *l)
 {
-	if (pipes_are_out(l->w, l->pid, l->m.target)) {
+	bool out = pipes_are_out(l->w, l->pid, l->m.target);
+
+	if (out && pipes_are_told(l->w, l->pid)) {
 		step(l, (struct mig_ev){ .kind = MIG_EV_FROZEN });
 	} else if (loop_now_ns(l->w->loop) >= l->flush_end_ns) {
-		(void)!buf_addf(&l->why, "nobody reads what it has written to node %u\n",
-				l->m.target);
+		if (out)
+			(void)!buf_addf(&l->why, "the node of a pipe of it does not answer\n");
+		else
+			(void)!buf_addf(&l->why, "nobody reads what it has written to node %u\n",
+					l->m.target);
 		step(l, (struct mig_ev){ .kind = MIG_EV_FREEZE_FAILED, .err = -EAGAIN });
 	} else if (loop_timer_set(l->w->loop, &l->again, loop_now_ns(l->w->loop) + AGAIN_NS,
 				  on_flush_again) != 0) {
@@ -194,6 +202,7 @@ static uint64_t became_stub(struct leave *l)
 	int r = keep_stub(l, authority_of(w, l->pid, NULL) == w->node);
 	struct stub *s = stubs_find(w->stubs, l->pid);
 
+	pipes_left(w, l->pid);
 	/* Killed since a predecessor made it one: where its place is that is known (remote.c). */
 	if ((r != 0 || !s) && l->adopted)
 		return 0;
@@ -202,7 +211,6 @@ static uint64_t became_stub(struct leave *l)
 		return UINT64_C(1) << (SIGKILL - 1);
 	}
 	s->swallow = l->mover.pending;
-	pipes_drop(w, l->pid, false);
 	site_reap_rest(w, s);
 	site_look_again(w);
 	/* The target may have died since: then it has ended there. */

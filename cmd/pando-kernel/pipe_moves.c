@@ -51,32 +51,72 @@ void pipes_thaw(struct world *w, gpid pid)
 	pipes_look_at_lives(w);
 }
 
-bool pipes_find_end(struct world *w, int fd, bool hold, struct pipes_end *out)
+static struct pipe_relay *find_end(struct world *w, int fd)
 {
 	struct pipe_relay *p;
 
-	list_for_each (p, &w->pipes, link) {
-		const uint8_t *bytes = NULL;
-		ssize_t n = 0;
+	list_for_each (p, &w->pipes, link)
+		if (!p->k->home && !p->ended && same_pipe(p->fd[END], fd))
+			return p;
+	return NULL;
+}
 
-		if (p->k->home || p->ended || !same_pipe(p->fd[END], fd))
-			continue;
-		if (hold) {
-			p->k->held = true;
-			pause_relay(p);
-		}
-		*out = (struct pipes_end){ .id = p->k->id,
-					   .home = p->k->peer,
-					   .pid = p->k->pid,
-					   .process_writes = p->k->is_out };
-		if (p->k->is_out)
-			n = relay_out_look(&p->out, &bytes);
-		out->start = p->k->is_out ? p->k->rec.offset : relay_in_taken(&p->in);
-		out->bytes = bytes;
-		out->len = n > 0 ? (size_t)n : 0;
-		return true;
-	}
-	return false;
+static void describe(struct pipe_relay *p, struct pipes_end *out)
+{
+	const uint8_t *bytes = NULL;
+	ssize_t n = 0;
+
+	*out = (struct pipes_end){
+		.id = p->k->id, .home = p->k->peer, .pid = p->k->pid, .process_writes = p->k->is_out
+	};
+	if (p->k->is_out)
+		n = relay_out_look(&p->out, &bytes);
+	out->start = p->k->is_out ? p->k->rec.offset : relay_in_taken(&p->in);
+	out->bytes = bytes;
+	out->len = n > 0 ? (size_t)n : 0;
+}
+
+bool pipes_find_end(struct world *w, int fd, struct pipes_end *out)
+{
+	struct pipe_relay *p = find_end(w, fd);
+
+	if (p)
+		describe(p, out);
+	return p != NULL;
+}
+
+bool pipes_hold_end(struct world *w, int fd, gpid pid, struct pipes_end *out)
+{
+	struct pipe_relay *p = find_end(w, fd);
+
+	if (!p)
+		return false;
+	/* Who came with it may have left it to a child. */
+	p->k->pid = pid;
+	p->k->held = true;
+	pause_relay(p);
+	describe(p, out);
+	return true;
+}
+
+/* Silently: the same relay has another end by now, of which its home hears. */
+void pipes_left(struct world *w, gpid pid)
+{
+	struct pipe_relay *p, *tmp;
+
+	list_for_each_safe (p, tmp, &w->pipes, link)
+		if (p->k->pid == pid && p->k->held)
+			pipe_free(p);
+}
+
+bool pipes_are_told(struct world *w, gpid pid)
+{
+	const struct pipe_relay *p;
+
+	list_for_each (p, &w->pipes, link)
+		if (p->k->pid == pid && p->k->came && !p->k->home && !p->k->going)
+			return false;
+	return true;
 }
 
 bool pipes_are_out(struct world *w, gpid pid, node_id home)
@@ -120,6 +160,8 @@ int pipes_object(struct world *w, const struct pipes_end *e)
 	if (!p)
 		return broken_pipe(e->process_writes);
 	p->k->came_at = e->start;
+	p->k->pid = e->pid;
+	p->k->back = true;
 	object = p->k->pumped ? p->fd[OBJECT] : p->fd[END];
 	fd = pipe_reopen(w, object, e->process_writes ? O_WRONLY : O_RDONLY);
 	if (fd == -ENXIO)
@@ -128,6 +170,15 @@ int pipes_object(struct world *w, const struct pipes_end *e)
 	if (fd < 0)
 		fd = fcntl(object, F_DUPFD_CLOEXEC, 0);
 	return fd < 0 ? -errno : fd;
+}
+
+void pipes_came_not(struct world *w, gpid pid)
+{
+	struct pipe_relay *p;
+
+	list_for_each (p, &w->pipes, link)
+		if (p->k->pid == pid)
+			p->k->back = false;
 }
 
 /* The process has the object itself again. What it has taken elsewhere is thrown away here first.
@@ -224,8 +275,8 @@ void pipes_came(struct world *w, gpid pid)
 	struct pipe_relay *p, *tmp;
 
 	list_for_each_safe (p, tmp, &w->pipes, link) {
-		/* Those that other processes left behind: an old life's, or not of this move. */
-		if (p->k->pid != pid || p->k->going != p->k->home)
+		/* Not those that it has left to others, or that an old life left behind. */
+		if (p->k->pid != pid || (p->k->home ? !p->k->back : p->k->going))
 			continue;
 		p->k->came = true;
 		FAULT("kernel.pipe.came");
@@ -240,9 +291,11 @@ static void on_moved(void *arg, struct rpc_conn *c, struct rpc_call *call, const
 	struct world *w = arg;
 	Peer__RelayMoved *q = peer__relay_moved__unpack(NULL, m->len, m->body);
 	struct pipe_relay *p = q ? find_home(w, q->relay) : NULL;
-	int r = q ? (p && p->k->pid == q->pid ? 0 : -ENOENT) : -EPROTO;
+	int r = !q ? -EPROTO : !p || p->k->pid < 0 || q->pid <= 1 ? -ENOENT : 0;
 
 	if (r == 0) {
+		p->k->pid = q->pid;
+		p->k->back = false;
 		p->k->peer = rpc_conn_peer(c)->node;
 		p->k->life = peers_life(w, p->k->peer);
 		p->k->going = true;

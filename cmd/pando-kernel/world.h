@@ -241,11 +241,17 @@ void pipes_sweep(struct world *w);
  * Moves. Source: is @fd the end of a relay from home? Its bytes are good until the next call.
  * Has everything that @pid wrote here arrived at @home?
  */
-bool pipes_find_end(struct world *w, int fd, bool hold, struct pipes_end *out);
+bool pipes_find_end(struct world *w, int fd, struct pipes_end *out);
+/* The same, and it is @pid's from now on: nothing is said or heard until it stays, or has left. */
+bool pipes_hold_end(struct world *w, int fd, gpid pid, struct pipes_end *out);
 void pipes_thaw(struct world *w, gpid pid); /* those that are held: it stays */
+void pipes_left(struct world *w, gpid pid); /* they are copies now */
 bool pipes_are_out(struct world *w, gpid pid, node_id home);
+/* No home of a relay of its is still to be told that it has come here. */
+bool pipes_are_told(struct world *w, gpid pid);
 /* Target that is home: a description of the guests' own object. */
 must_check int pipes_object(struct world *w, const struct pipes_end *e);
+void pipes_came_not(struct world *w, gpid pid); /* it keeps its end, where it is */
 /* Target: @pid executes here from now on. */
 void pipes_came(struct world *w, gpid pid);
 /* A relay to @node has something to say. */

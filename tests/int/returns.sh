@@ -1,0 +1,110 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Processes go away and come back, more than once over the same node: where their pipes are they have the very pipes
+# again (the host tells by inode), elsewhere the newest relay alone, and what they write last comes before their end.
+. tests/lib/cluster.sh
+cluster_up 3
+p tenant add alice >/dev/null || fail "tenant add"
+
+# The host's pid of a tenant's pid on a node, process or stub.
+host_pid() { # node pid
+	local procs q
+	find /sys/fs/cgroup -path "*/pando-$(basename "$CLUSTER_DIR")-*/$1/alice/guests/*" -name cgroup.procs 2>/dev/null |
+		while read -r procs; do
+			while read -r q; do
+				[ "$(awk '/^NSpid/ { print $NF }' "/proc/$q/status" 2>/dev/null)" = "$2" ] && echo "$q"
+			done <"$procs"
+		done | head -n 1
+}
+
+pipes_of() { # node pid
+	local q
+	q=$(host_pid "$1" "$2")
+	readlink "/proc/$q/fd/0" "/proc/$q/fd/1" "/proc/$q/fd/2" | tr '\n' ' '
+}
+
+moved_to() { # node
+	p migrate "$pid" "$1" >"$PANDO_TEST_DIR/moved" 2>&1 || fail "migrate $pid $1: $(cat "$PANDO_TEST_DIR/moved")"
+}
+
+lines() { wc -l <"$PANDO_TEST_DIR/got"; }
+more_than() { [ "$(lines)" -gt "$1" ]; }
+writes_on() { more_than "$1" || wait_for 20 more_than "$1" || fail "it stands still on $2, after $(lines) lines"; }
+
+as alice sh -c 'cat >count.py' <<'PY'
+import os, sys, threading, time
+n = 0
+def read():
+    global n
+    while byte := sys.stdin.buffer.read(1):
+        n += 1
+threading.Thread(target=read).start()
+print(os.getpid(), flush=True)
+i = 0
+while threading.active_count() > 1:
+    print(i, flush=True)
+    i += 1
+    time.sleep(0.005)
+print("read", n, flush=True)
+sys.exit(5)
+PY
+
+# Everything that it reads and writes is a pipe of n2. Three times over each other node, and back to it.
+mkfifo "$PANDO_TEST_DIR/in" || fail "mkfifo"
+as_on n2 alice python3 count.py <"$PANDO_TEST_DIR/in" >"$PANDO_TEST_DIR/got" &
+session=$!
+exec 9>"$PANDO_TEST_DIR/in"
+wait_for 20 grep -qs '^5$' "$PANDO_TEST_DIR/got" || fail "the counter does not start"
+pid=$(head -n 1 "$PANDO_TEST_DIR/got")
+before=$(pipes_of n2 "$pid")
+for node in n1 n3 n1 n3 n2 n3 n2 n1 n2; do
+	moved_to $node
+	echo -n 12345 >&9
+	writes_on "$(lines)" $node
+	now=$(pipes_of $node "$pid")
+	if [ $node = n2 ]; then
+		[ "$now" = "$before" ] || fail "back on n2 it has $now, and had $before"
+	else
+		[ "$now" != "$before" ] || fail "on $node it has the pipes of n2"
+	fi
+done
+exec 9>&-
+wait $session
+code=$?
+[ $code = 5 ] || fail "it ended with $code"
+[ "$(tail -n 1 "$PANDO_TEST_DIR/got")" = "read 45" ] || fail "$(tail -n 1 "$PANDO_TEST_DIR/got") of 45"
+sed '1d;$d' "$PANDO_TEST_DIR/got" >"$PANDO_TEST_DIR/numbers"
+seq 0 "$(($(wc -l <"$PANDO_TEST_DIR/numbers") - 1))" | cmp - "$PANDO_TEST_DIR/numbers" || fail "a gap or a repetition"
+
+# Back where it began it ends at once: its shell, which waits for it there, writes to the same pipe.
+as alice sh -c 'cat >last.py' <<'PY'
+import os, sys, time
+for i in range(8):
+    pid = os.fork()
+    if pid == 0:
+        print("pid", os.getpid(), flush=True)
+        while not os.path.exists(f"go{i}"):
+            time.sleep(0.002)
+        for k in range(20):
+            print("in", i, k, flush=True)
+        os._exit(i)
+    print("over", i, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+PY
+as_on n1 alice python3 last.py >"$PANDO_TEST_DIR/got" &
+session=$!
+for i in 0 1 2 3 4 5 6 7; do
+	wait_for 20 sh -c "[ \$(grep -cs ^pid '$PANDO_TEST_DIR/got') = $((i + 1)) ]" || fail "child $i does not start"
+	pid=$(awk '/^pid/ { p = $2 } END { print p }' "$PANDO_TEST_DIR/got")
+	moved_to n2
+	moved_to n1
+	[ $((i % 2)) = 0 ] || { moved_to n2 && moved_to n1; }
+	as alice touch "go$i"
+done
+wait $session
+for i in 0 1 2 3 4 5 6 7; do
+	for k in $(seq 0 19); do echo "in $i $k"; done
+	echo "over $i $i"
+done >"$PANDO_TEST_DIR/want"
+grep -v ^pid "$PANDO_TEST_DIR/got" | cmp - "$PANDO_TEST_DIR/want" || fail "what it wrote last comes after its end"
+wait_for 10 sh -c "[ -z \"\$('$BIN/pando' --dir '$CLUSTER_DIR' ps alice -o csv | tail -n +2)\" ]" || fail "left: $(p ps alice)"
+exit 0
