@@ -229,6 +229,11 @@ void calls_begin(struct sim *s, struct knode *n)
 	sim_later(s, n, 100 * NS_PER_MS, on_ask, "ask", 0, 0);
 }
 
+void calls_note(struct sim *s, struct knode *n, node_id to)
+{
+	(void)op_new(s, n->id, to, true);
+}
+
 void calls_crash(struct sim *s, node_id node)
 {
 	for (uint32_t i = 0; i < s->calls->op_count; i++) {
@@ -329,6 +334,7 @@ static void on_work(struct sim *s, const struct link_news *x)
 	struct served *d = world_alloc(sizeof(*d));
 
 	op_execute(s, o, (uint32_t)(v >> 8), (uint32_t)(v & 0xff), x->life);
+	fault_worked(s, &s->nodes[x->end->node], x->end->peer);
 	o->err = rand_chance(r, 1, 8) ? -EDOM : 0;
 	*d = (struct served){ x->end, x->life, x->fx.in, (uint32_t)(v >> 8), o->executed, o->err };
 	x->end->running += rpc_in_has_key(x->fx.in);

@@ -1,18 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The checkers of naming. What is promised (naming/naming.h):
+ * The checkers of naming. What is promised (naming/naming.h, naming/raft/replica.h):
  *
  *	R1  naming reads are linearisable where promised: a read behind a barrier shows every
- *command that was answered, anywhere, before the barrier was asked for, and every value that any
- *	    such read has shown; an answered command has taken effect, with that result. A plain
- *read is a moment behind, and never goes back in one life of a daemon R2  one history: at each
- *index all replicas apply the same entry, and at equal indexes their tables are equal N7  a command
- *takes effect once, however often it is sent G1  (here) a death is announced only when the node
- *executes nothing any more
+ *	    command that was answered, anywhere, before the barrier was asked for, and every value
+ *	    that any such read has shown; an answered command has taken effect, with that result. A
+ *	    plain read is a moment behind, and never goes back in one life of a daemon
+ *
+ *	R2  one history: at each index all replicas apply the same entry, and at equal indexes their
+ *	    tables are equal
+ *
+ *	R4  what a message says for its sender - a term, a vote, up to where it has the log - is on
+ *	    the sender's disk when the message leaves
+ *
+ *	N7  a command takes effect once, however often it is sent
+ *
+ *	G1  (here) a death is announced only when the node executes nothing any more
  *
  * The oracle applies the entries in the order in which any replica applied them first. Truth is
- *what the bytes of the entries say; the replicas are believed nothing but which entries they
- *applied.
+ * what the bytes of the entries say; the replicas are believed nothing but which entries they
+ * applied.
  */
 #include "sim/cluster.h"
 
@@ -248,6 +255,49 @@ static void blocks_end(struct sim *s)
 			  live->auth.aterm != b->epoch))
 			world_violate(&s->w, "P1", "n%u does not serve block %u", n->id, b->number);
 	}
+}
+
+/* ---- R4 ---- */
+
+/* Raft's types of messages, as they are on the wire. */
+enum { APPEND_RESULT = 2, VOTE = 3, VOTE_RESULT = 4 };
+
+static bool promised(const struct disk_promise *p, node_id self, node_id to,
+		     const struct wire_msg *m)
+{
+	const struct wire_raft *r = &m->raft;
+
+	if (r->pre_vote)
+		return true; /* asks and answers about a term that may never be */
+	if (r->term > p->term)
+		return false;
+	if (r->type == VOTE && r->term == p->term)
+		return p->vote == self;
+	if (r->type == VOTE_RESULT && r->granted && r->term == p->term)
+		return p->vote == to;
+	return r->type != APPEND_RESULT || r->rejected != 0 || r->index <= p->last;
+}
+
+/* Votes and answers are short: what is long promises nothing of who sends it. */
+#define PROMISE_BYTES_MAX 96
+
+void check_promised(struct sim *s, const struct knode *n, node_id to, const uint8_t *bytes,
+		    size_t len)
+{
+	struct disk_promise p = disks_promise(s, n->id);
+	struct wire_msg m;
+
+	if (len > PROMISE_BYTES_MAX || wire_msg_unpack(bytes, len, &m) != 0)
+		return;
+	s->w.stats.checks++;
+	if (m.type == WIRE_RAFT && !promised(&p, n->id, to, &m))
+		world_violate(&s->w, "R4",
+			      "n%u says (type %u, term %llu, index %llu) what its disk forgets: "
+			      "term %llu, vote %llu, index %llu",
+			      n->id, m.raft.type, (unsigned long long)m.raft.term,
+			      (unsigned long long)m.raft.index, (unsigned long long)p.term,
+			      (unsigned long long)p.vote, (unsigned long long)p.last);
+	wire_msg_fini(&m);
 }
 
 void check_name_end(struct sim *s)

@@ -99,6 +99,8 @@ void sim_free(struct sim *s)
 		host_fini(&n->host);
 		name_stop(n);
 		gossip_stop(n);
+		for (uint32_t i = 0; i < ECHO_MAX; i++)
+			world_put(n->echo.kept[i]);
 		free(n->tombs);
 		free(n->mem);
 		for (uint32_t b = 0; b < SIM_BLOCKS_MAX; b++) {

@@ -43,6 +43,7 @@
 #define SIM_SEGMENT_BYTES (64u << 10)
 #define DISK_FILES        192 /* segments, and snapshots, of one disk */
 #define NAME_ASKS         64  /* commands of one node under way */
+#define ECHO_MAX          128
 
 /* ---- truth ---- */
 struct proc {
@@ -143,6 +144,19 @@ struct loan {
 	struct quota_amounts held, use;
 };
 
+/* Messages that the network may bring once more. */
+struct echo {
+	void *kept[ECHO_MAX];
+	uint64_t heard; /* in this life of the guest kernel */
+};
+
+/* In the middle of what a fault lets a node die, if that comes soon. */
+enum fault_when {
+	WHEN_WRITING, /* naming's log */
+	WHEN_HANDED,  /* an image has just left for it */
+	WHEN_WORKED,  /* it has just done what a new life of another guest kernel asked */
+};
+
 struct knode {
 	node_id id;
 	bool up;
@@ -156,11 +170,13 @@ struct knode {
 	/* pandod */
 	uint32_t pod_life;
 	uint64_t stalled_ns; /* starved until then */
-	int32_t fault;       /* of which it dies in the middle of its next write; -1: none */
-	bool fault_image;    /* or when the next image has left for it */
-	struct name *name;   /* NULL: pandod is down */
+	int32_t fault;       /* of which it dies soon; -1: none */
+	enum fault_when fault_when;
+	node_id fault_for; /* WHEN_WORKED */
+	struct name *name; /* NULL: pandod is down */
 	struct gossip *gossip;
 	struct loan loan;
+	struct echo echo;
 	uint64_t name_checked; /* entries compared up to here */
 	uint64_t answered_ns;  /* when a question for the lease was answered last */
 	bool admitting, leasing, lead_asking;
@@ -466,6 +482,8 @@ const struct kmsg *pod_carried(world_fn fn, const void *payload);
 void pod_on_view(struct sim *s, struct knode *n, const struct view *v);
 struct kmsg *pod_msg(const struct knode *n, enum kmsg_kind kind, size_t kin, size_t stands);
 void pod_post(struct sim *s, struct knode *n, node_id to, struct kmsg *k);
+/* Takes @msg, which comes to its guest kernel again. */
+void pod_deliver_again(struct sim *s, struct knode *n, void *msg, uint64_t delay_ns);
 /* An event of this life of pandod only; false: it is over, @payload is freed. */
 void pod_later(struct sim *s, struct knode *n, uint64_t delay_ns, world_fn fn, const char *name,
 	       uint64_t a, uint64_t b);
@@ -524,11 +542,24 @@ void fault_start(struct sim *s);
 void fault_heal(struct sim *s);
 /* Its disk is writing: it may die of it. */
 void fault_writing(struct sim *s, struct knode *n, uint64_t delay_ns);
-/* An image has left for it: the same. */
+/* An image has left for it; it has done work for @peer: the same. */
 void fault_handed(struct sim *s, struct knode *n);
+void fault_worked(struct sim *s, struct knode *n, node_id peer);
 const char *fault_name(enum fault_kind kind);
 
+/* ---- echo.c ---- */
+/* @msg, borrowed, has come to the guest kernel of @n. */
+void echo_keep(struct sim *s, struct knode *n, void *msg);
+/* Another life of it begins. */
+void echo_play(struct sim *s, struct knode *n);
+
 /* ---- disk.c ---- */
+/* What a node cannot forget any more. */
+struct disk_promise {
+	uint64_t term, vote;
+	uint64_t last; /* index of the last entry; it may be replaced */
+};
+struct disk_promise disks_promise(const struct sim *s, node_id node);
 struct disks *disks_new(void);
 void disks_free(struct disks *d);
 void disks_write_log(struct sim *s, struct knode *n, uint64_t segment, uint64_t offset,
@@ -575,6 +606,9 @@ void oracle_free(struct oracle *o);
 const struct naming_core *oracle_tables(const struct oracle *o);
 void check_applied(struct sim *s, struct knode *n); /* R2, after every turn */
 void check_tables(struct sim *s);
+/* R4, when a message leaves. */
+void check_promised(struct sim *s, const struct knode *n, node_id to, const uint8_t *bytes,
+		    size_t len);
 uint64_t check_applied_first(const struct sim *s); /* the last entry that anybody has applied */
 /* P1: nobody is left behind, no block is orphaned. */
 void check_name_end(struct sim *s);

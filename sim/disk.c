@@ -39,6 +39,7 @@ struct disk {
 	size_t log_len;
 	uint64_t log_segment, log_offset;
 	uint64_t durable_segment, durable_offset; /* of the last frame that was reported done */
+	struct disk_promise promise;              /* what the durable frames say */
 	const uint8_t *snap;
 	size_t snap_len;
 	uint64_t snap_index;
@@ -112,6 +113,42 @@ static int disk_err(struct sim *s, const struct disk *d)
 	return d->fails && rand_chance(&s->w.rng[RNG_DISK], 1, 2) ? -EIO : 0;
 }
 
+/* ---- what is durable ---- */
+
+static int promise_record(void *arg, const struct log_record *rec)
+{
+	struct disk_promise *p = arg;
+
+	if (rec->type == LOG_META) {
+		p->term = rec->term;
+		p->vote = rec->vote;
+	} else {
+		p->last = rec->index;
+	}
+	return 0;
+}
+
+struct disk_promise disks_promise(const struct sim *s, node_id node)
+{
+	const struct disk *d = &s->disks->d[node];
+	struct disk_promise p = d->promise;
+
+	for (size_t i = 0; i < d->snapshots.count; i++)
+		p.last = MAX(p.last, d->snapshots.f[i].number);
+	return p;
+}
+
+/* After a life of which the last write may have come to the disk or not. */
+static void promise_read(struct disk *d)
+{
+	struct log_pos pos = { 0 };
+
+	d->promise = (struct disk_promise){ 0 };
+	for (size_t i = 0; i < d->segments.count; i++)
+		(void)log_scan(&pos, d->segments.f[i].number, d->segments.f[i].bytes,
+			       d->segments.f[i].len, promise_record, &d->promise);
+}
+
 /* ---- writes ---- */
 
 static void log_done(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
@@ -132,6 +169,8 @@ static void log_done(struct world *w, node_id node, uint64_t a, uint64_t b, void
 		memcpy(f->bytes + d->log_offset, d->log, d->log_len);
 		d->durable_segment = d->log_segment;
 		d->durable_offset = d->log_offset;
+		(void)log_scan(&(struct log_pos){ 0 }, d->log_segment, d->log, d->log_len,
+			       promise_record, &d->promise);
 		s->stats.log_frames++;
 	}
 	d->log = NULL;
@@ -272,8 +311,9 @@ static size_t files_list(const struct files *fs, struct naming_file *out)
 void disks_read(struct sim *s, node_id node, struct naming_file *segments,
 		struct naming_file *snapshots, struct naming_disk *out)
 {
-	const struct disk *d = &s->disks->d[node];
+	struct disk *d = &s->disks->d[node];
 
+	promise_read(d);
 	*out = (struct naming_disk){
 		.segments = segments,
 		.segment_count = files_list(&d->segments, segments),

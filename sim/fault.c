@@ -145,10 +145,9 @@ static void die(struct sim *s, const struct fault *f)
 {
 	struct knode *n = &s->nodes[f->node];
 
-	bool quick = n->fault_image;
+	bool quick = n->fault >= 0 && n->fault_when != WHEN_WRITING;
 
 	n->fault = -1;
-	n->fault_image = false;
 	if (f->kind == FAULT_POD)
 		pod_die(s, n);
 	else if (n->up)
@@ -165,18 +164,62 @@ static void fault_die(struct world *w, node_id node, uint64_t a, uint64_t b, voi
 		die(s, &s->faults[a]);
 }
 
+static void die_within(struct sim *s, struct knode *n, enum fault_when when, enum world_rng rng,
+		       uint64_t ns)
+{
+	if (n->fault >= 0 && n->fault_when == when)
+		world_in(&s->w, rand_below(&s->w.rng[rng], ns), fault_die, "dies", n->id,
+			 (uint64_t)n->fault, 0, NULL);
+}
+
 void fault_writing(struct sim *s, struct knode *n, uint64_t delay_ns)
 {
-	if (n->fault >= 0 && !n->fault_image)
-		world_in(&s->w, rand_below(&s->w.rng[RNG_DISK], delay_ns), fault_die, "dies", n->id,
-			 (uint64_t)n->fault, 0, NULL);
+	die_within(s, n, WHEN_WRITING, RNG_DISK, delay_ns);
 }
 
 void fault_handed(struct sim *s, struct knode *n)
 {
-	if (n->fault >= 0 && n->fault_image)
-		world_in(&s->w, rand_below(&s->w.rng[RNG_HOST], 2 * NS_PER_MS), fault_die, "dies",
-			 n->id, (uint64_t)n->fault, 0, NULL);
+	die_within(s, n, WHEN_HANDED, RNG_HOST, 2 * NS_PER_MS);
+}
+
+void fault_worked(struct sim *s, struct knode *n, node_id peer)
+{
+	if (n->fault_for == peer)
+		die_within(s, n, WHEN_WORKED, RNG_HOST, 100 * NS_PER_US);
+}
+
+/* A new life of another guest kernel, which knows nothing of this one, has something to ask it. */
+static void ask_anew(struct sim *s, struct knode *n, struct knode *other)
+{
+	n->fault_for = other->id;
+	calls_note(s, other, n->id);
+	if (other->up && other->kernel_up)
+		kernel_die(s, other);
+}
+
+/*
+ * Half of them in the middle of a write, if there is one soon; half of the other hosts when an
+ * image has just left for them, or when they have worked for who has just begun, and these are back
+ * at once.
+ */
+static void die_soon(struct sim *s, const struct fault *f, uint64_t a)
+{
+	static const enum fault_when when[8] = {
+		[2] = WHEN_HANDED, [4] = WHEN_WORKED, [6] = WHEN_HANDED
+	};
+	struct knode *n = &s->nodes[f->node];
+	bool host = f->kind == FAULT_HOST;
+
+	n->fault = -1;
+	if (!(f->n & 1) && (!host || when[f->n % 8] == WHEN_WRITING)) {
+		die(s, f);
+		return;
+	}
+	n->fault = (int32_t)a;
+	n->fault_when = when[f->n % 8];
+	if (n->fault_when == WHEN_WORKED)
+		ask_anew(s, n, &s->nodes[f->other]);
+	world_in(&s->w, 3 * NS_PER_S, fault_die, "dies", f->node, a, 0, NULL);
 }
 
 static void fault_hit(struct world *w, node_id node, uint64_t a, uint64_t b, void *payload)
@@ -203,17 +246,7 @@ static void fault_hit(struct world *w, node_id node, uint64_t a, uint64_t b, voi
 		return;
 	case FAULT_HOST:
 	case FAULT_POD:
-		/*
-		 * Half of them in the middle of a write, if there is one soon; half of the other
-		 * hosts when an image has just left for them, and these are back at once.
-		 */
-		n->fault_image = f->kind == FAULT_HOST && f->n % 4 == 2;
-		if ((f->n & 1) || n->fault_image) {
-			n->fault = (int32_t)a;
-			world_in(w, 3 * NS_PER_S, fault_die, "dies", f->node, a, 0, NULL);
-		} else {
-			die(s, f);
-		}
+		die_soon(s, f, a);
 		return;
 	case FAULT_STALL:
 		n->stalled_ns = w->now_ns + f->for_ns % (31 * NS_PER_S);
@@ -251,7 +284,6 @@ void fault_heal(struct sim *s)
 	for (node_id id = 1; id <= s->conf.nodes; id++) {
 		s->nodes[id].die_in = s->nodes[id].die_mem = 0;
 		s->nodes[id].fault = -1;
-		s->nodes[id].fault_image = false;
 	}
 	links_quiet(s);
 }

@@ -177,6 +177,7 @@ void kernel_start(struct sim *s, struct knode *n)
 		n->want_block = true;
 	records_adopt(s, n);
 	sim_later(s, n, 10 * NS_PER_MS, on_second, "upkeep", 0, 0);
+	echo_play(s, n);
 	if (moves_adopt(s, n)) {
 		adopt_host(s, n);
 		memory_adopt(s, n);

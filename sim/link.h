@@ -134,6 +134,8 @@ struct calls;
 struct calls *calls_new(struct sim *s);
 void calls_free(struct calls *c);
 void calls_begin(struct sim *s, struct knode *n);
+/* Work that @n has noted and asked nobody for: its successor will. */
+void calls_note(struct sim *s, struct knode *n, node_id to);
 void calls_over(struct sim *s, const struct link_end *e);
 void calls_on_news(struct sim *s, const struct link_news *x);
 struct flow *calls_flow(struct sim *s, struct link_end *e, uint64_t bytes, struct parcel *p);

@@ -183,6 +183,7 @@ static void fx_send(void *arg, node_id to, const uint8_t *bytes, size_t len)
 	CHECK(to != nm->n->id);
 	if (to == NODE_NONE || to > nm->s->conf.nodes)
 		return;
+	check_promised(nm->s, nm->n, to, bytes, len);
 	m = world_alloc(sizeof(*m) + len);
 	m->len = len;
 	memcpy(m->bytes, bytes, len);

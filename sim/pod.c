@@ -143,11 +143,21 @@ static void pod_deliver(struct world *w, node_id node, uint64_t a, uint64_t b, v
 	if (pods && pod_stalled(s, n, pod_deliver, msg_name(k), a, b, payload))
 		return;
 	msg_hash(w, k);
-	if (pods && n->up && n->name)
+	if (pods && n->up && n->name) {
 		pod_on_lease(s, n, k);
-	else if (!pods && n->up && n->epoch != 0)
+	} else if (!pods && n->up && n->epoch != 0) {
+		echo_keep(s, n, k);
 		pod_heard(s, n, k);
+	}
 	world_put(payload);
+}
+
+void pod_deliver_again(struct sim *s, struct knode *n, void *msg, uint64_t delay_ns)
+{
+	const struct kmsg *k = msg;
+
+	world_in(&s->w, delay_ns, pod_deliver, msg_name(k), n->id, (uint64_t)k->m.pid, k->from,
+		 msg);
 }
 
 const struct kmsg *pod_carried(world_fn fn, const void *payload)

@@ -184,7 +184,8 @@ static void print_report(const struct sim *s, uint64_t took_ns)
 	printf("  gossip      %" PRIu64 " suspected, %" PRIu64 " called failed\n", t->suspected,
 	       t->failed);
 	printf("  loans       %" PRIu64 " asked or given back\n", t->loans);
-	printf("  invariants  K1 K2 K3 K4 M0 M3 M4 A1-A4 C1-C4 G1 R1 R2 L1 L2 N1-N7 Q1 S1-S6 D1 D6 "
+	printf("  invariants  K1 K2 K3 K4 M0 M3 M4 A1-A4 C1-C4 G1 R1 R2 R4 L1 L2 N1-N7 Q1 S1-S6 D1 "
+	       "D6 "
 	       "D7 "
 	       "P1: "
 	       "%" PRIu64 " checks, %" PRIu64 " full recounts\n",

@@ -37,6 +37,7 @@ enum world_rng {
 	RNG_LINK,
 	RNG_CALLS,
 	RNG_LOAN,
+	RNG_ECHO,
 	RNG_COUNT,
 };
 

@@ -21,6 +21,8 @@
  *   R1  applied never goes back, and each index is applied once
  *   R2  nothing is answered that is not applied here, so not committed
  *   R3  a server changes voters only after an entry of its own term was applied
+ *   R4  no message leaves before what it says for us - a term, a vote, up to where we have the
+ *       log - is durable
  */
 #ifndef NAMING_RAFT_REPLICA_H
 #define NAMING_RAFT_REPLICA_H
