@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* answers.c - what pandod may ask: processes, signals, counters, fault points. */
+/* answers.c - what pandod may ask: signals, counters, fault points. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/fault.h"
 #include "base/log.h"
@@ -14,8 +13,6 @@
 #include "kernel/kernel.h"
 #include "kernel/kernel.pb-c.h"
 
-#define ARGS_MAX    512  /* bytes of a command line in a list of processes */
-#define LIST_MAX    4096 /* processes in one answer: RPC_BODY_MAX holds them at ARGS_MAX */
 #define REASONS_MAX 64
 #define NAMES_MAX   256 /* fault points in one answer */
 
@@ -46,91 +43,6 @@ static void close_fds(const struct rpc_msg *m)
 }
 
 /* ---- processes ---- */
-static uint64_t boot_ns(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_BOOTTIME, &ts);
-	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
-}
-
-struct row {
-	Kernel__Process p;
-	char state[2];
-	char args[ARGS_MAX];
-};
-
-static void fill_row(struct row *row, const struct world *w, const struct proc *p, uint64_t now_ns)
-{
-	Kernel__Process *q = &row->p;
-
-	kernel__process__init(q);
-	row->state[0] = p->t.state;
-	row->state[1] = 0;
-	row->args[0] = 0;
-	(void)task_args(w->view.procfs, p->t.pid, row->args, sizeof(row->args));
-	q->pid = p->t.gpid;
-	q->ppid = p->ppid == w->zygote ? 1 : p->ppid; /* as at home */
-	q->pgid = p->t.pgid;
-	q->sid = p->t.sid;
-	q->uid = p->t.uid;
-	q->state = row->state;
-	q->comm = (char *)(uintptr_t)p->t.comm;
-	q->args = row->args;
-	q->cpu_ns = p->t.cpu_ns;
-	q->rss_bytes = p->t.rss_bytes;
-	q->start_ns = p->t.start_ns;
-	q->age_ns = now_ns > p->t.start_ns ? now_ns - p->t.start_ns : 0;
-	q->tty = p->t.tty;
-	q->node = w->node;
-	q->threads = p->t.threads;
-	q->tpgid = p->tpgid;
-}
-
-static void reply_list(struct world *w, struct rpc_call *call, const struct proc_list *l, gpid only)
-{
-	Kernel__ProcessList list = KERNEL__PROCESS_LIST__INIT;
-	struct row *rows = calloc(l->n + 1, sizeof(*rows));
-	Kernel__Process **ptr = calloc(l->n + 1, sizeof(*ptr));
-	uint64_t now_ns = boot_ns();
-
-	for (size_t i = 0; rows && ptr && i < l->n && list.n_processes < LIST_MAX; i++) {
-		/* A stub executes nothing; who stands for it is listed where that is. */
-		if ((only != 0 && l->v[i].t.gpid != only) || stubs_find(w->stubs, l->v[i].t.gpid) ||
-		    leave_is_lost(w, l->v[i].t.gpid))
-			continue;
-		fill_row(&rows[i], w, &l->v[i], now_ns);
-		ptr[list.n_processes++] = &rows[i].p;
-	}
-	list.processes = ptr;
-	if (!rows || !ptr)
-		answers_reply(call, -ENOMEM, NULL);
-	else if (only != 0 && list.n_processes == 0)
-		answers_reply(call, -ESRCH, NULL);
-	else
-		REPLY(call, process_list, &list);
-	free(rows);
-	free(ptr);
-}
-
-static void on_ps(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
-{
-	struct world *w = arg;
-	Kernel__PsRequest *q = kernel__ps_request__unpack(NULL, m->len, m->body);
-	struct proc_list l;
-	int r = q ? proc_scan(&l, &w->view) : -EPROTO;
-
-	close_fds(m);
-	if (r == 0) {
-		reply_list(w, call, &l, q->pid);
-		proc_list_fini(&l);
-	} else {
-		answers_reply(call, r, NULL);
-	}
-	if (q)
-		kernel__ps_request__free_unpacked(q, NULL);
-}
-
 static void on_signal(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
 {
 	struct world *w = arg;
@@ -345,8 +257,7 @@ static void on_stop(void *arg, struct rpc_conn *c, struct rpc_call *call, const 
 
 void answers_serve(struct world *w)
 {
-	rpc_serve(w->pod_rpc, KERNEL_PS, on_ps, w);
-	rpc_serve(w->peer_rpc, KERNEL_PS, on_ps, w); /* for their /proc */
+	ps_serve(w);
 	rpc_serve(w->pod_rpc, KERNEL_SIGNAL, on_signal, w);
 	rpc_serve(w->pod_rpc, KERNEL_STATUS, on_status, w);
 	rpc_serve(w->pod_rpc, KERNEL_FAULT_ARM, on_fault_arm, w);

@@ -465,6 +465,9 @@ void control_listen(struct world *w);
 /* A connection to pandod is up: what waited for one is asked. */
 void control_pod_came(struct world *w);
 
+/* ---- ps.c: the list of processes ---- */
+void ps_serve(struct world *w);
+
 /* ---- answers.c: what pandod may ask ---- */
 void answers_serve(struct world *w);
 /* rpc_reply() that logs what goes wrong; @call may be NULL (a one-way message). */
