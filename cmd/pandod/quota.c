@@ -39,7 +39,7 @@ enum {
 static void step(struct quota_tenant *q, enum quota_ev_kind kind, int err,
 		 const struct quota_amounts *a);
 static void tell_kernel(struct quota_tenant *q);
-static uint64_t memory_left(const struct quota_tenant *q);
+static uint64_t memory_to_come(const struct quota_tenant *q);
 
 /* ---- finding ---- */
 
@@ -298,10 +298,12 @@ static void mind_memory(struct quota_tenant *q)
 	full = max != QUOTA_ANY && st.memory_bytes + max / 64 >= max &&
 	       q->use.v[QUOTA_MEMORY] + max / 16 >= max;
 	q->full_ticks = full && max == q->waits_at ? q->full_ticks + 1 : 0;
-	/* Waiting is for what may yet come: whoever waits gets ENOMEM from the host in the midst of
-	 * a call, an exec for one. */
-	waits = max != QUOTA_ANY && q->full_ticks < FULL_TICKS &&
-		(!full || memory_left(q) > max / 32);
+	/*
+	 * Waiting is for what may yet come from elsewhere: meanwhile calls that need memory fail in
+	 * their midst, and an exec that does ends its program. With nothing to wait for the host
+	 * ends the largest at once, and who starts a shell beside a hog does not feel it.
+	 */
+	waits = max != QUOTA_ANY && q->full_ticks < FULL_TICKS && memory_to_come(q) > max / 32;
 	if (waits == q->waits && max == q->waits_at)
 		return;
 	r = cgroup_memory_wait(q->pod->cgroups, group, waits, max == QUOTA_ANY ? 0 : max);
@@ -412,7 +414,8 @@ bool quota_use(const struct pod *p, tenant_id t, node_id node, struct quota_amou
 /* ---- the guest kernel, which shows it to its guests ---- */
 
 /* What is lent to this node and not used, what nobody has, and what others would give of theirs. */
-static uint64_t memory_left(const struct quota_tenant *q)
+/* What this node has and may get, whether or not it is used. */
+static uint64_t memory_in_reach(const struct quota_tenant *q)
 {
 	const struct naming_core *k = naming_tables(q->pod->naming);
 	const struct naming_tenant *t = naming_tenant_find(k, q->id);
@@ -433,8 +436,22 @@ static uint64_t memory_left(const struct quota_tenant *q)
 			 l->lent[NAMING_MEMORY] > use.v[QUOTA_MEMORY] + kept)
 			got += l->lent[NAMING_MEMORY] - use.v[QUOTA_MEMORY] - kept;
 	}
-	got = MIN(got + naming_unlent(k, t, NAMING_MEMORY, self), limit);
-	return got > q->use.v[QUOTA_MEMORY] ? got - q->use.v[QUOTA_MEMORY] : 0;
+	return MIN(got + naming_unlent(k, t, NAMING_MEMORY, self), limit);
+}
+
+static uint64_t above(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+static uint64_t memory_left(const struct quota_tenant *q)
+{
+	return above(memory_in_reach(q), q->use.v[QUOTA_MEMORY]);
+}
+
+static uint64_t memory_to_come(const struct quota_tenant *q)
+{
+	return above(memory_in_reach(q), q->hold.v[QUOTA_MEMORY]);
 }
 
 /* Each one wakes a guest kernel: what it knows is told again now and then only, for its new guests.
