@@ -89,6 +89,11 @@ static enum notify_verdict on_far(struct world *w, struct init_slot *s)
 	return far_concerns(w, s) ? NOTIFY_LATER : run(w, s);
 }
 
+static enum notify_verdict on_usage(struct world *w, struct init_slot *s)
+{
+	return usage_concerns(w, s) ? NOTIFY_LATER : run(w, s);
+}
+
 typedef enum notify_verdict (*handler)(struct world *w, struct init_slot *s);
 
 static const struct {
@@ -116,6 +121,10 @@ static const struct {
 	{ SYS_getpgid, on_far },
 	{ SYS_getsid, on_far },
 	{ SYS_getpriority, on_far },
+	{ SYS_wait4, on_usage },
+	{ SYS_waitid, on_usage },
+	{ SYS_getrusage, on_usage },
+	{ SYS_times, on_usage },
 	{ SYS_setpriority, run },
 	{ SYS_prctl, on_prctl },
 	{ SYS_sched_setaffinity, later },
@@ -201,6 +210,12 @@ static void postponed(void *arg, struct init_slot *s)
 	case SYS_getsid:
 	case SYS_getpriority:
 		far_call(w, s);
+		break;
+	case SYS_wait4:
+	case SYS_waitid:
+	case SYS_getrusage:
+	case SYS_times:
+		usage_call(w, s);
 		break;
 	case SYS_kill:
 	case SYS_setpgid:

@@ -279,6 +279,23 @@ static bool may_stop(struct guest *g)
 	return !WIFSTOPPED(g->status) || carriers_settled(g->w) || g->flushes++ >= FLUSHES_MAX;
 }
 
+static void describe_usage(const struct guest *g, Peer__Changed *q)
+{
+	struct rusage u = g->usage;
+
+	if (g->ended)
+		usage_add(g->w, g->k->pid, &u);
+	q->user_us = (uint64_t)u.ru_utime.tv_sec * 1000000 + (uint64_t)u.ru_utime.tv_usec;
+	q->system_us = (uint64_t)u.ru_stime.tv_sec * 1000000 + (uint64_t)u.ru_stime.tv_usec;
+	q->maxrss_kib = (uint64_t)u.ru_maxrss;
+	q->minflt = (uint64_t)u.ru_minflt;
+	q->majflt = (uint64_t)u.ru_majflt;
+	q->inblock = (uint64_t)u.ru_inblock;
+	q->oublock = (uint64_t)u.ru_oublock;
+	q->nvcsw = (uint64_t)u.ru_nvcsw;
+	q->nivcsw = (uint64_t)u.ru_nivcsw;
+}
+
 static void on_home(void *arg, int err, struct rpc_conn *c)
 {
 	struct telling *t = arg;
@@ -290,17 +307,7 @@ static void on_home(void *arg, int err, struct rpc_conn *c)
 
 	q.pid = g->k->pid;
 	q.status = t->status;
-	q.user_us =
-		(uint64_t)g->usage.ru_utime.tv_sec * 1000000 + (uint64_t)g->usage.ru_utime.tv_usec;
-	q.system_us =
-		(uint64_t)g->usage.ru_stime.tv_sec * 1000000 + (uint64_t)g->usage.ru_stime.tv_usec;
-	q.maxrss_kib = (uint64_t)g->usage.ru_maxrss;
-	q.minflt = (uint64_t)g->usage.ru_minflt;
-	q.majflt = (uint64_t)g->usage.ru_majflt;
-	q.inblock = (uint64_t)g->usage.ru_inblock;
-	q.oublock = (uint64_t)g->usage.ru_oublock;
-	q.nvcsw = (uint64_t)g->usage.ru_nvcsw;
-	q.nivcsw = (uint64_t)g->usage.ru_nivcsw;
+	describe_usage(g, &q);
 	if (err == 0 && g->ended)
 		reapers_orphans(g->w, g->k->pid, g->ppid, g->k->home, &q.orphans, &q.n_orphans);
 	body = malloc(peer__changed__get_packed_size(&q) + 1);

@@ -19,6 +19,7 @@
 #define KEPT_PLACES 1024
 #define KEPT_GUESTS 1024
 #define KEPT_NOTES  512
+#define KEPT_USAGES 1024
 
 enum kept_state {
 	KEPT_FREE = 0,
@@ -91,11 +92,47 @@ struct kept_note {
 	struct mig_note copy[2];
 };
 
+/* getrusage(2), as far as it is kept. */
+struct kept_used {
+	uint64_t user_us;
+	uint64_t system_us;
+	uint64_t maxrss_kib;
+	uint64_t minflt;
+	uint64_t majflt;
+	uint64_t inblock;
+	uint64_t oublock;
+	uint64_t nvcsw;
+	uint64_t nivcsw;
+};
+
+/*
+ * What a process, or a stub, of this node has used on others (usage.c). A pid may be given again:
+ * it is known by its start.
+ */
+struct kept_usage {
+	uint32_t state;
+	gpid pid;
+	gpid parent; /* who waits for it here; 0: nobody */
+	uint64_t start_ns;
+	uint64_t parent_start_ns;
+	struct kept_used own; /* of a stub whose process has ended: that and its children there */
+	/* Of children that it has waited for. kids[which] is valid, and counts the child `last`. */
+	uint32_t which;
+	struct kept_kids {
+		struct kept_used used;
+		gpid last;
+		uint64_t last_start_ns;
+	} kids[2];
+};
+
 struct kept {
 	struct kept_pipe pipes[KEPT_PIPES];
 	struct kept_place places[KEPT_PLACES];
 	struct kept_guest guests[KEPT_GUESTS];
 	struct kept_note notes[KEPT_NOTES];
+	struct kept_usage usages[KEPT_USAGES];
+	uint32_t usages_used;   /* records beyond have never been used */
+	uint32_t usage_waiters; /* some process has asked a wait for usage: others may be in one */
 };
 
 /* What was stored before is seen before, by whoever comes after us. */

@@ -164,6 +164,8 @@ static int start(struct world *w)
 	if (r == 0)
 		r = reapers_open(w);
 	if (r == 0)
+		r = usage_open();
+	if (r == 0)
 		r = place_open(w);
 	if (r == 0)
 		r = site_open(w);

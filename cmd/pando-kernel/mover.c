@@ -150,8 +150,10 @@ static int run_job(struct mover *m, enum mover_job job)
 	switch (job) {
 	case MOVER_WHY:
 		image_why_fini(&m->cost);
+		usage_let_go(m->pid);
 		return image_why(&env, m->pid, &m->cost);
 	case MOVER_FREEZE:
+		usage_let_go(m->pid);
 		return image_freeze(&env, m->pid, &m->frozen, &m->why);
 	case MOVER_DUMP:
 		return dump(m);

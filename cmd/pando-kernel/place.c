@@ -691,14 +691,14 @@ void place_exec(struct world *w, struct init_slot *s)
 		refuse(p, -EAGAIN);
 }
 
-bool place_is_busy(const struct world *w, gpid pid)
+pid_t place_pid(const struct world *w, gpid pid)
 {
 	const struct placing *p;
 
 	list_for_each (p, &w->placings, link)
 		if (p->gpid == pid)
-			return true;
-	return false;
+			return p->pid;
+	return 0;
 }
 
 /* ---- after a predecessor's death ---- */

@@ -32,6 +32,7 @@ struct remote {
 	struct stub *stub;       /* NULL: it was killed, and the process is being */
 	struct rpc_call *ending; /* whoever told of the end waits */
 	struct rpc_call *stopping;
+	int status;     /* of that end */
 	unsigned conts; /* SIGCONTs of ours that the stub will tell of */
 };
 
@@ -531,6 +532,16 @@ static void wait_answer(struct rpc_call **where, struct rpc_call *call)
 	*where = call;
 }
 
+/* Whoever waits for it sees what it has used. */
+static void on_may_end(struct world *w, gpid pid)
+{
+	struct remote *r = remote_find(w, pid);
+	int err = r && r->ending ? remote_end(r, r->status) : 0;
+
+	if (err != 0 && err != -ESRCH)
+		call_answer(&r->ending, err);
+}
+
 static void change(struct remote *r, int status, struct rpc_call *call)
 {
 	int err;
@@ -544,9 +555,8 @@ static void change(struct remote *r, int status, struct rpc_call *call)
 			call_answer(&r->stopping, err);
 	} else {
 		wait_answer(&r->ending, call);
-		err = remote_end(r, status);
-		if (err != 0 && err != -ESRCH)
-			call_answer(&r->ending, err);
+		r->status = status;
+		usage_ready(r->w, r->stub, on_may_end);
 	}
 }
 
@@ -635,6 +645,10 @@ static void changed(struct world *w, Peer__Changed *q, node_id from, struct rpc_
 {
 	struct remote *r = remote_find(w, q->pid);
 
+	if (WIFEXITED(q->status) || WIFSIGNALED(q->status)) {
+		usage_told(w, q);
+		FAULT("kernel.remote.used");
+	}
 	/* On its way to being a stub: soon. Unknown: it was told before. */
 	if (r)
 		change(r, q->status, call);

@@ -292,8 +292,12 @@ bool place_magic(struct world *w, struct init_slot *s);
 /* An exec of @pid is on its way, or its process is elsewhere. */
 bool place_has(const struct world *w, gpid pid);
 
-/* An exec of it is being placed. */
-bool place_is_busy(const struct world *w, gpid pid);
+/* An exec of it is being placed: the node's pid of the caller; 0: none is. */
+pid_t place_pid(const struct world *w, gpid pid);
+static inline bool place_is_busy(const struct world *w, gpid pid)
+{
+	return place_pid(w, pid) != 0;
+}
 
 /* ---- remote.c: stubs of processes elsewhere ---- */
 /* As stubs_ops.signal, for a stub of either kind. */
@@ -420,6 +424,27 @@ typedef void (*reapers_fn)(struct world *w, struct Peer__Changed *q, node_id fro
 			   struct rpc_call *call);
 must_check bool reapers_bear(struct world *w, struct Peer__Changed *q, node_id from,
 			     struct rpc_call *call, reapers_fn done);
+
+/* ---- usage.c, waits.c: what was used on other nodes ---- */
+struct rusage;
+must_check int usage_open(void);
+/* The call may have to be answered with it. Any thread. */
+bool usage_concerns(const struct world *w, const struct init_slot *s);
+/* wait4, waitid, getrusage and times. */
+void usage_call(struct world *w, struct init_slot *s);
+/* A process has ended elsewhere: before that is told to its stub. */
+void usage_told(struct world *w, const struct Peer__Changed *q);
+/*
+ * @fn is called when no wait that is under way above @s will miss what that has used: maybe at
+ * once.
+ */
+typedef void (*usage_fn)(struct world *w, gpid pid);
+void usage_ready(struct world *w, const struct stub *s, usage_fn fn);
+/* Adds what @pid and its children have used elsewhere. */
+void usage_add(struct world *w, gpid pid, struct rusage *to);
+void usage_put(const struct kept_used *u, struct rusage *to);
+/* No thread of it (the node's pid) is seized by us when this returns. Not the loop's thread. */
+void usage_let_go(pid_t pid);
 
 /* ---- authority.c: records of who executes what ---- */
 struct mig_msg;

@@ -3,7 +3,7 @@
  * nodes_crash.c - one tenant on two nodes whose guest kernels are killed, while processes of the
  * one run on the other: what they read, write, and how they end must be as if nothing had happened.
  *
- *	nodes_crash relays|load|points [POINT]
+ *	nodes_crash relays|load|usage|points [POINT]
  */
 #include <errno.h>
 #include <signal.h>
@@ -159,8 +159,9 @@ static unsigned point_names(char names[][64], unsigned max)
 	return n;
 }
 
-/* One death at @point of the kernel of @p, while WORK is under way. True: it was reached. */
-static bool at_point(struct pod *p, const char *point, unsigned nth)
+/* One death at @point of the kernel of @p, while @work is under way. True: it was reached. */
+static bool at_point(struct pod *p, const char *point, unsigned nth, const char *work,
+		     const char *worked)
 {
 	unsigned before = p->ready;
 	struct pod_session *s;
@@ -170,8 +171,8 @@ static bool at_point(struct pod *p, const char *point, unsigned nth)
 
 	(void)snprintf(arm, sizeof(arm), "%s:%u", point, nth);
 	POD_CHECK(p, pod_arm(p, arm) == 0);
-	s = shell(WORK, &out);
-	expect_end(s, out, WORKED, 0);
+	s = shell(work, &out);
+	expect_end(s, out, worked, 0);
 	hit = p->ready > before;
 	if (!hit) /* it is armed no more */
 		kill_one(p);
@@ -197,14 +198,39 @@ static void points(const char *only)
 		if (only && strcmp(only, names[i]) != 0)
 			continue;
 		if (!at_site || both)
-			hits += at_point(&n1, names[i], 1);
+			hits += at_point(&n1, names[i], 1, WORK, WORKED);
 		if (at_site || both)
-			hits += at_point(&n2, names[i], 1);
+			hits += at_point(&n2, names[i], 1, WORK, WORKED);
 		/* Once more, later on: what is under way then is something else. */
 		if (only)
-			hits += at_point(at_site ? &n2 : &n1, names[i], 2);
+			hits += at_point(at_site ? &n2 : &n1, names[i], 2, WORK, WORKED);
 	}
 	printf("%u deaths at %u points\n", hits, n);
+}
+
+/* Waits that had begun before the death see what was used elsewhere, and so do sums. */
+#define USAGE                                                                                      \
+	"python3 -c 'import ctypes,os,resource\n"                                                  \
+	"for ask in True,False:\n"                                                                 \
+	"  p=os.fork()\n"                                                                          \
+	"  if p==0:\n"                                                                             \
+	"    ctypes.CDLL(None).syscall(0x5511,b\"n2\")\n"                                          \
+	"    os.execvp(\"python3\",[\"python3\",\"-c\",\"sum(range(20000000))\"])\n"               \
+	"  old=resource.getrusage(resource.RUSAGE_CHILDREN)\n"                                     \
+	"  if ask: u=os.wait4(p,0)[2].ru_utime\n"                                                  \
+	"  else:\n"                                                                                \
+	"    os.waitpid(p,0)\n"                                                                    \
+	"    u=resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime-old.ru_utime\n"               \
+	"  print(u>0.05,flush=True)'"
+#define USED "True\nTrue\n"
+
+static void usage(void)
+{
+	static const char *const where[] = { "kernel.remote.changed", "kernel.remote.used" };
+
+	for (size_t i = 0; i < ARRAY_LEN(where); i++)
+		for (unsigned nth = 1; nth <= 2; nth++)
+			POD_CHECK(&n1, at_point(&n1, where[i], nth, USAGE, USED));
 }
 
 /* Both kernels die again and again while everything starts and ends. */
@@ -253,10 +279,12 @@ int main(int argc, char **argv)
 		relays();
 	else if (strcmp(what, "load") == 0)
 		load();
+	else if (strcmp(what, "usage") == 0)
+		usage();
 	else if (strcmp(what, "points") == 0)
 		points(argc > 2 ? argv[2] : NULL);
 	else
-		pod_fail(&n1, "usage: nodes_crash relays|load|points [POINT]");
+		pod_fail(&n1, "usage: nodes_crash relays|load|usage|points [POINT]");
 	pod_stop(&n2);
 	pod_stop(&n1);
 	loop_free(l);
