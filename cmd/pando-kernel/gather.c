@@ -199,16 +199,13 @@ static int set_file(struct placing *p, Peer__Fd *f, int copy)
 static int set_kind(struct placing *p, Peer__Fd *f, int copy, const char *path)
 {
 	struct stat st;
-	unsigned acc = f->flags & O_ACCMODE;
 
 	if (fstat(copy, &st) != 0)
 		return -errno;
 	if (S_ISREG(st.st_mode))
 		return set_file(p, f, copy);
 	if (S_ISFIFO(st.st_mode))
-		f->kind = acc == O_RDONLY   ? PEER__FD_KIND__FD_INPUT
-			  : acc == O_WRONLY ? PEER__FD_KIND__FD_OUTPUT
-					    : PEER__FD_KIND__FD_NONE;
+		place_end_describe(p, f, copy);
 	else if (S_ISCHR(st.st_mode) && ttys_describe(p->w, p->pid, (int)f->numbers[0], f))
 		return 0;
 	else if ((S_ISDIR(st.st_mode) || S_ISCHR(st.st_mode)) && path[0] == '/')

@@ -152,24 +152,56 @@ static int broken_pipe(bool process_writes)
 	return fds[process_writes ? 1 : 0];
 }
 
+static int object_of(struct pipe_relay *p, bool process_writes)
+{
+	int object = p->k->pumped ? p->fd[OBJECT] : p->fd[END];
+	int fd = pipe_reopen(p->w, object, process_writes ? O_WRONLY : O_RDONLY);
+
+	if (fd == -ENXIO)
+		return broken_pipe(process_writes);
+	/* Made outside of the tenant: the one description. */
+	if (fd < 0)
+		fd = fcntl(object, F_DUPFD_CLOEXEC, 0);
+	else if (fcntl(fd, F_SETFL, 0) != 0)
+		log_warn("a pipe of pid %d does not block: %s", p->k->pid, strerror(errno));
+	return fd < 0 ? -errno : fd;
+}
+
 int pipes_object(struct world *w, const struct pipes_end *e)
 {
 	struct pipe_relay *p = find_home(w, e->id);
-	int object, fd;
 
 	if (!p)
 		return broken_pipe(e->process_writes);
 	p->k->came_at = e->start;
 	p->k->pid = e->pid;
 	p->k->back = true;
-	object = p->k->pumped ? p->fd[OBJECT] : p->fd[END];
-	fd = pipe_reopen(w, object, e->process_writes ? O_WRONLY : O_RDONLY);
-	if (fd == -ENXIO)
-		return broken_pipe(e->process_writes);
-	/* Made outside of the tenant: the one description. */
-	if (fd < 0)
-		fd = fcntl(object, F_DUPFD_CLOEXEC, 0);
-	return fd < 0 ? -errno : fd;
+	return object_of(p, e->process_writes);
+}
+
+int pipes_output(struct world *w, uint64_t id)
+{
+	struct pipe_relay *p = find_home(w, id);
+
+	return p ? object_of(p, true) : broken_pipe(true);
+}
+
+bool pipes_mark(struct world *w, uint64_t id, node_id home, uint64_t *upto)
+{
+	const struct pipe_relay *p = pipe_find(w, id, home, false);
+	int left = 0;
+
+	if (!p || ioctl(p->fd[END], FIONREAD, &left) != 0)
+		return false;
+	*upto = p->k->rec.offset + (uint64_t)left;
+	return true;
+}
+
+bool pipes_is_out(struct world *w, uint64_t id, node_id home, uint64_t upto)
+{
+	const struct pipe_relay *p = pipe_find(w, id, home, false);
+
+	return p && p->k->rec.offset >= upto;
 }
 
 void pipes_came_not(struct world *w, gpid pid)

@@ -465,24 +465,6 @@ bool placing_group(struct world *w, const struct kin_group *g, struct rpc_call *
 }
 
 /* ---- the way there ---- */
-static int start_relays(struct placing *p)
-{
-	for (size_t i = 0; i < p->run.n_fds; i++) {
-		const Peer__Fd *f = p->fds[i];
-		int r;
-
-		if (f->kind == PEER__FD_KIND__FD_PATH || f->kind == PEER__FD_KIND__FD_STREAM ||
-		    f->kind == PEER__FD_KIND__FD_TTY)
-			continue;
-		r = pipes_home(p->w, f->relay, p->site, p->gpid, p->sources[i],
-			       f->kind == PEER__FD_KIND__FD_OUTPUT);
-		p->sources[i] = -1;
-		if (r != 0)
-			return r;
-	}
-	return 0;
-}
-
 /* Who has ended since was told before there was a stub to end. */
 static void look_at_kin(struct placing *p)
 {
@@ -517,6 +499,14 @@ static void on_run_peer(void *arg, int err, struct rpc_conn *c)
 		it_does_not(p, 0);
 }
 
+static void on_ends(struct placing *p, int err)
+{
+	if (err == 0)
+		peers_with(p->w, p->site, on_run_peer, p);
+	else
+		it_does_not(p, err);
+}
+
 static void on_parked(struct loop_post *post)
 {
 	struct placing *p = container_of(post, struct placing, parked);
@@ -529,7 +519,7 @@ static void on_parked(struct loop_post *post)
 		p->k = place_keep(p->w, &want, p->pidfd);
 	if (p->k) {
 		FAULT("kernel.place.parked");
-		peers_with(p->w, p->site, on_run_peer, p);
+		place_ends_settle(p, on_ends);
 		return;
 	}
 	if (r == 0) { /* too many are elsewhere */
@@ -590,7 +580,7 @@ static void on_peer(void *arg, int err, struct rpc_conn *c)
 	}
 	p->pidfd = task_pidfd(p->pid);
 	p->run.id = ++p->w->last_relay;
-	err = p->pidfd < 0 ? p->pidfd : start_relays(p);
+	err = p->pidfd < 0 ? p->pidfd : place_ends_start(p);
 	if (err == 0)
 		err = work(p, worker);
 	if (err != 0)

@@ -29,6 +29,9 @@ struct kin_group {
 	unsigned reaper; /* 0: it is about the group */
 };
 
+struct placing;
+typedef void (*place_ends_fn)(struct placing *p, int err);
+
 /* One exec under way. */
 struct placing {
 	struct list link;
@@ -40,7 +43,10 @@ struct placing {
 	Peer__Run run;
 	struct buf bytes; /* what run's pointers into strings point to */
 	Peer__Fd *fds[PLACE_FDS_MAX];
-	int sources[PLACE_FDS_MAX]; /* our copies of relayed descriptions, -1: none */
+	int sources[PLACE_FDS_MAX];   /* our copies of relayed descriptions, -1: none */
+	uint64_t upto[PLACE_FDS_MAX]; /* place_ends.c: what must have arrived at the site */
+	uint64_t ends_until_ns;
+	place_ends_fn ends_ready;
 	const char *why;
 	bool site_is_why; /* the site could not take it: not what execve says */
 	bool asked_for;   /* `on`: what cannot be is an error. Else it runs here. */
@@ -84,6 +90,13 @@ void marks_stay(struct world *w, pid_t pid);
 /* Fills p->run and what belongs to it. Errors: -errno, with p->why; gather_free() all the same. */
 must_check int gather(struct placing *p);
 void gather_free(struct placing *p);
+
+/* ---- place_ends.c: its pipes ---- */
+/* A pipe that it goes on with, of our @copy. */
+void place_end_describe(struct placing *p, Peer__Fd *f, int copy);
+must_check int place_ends_start(struct placing *p);
+/* The caller is parked. Then @ready, maybe at once. */
+void place_ends_settle(struct placing *p, place_ends_fn ready);
 
 /* ---- place.c ---- */
 /* True: @pid is on its way to @site, and @call is answered when it is a stub. */

@@ -429,6 +429,16 @@ static int add_opened(struct arrival *a, struct stub_table *t, const Peer__Fd *f
 	return 0;
 }
 
+static int take_end(struct arrival *a, const Peer__Fd *f)
+{
+	if (f->kind == PEER__FD_KIND__FD_TTY)
+		return ttys_take(a->w, f);
+	if (f->kind == PEER__FD_KIND__FD_OUTPUT && f->owner == a->w->node)
+		return pipes_output(a->w, f->relay);
+	return pipes_site(a->w, f->relay, a->guest->k->home, a->run->pid,
+			  f->kind == PEER__FD_KIND__FD_OUTPUT);
+}
+
 static int add_descriptors(struct arrival *a, struct stub_table *t)
 {
 	bool used[NUMBER_MAX] = { false };
@@ -442,10 +452,7 @@ static int add_descriptors(struct arrival *a, struct stub_table *t)
 				return -EMFILE;
 		if (f->n_numbers == 0 || is_opened(f))
 			continue;
-		fd = f->kind == PEER__FD_KIND__FD_TTY
-			     ? ttys_take(a->w, f)
-			     : pipes_site(a->w, f->relay, a->guest->k->home, a->run->pid,
-					  f->kind == PEER__FD_KIND__FD_OUTPUT);
+		fd = take_end(a, f);
 		r = hand_in(a, t, f, fd, used);
 		if (r != 0)
 			return r;

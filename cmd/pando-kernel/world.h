@@ -252,6 +252,14 @@ bool pipes_are_told(struct world *w, gpid pid);
 /* Target that is home: a description of the guests' own object. */
 must_check int pipes_object(struct world *w, const struct pipes_end *e);
 void pipes_came_not(struct world *w, gpid pid); /* it keeps its end, where it is */
+/*
+ * An exec that goes on to the node where what it writes to is. There: that, of the relay @id. Where
+ * it comes from: the offset behind what lies in the end of that relay now, if there is one; has
+ * @home all before it?
+ */
+must_check int pipes_output(struct world *w, uint64_t id);
+bool pipes_mark(struct world *w, uint64_t id, node_id home, uint64_t *upto);
+bool pipes_is_out(struct world *w, uint64_t id, node_id home, uint64_t upto);
 /* Target: @pid executes here from now on. */
 void pipes_came(struct world *w, gpid pid);
 /* A relay to @node has something to say. */

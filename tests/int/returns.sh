@@ -106,5 +106,15 @@ for i in 0 1 2 3 4 5 6 7; do
 	echo "over $i $i"
 done >"$PANDO_TEST_DIR/want"
 grep -v ^pid "$PANDO_TEST_DIR/got" | cmp - "$PANDO_TEST_DIR/want" || fail "what it wrote last comes after its end"
+# The same of an exec that comes back, behind what was written where it has been.
+as_on n1 alice bash -c 'readlink /proc/$$/fd/1; for i in $(seq 12); do
+	on n2 sh -c "echo there $i; exec on n1 sh -c \"echo back $i; readlink /proc/\\\$\\\$/fd/1\""; echo over $i; done' >"$PANDO_TEST_DIR/got"
+pipe=$(head -n 1 "$PANDO_TEST_DIR/got")
+for i in $(seq 12); do printf 'there %s\nback %s\n%s\nover %s\n' "$i" "$i" "$pipe" "$i"; done >"$PANDO_TEST_DIR/want"
+tail -n +2 "$PANDO_TEST_DIR/got" | cmp - "$PANDO_TEST_DIR/want" || fail "an exec that comes back: $(head -n 8 "$PANDO_TEST_DIR/got")"
+# Nobody reads what was written there: it goes by two relays, and is not lost.
+as_on n1 alice bash -c 'on n2 sh -c "head -c 120000 /dev/zero; exec on n1 echo end" | { sleep 1.5; cat; }' >"$PANDO_TEST_DIR/got"
+[ "$(tr -d '\0' <"$PANDO_TEST_DIR/got")" = end ] || fail "the end is not there"
+[ "$(wc -c <"$PANDO_TEST_DIR/got")" = 120004 ] || fail "$(wc -c <"$PANDO_TEST_DIR/got") bytes of 120004"
 wait_for 10 sh -c "[ -z \"\$('$BIN/pando' --dir '$CLUSTER_DIR' ps alice -o csv | tail -n +2)\" ]" || fail "left: $(p ps alice)"
 exit 0
