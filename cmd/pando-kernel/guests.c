@@ -539,6 +539,7 @@ void site_stub_died(struct world *w, struct stub *s)
 	bool is_kin =
 		!s->leaving && !s->arriving && s->gpid != w->zygote && !guest_find(w, s->gpid);
 
+	FAULT("kernel.guest.gone");
 	if (s->gpid == w->zygote) {
 		w->zygote = 0;
 		(void)snprintf(key, sizeof(key), "zygote.%d", s->gpid);

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "base/log.h"
 #include "cmd/pando-kernel/world.h"
 
 void kept_state_set(uint32_t *state, enum kept_state to)
@@ -13,6 +14,25 @@ void kept_state_set(uint32_t *state, enum kept_state to)
 	atomic_thread_fence(memory_order_seq_cst);
 	*(volatile uint32_t *)state = to;
 	atomic_thread_fence(memory_order_seq_cst);
+}
+
+/* Full: a death of ours while it goes is taken for a kill of its process. */
+void kept_leave(struct world *w, gpid pid)
+{
+	for (size_t i = 0; i < KEPT_LEAVING; i++) {
+		if (w->kept->leaving[i] != 0)
+			continue;
+		__atomic_store_n(&w->kept->leaving[i], pid, __ATOMIC_SEQ_CST);
+		return;
+	}
+	log_warn("more than %d stubs go at the same time", KEPT_LEAVING);
+}
+
+void kept_left(struct world *w, gpid pid)
+{
+	for (size_t i = 0; i < KEPT_LEAVING; i++)
+		if (w->kept->leaving[i] == pid)
+			w->kept->leaving[i] = 0;
 }
 
 int kept_open(struct world *w)

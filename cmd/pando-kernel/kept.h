@@ -14,12 +14,13 @@
 #include "kernel/ipc/relay.h"
 #include "migrate/core/move.h"
 
-#define KEPT_KEY    "kept"
-#define KEPT_PIPES  1024
-#define KEPT_PLACES 1024
-#define KEPT_GUESTS 1024
-#define KEPT_NOTES  512
-#define KEPT_USAGES 1024
+#define KEPT_KEY     "kept"
+#define KEPT_PIPES   1024
+#define KEPT_PLACES  1024
+#define KEPT_GUESTS  1024
+#define KEPT_NOTES   512
+#define KEPT_USAGES  1024
+#define KEPT_LEAVING 1024
 
 enum kept_state {
 	KEPT_FREE = 0,
@@ -133,7 +134,16 @@ struct kept {
 	struct kept_usage usages[KEPT_USAGES];
 	uint32_t usages_used;   /* records beyond have never been used */
 	uint32_t usage_waiters; /* some process has asked a wait for usage: others may be in one */
+	gpid leaving[KEPT_LEAVING]; /* 0: free */
 };
+
+struct world;
+/*
+ * A relative's stub is about to be told to go, for nothing here needs it: its death is no kill of
+ * the process, whoever of us sees it. Until kept_left().
+ */
+void kept_leave(struct world *w, gpid pid);
+void kept_left(struct world *w, gpid pid);
 
 /* What was stored before is seen before, by whoever comes after us. */
 void kept_state_set(uint32_t *state, enum kept_state to);

@@ -260,6 +260,7 @@ static void step_next(struct kin_making *k)
 		STUB_CALL(t, SYS_setpgid, 0, (uint64_t)step->by);
 		break;
 	default:
+		kept_leave(k->w, s->gpid);
 		s->leaving = true;
 		STUB_CALL(t, SYS_exit_group, 0);
 	}
@@ -607,9 +608,45 @@ static void adopt_unborn(void *arg, const char *key)
 		(void)pid1_drop(w->pid1, key);
 }
 
+static void on_dropped(void *arg, struct stub *s, int err, struct stub_table *t)
+{
+}
+
+static void drop(struct world *w, gpid pid)
+{
+	struct stub *s = stubs_find(w->stubs, pid);
+	struct stub_table *t = s && !s->leaving ? stub_table_new() : NULL;
+
+	if (!t)
+		return;
+	kept_leave(w, pid);
+	s->leaving = true;
+	/* A successor has to find the zombie, which newer hosts hide of who is not dumpable. */
+	STUB_CALL(t, SYS_prctl, PR_SET_DUMPABLE, 1);
+	STUB_CALL(t, SYS_exit_group, 0);
+	if (stub_table_give(s, t, on_dropped, w) == 0)
+		return;
+	s->leaving = false;
+	kept_left(w, pid);
+}
+
+/* What a predecessor had told to go: maybe it has not heard. */
+static void drop_leaving(struct world *w)
+{
+	for (size_t i = 0; i < KEPT_LEAVING; i++) {
+		gpid pid = w->kept->leaving[i];
+
+		if (pid != 0 && stubs_find(w->stubs, pid))
+			drop(w, pid);
+		else if (pid != 0)
+			kept_left(w, pid);
+	}
+}
+
 int kin_adopted(struct world *w)
 {
 	find_parents(w);
+	drop_leaving(w);
 	return pid1_list(w->pid1, "kin.", adopt_unborn, w);
 }
 
@@ -712,22 +749,6 @@ int kin_describe(struct world *w, gpid pid, Peer__Task ***out, size_t *n)
 }
 
 /* ---- stubs that nothing needs any more ---- */
-static void on_dropped(void *arg, struct stub *s, int err, struct stub_table *t)
-{
-}
-
-static void drop(struct world *w, gpid pid)
-{
-	struct stub *s = stubs_find(w->stubs, pid);
-	struct stub_table *t = s && !s->leaving ? stub_table_new() : NULL;
-
-	if (!t)
-		return;
-	s->leaving = true;
-	STUB_CALL(t, SYS_exit_group, 0);
-	(void)!stub_table_give(s, t, on_dropped, w);
-}
-
 void kin_tidy(struct world *w)
 {
 	struct kin_task *t = calloc(KIN_MAX, sizeof(*t));

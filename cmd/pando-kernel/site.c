@@ -664,6 +664,7 @@ static void kill_begun(struct world *w, struct guest *g)
 	struct stub *s = stubs_find(w->stubs, g->k->pid);
 
 	if (s && !goes_on(w, g, s)) {
+		kept_leave(w, s->gpid);
 		s->leaving = true;
 		if (task_pidfd_signal(s->pidfd, SIGKILL) != 0)
 			log_debug("stub %d is dead already", s->gpid);
