@@ -381,12 +381,10 @@ void replica_queue_flush(struct naming_replica *r)
 		if (wire_batch_pack(r->wall_ms, r->queue + done, n, &b) != 0)
 			break;
 		rv = replica_submit(r, RAFT_COMMAND, b.data, b.len);
-		for (size_t i = done; rv == 0 && i < done + n; i++)
-			replica_waiter_add(r, r->queue_from[i].from, replica_last(r));
-		for (size_t i = done;
-		     rv == 0 && MUTANT("naming.answer.uncommitted") && i < done + n; i++)
-			replica_client_applied(r, &r->queue_from[i].stamp,
-					       &(struct naming_result){ 0 });
+		if (rv == 0 && MUTANT("naming.answer.uncommitted"))
+			for (size_t i = done; i < done + n; i++)
+				replica_client_applied(r, &r->queue_from[i].stamp,
+						       &(struct naming_result){ 0 });
 		if (rv != 0) {
 			int err = rv == RAFT_NOSPACE ? -ENOSPC : -EAGAIN;
 

@@ -74,9 +74,8 @@ struct queued {
 	struct naming_stamp stamp;
 };
 
-/* A node that waits for a command in the entry at @index, and cannot know yet that it is committed.
- */
-struct waiter {
+/* The newest commit of which a follower was told in a message of its own. */
+struct told {
 	node_id node;
 	uint64_t index;
 };
@@ -165,8 +164,8 @@ struct naming_replica {
 	size_t queue_cap;
 	struct taken *taken;
 	size_t taken_count;
-	struct waiter waiters[CHANGE_SERVERS_MAX];
-	size_t waiter_count;
+	struct told told[CHANGE_SERVERS_MAX];
+	size_t told_count;
 	bool barrier_sent;
 	uint64_t transfer_ms;
 
@@ -254,8 +253,7 @@ uint64_t replica_client_due(const struct naming_replica *r);
 void replica_client_fini(struct naming_replica *r);
 
 /* commit.c */
-void replica_waiter_add(struct naming_replica *r, node_id from, uint64_t index);
-void replica_waiters_flush(struct naming_replica *r);
+void replica_commits_tell(struct naming_replica *r);
 
 /* voters.c */
 void replica_voters_flush(struct naming_replica *r);

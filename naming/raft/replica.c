@@ -187,7 +187,7 @@ static void role_changed(struct naming_replica *r)
 		r->promoting = NODE_NONE;
 		r->barrier_sent = false;
 		r->taken_count = 0;
-		r->waiter_count = 0;
+		r->told_count = 0;
 		r->voters_ms = r->now_ms;
 	}
 	r->role_seen = r->raft.state;
@@ -551,7 +551,7 @@ void naming_replica_flush(struct naming_replica *r)
 		transfer_maybe(r);
 		replica_client_flush(r);
 		replica_queue_flush(r);
-		replica_waiters_flush(r);
+		replica_commits_tell(r);
 		replica_voters_flush(r);
 		replica_snapshot_maybe(r);
 		replica_feed_flush(r);

@@ -493,7 +493,7 @@ static void a_snapshot_of_an_old_term_is_answered_by_the_term_only(void **state)
  */
 static void who_is_refused_a_pre_vote_hears_the_later_term(void **state)
 {
-	struct world *w = world_new(18);
+	struct world *w = world_new(21);
 	struct wire_msg m = { .type = WIRE_RAFT }, x;
 	struct buf answer = BUF_INIT;
 	node_id follower, from = NODE_NONE, other;
