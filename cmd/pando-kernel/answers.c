@@ -199,7 +199,8 @@ static void take_blocks(struct world *w, const Kernel__Nodes *q)
 		v[i] = (struct world_block){ .first = q->blocks[i]->first,
 					     .count = q->blocks[i]->count,
 					     .authority = q->blocks[i]->node,
-					     .aterm = q->blocks[i]->aterm };
+					     .aterm = q->blocks[i]->aterm,
+					     .home = q->blocks[i]->home };
 	free(w->blocks);
 	w->blocks = v;
 	w->block_count = q->n_blocks;
@@ -238,6 +239,7 @@ static void on_nodes(void *arg, struct rpc_conn *c, struct rpc_call *call, const
 	if (q)
 		take_blocks(w, q);
 	deaths_look(w, before, count);
+	authority_look(w);
 	place_look(w);
 	peers_look(w);
 	streams_look(w);

@@ -219,6 +219,9 @@ static void hold(struct come *c, const Peer__Task *q)
 
 	if (q->pid == c->pid || !stubs_find(c->w->stubs, q->pid))
 		return;
+	/* May wait for us as we would for it; looked for when it has come. */
+	if (q->ppid != c->pid && home_is_over(c->w, q->pid))
+		return;
 	h = malloc(sizeof(*h));
 	if (!h) {
 		c->hold_err = -ENOMEM;
@@ -320,10 +323,16 @@ static void turn(struct come *c)
 {
 	struct world *w = c->w;
 	struct stub *s = stubs_find(w->stubs, c->pid);
-	node_id home = authority_of(w, c->pid, NULL);
+	node_id home = home_of(w, c->pid);
 
 	if (home != NODE_NONE && home != w->node && site_guest_add(w, c->pid, home) != 0)
 		log_warn("node %u will not hear of pid %d", home, c->pid);
+	/* Nobody knows whom to tell but the source, which has told us. */
+	if (home_is_over(w, c->pid)) {
+		(void)!site_guest_add(w, c->pid, c->from);
+		for (size_t i = 0; c->image && i < c->image->n_hearers; i++)
+			(void)!site_guest_add(w, c->pid, c->image->hearers[i]);
+	}
 	FAULT("kernel.come.guest");
 	if (s)
 		(void)close(remote_take(w, s));
@@ -384,6 +393,7 @@ static void come_end(struct come *c)
 	loop_timer_clear(c->w->loop, &c->again);
 	mover_end(&c->mover);
 	kin_tidy(c->w);
+	deaths_seek_all(c->w, c->from);
 	if (c->prepare)
 		peer__move__free_unpacked(c->prepare, NULL);
 	if (c->image)
@@ -541,6 +551,33 @@ void come_disconnected(struct world *w, node_id node)
 	list_for_each_safe (c, tmp, &comes, link)
 		if (c->from == node)
 			cancel(c, -EHOSTDOWN);
+}
+
+void comes_fenced(struct world *w)
+{
+	struct come *c, *tmp;
+
+	list_for_each_safe (c, tmp, &comes, link) {
+		uint64_t aterm;
+		node_id authority = authority_of(w, c->pid, &aterm);
+
+		if (!c->waiting && authority != NODE_NONE && aterm > c->m.aterm &&
+		    aterm == fence_of(w, c->pid))
+			step(c, (struct mig_ev){ .kind = MIG_EV_AUTHORITY,
+						 .node = authority,
+						 .aterm = aterm });
+	}
+}
+
+void comes_stand(void (*cb)(void *arg, const struct mig_stand *st), void *arg)
+{
+	const struct come *c;
+
+	list_for_each (c, &comes, link) {
+		struct mig_stand st = migrate_target_stand(&c->m);
+
+		cb(arg, &st);
+	}
 }
 
 void comes_look_at_lives(struct world *w)

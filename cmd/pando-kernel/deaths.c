@@ -5,7 +5,7 @@
  * A relative's stub hears of its process by the node that leased the pid. If that one has died the
  * process may have executed there, and has ended, or on another node, and goes on. So all others
  * are asked: who has it tells from then on how it ends; if nobody has, the stub dies of SIGKILL.
- * While nobody keeps its record it does not move, so that it cannot be missed.
+ * Who has it and sends it to another node passes on whom to tell, and has us look again (leave.c).
  */
 #include "cmd/pando-kernel/deaths.h"
 
@@ -16,11 +16,16 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "cmd/pando-kernel/move.h"
 #include "kernel/proc/peer.h"
 #include "kernel/proc/peer.pb-c.h"
 
 #define ASK_NS   (5 * NS_PER_S)
 #define AGAIN_NS (300 * NS_PER_MS)
+/* Who moves from one to another while both are asked is seen by neither, so nobody is asked once.
+ */
+#define ROUNDS 2
+#define TRIES  3 /* of one that is on its way, when somebody waits for the answer */
 
 struct search {
 	struct list link;
@@ -29,6 +34,10 @@ struct search {
 	unsigned missing; /* answers */
 	node_id found;
 	bool again;
+	unsigned rounds; /* that found nobody */
+	unsigned tries;
+	held_fn done; /* NULL: nobody waits */
+	void *arg;
 	struct loop_timer timer;
 };
 
@@ -73,24 +82,49 @@ static void hear_from(struct search *s, struct stub *stub)
 	stub->told_in = peers_life(s->w, s->found);
 }
 
+static void found_nobody(struct search *s, struct stub *stub)
+{
+	if (s->done)
+		return;
+	log_info("pid %d died with its node", s->pid);
+	if (remote_end_kin(s->w, stub, SIGKILL) != 0)
+		log_debug("stub %d is dead already", s->pid);
+}
+
+static void search_end(struct search *s, int err)
+{
+	if (s->done)
+		s->done(s->arg, err);
+	search_free(s);
+}
+
+/* False: it is not to be asked again. */
+static bool ask_again(struct search *s)
+{
+	if (s->again)
+		s->tries++;
+	else
+		s->rounds++;
+	if (s->again ? s->done && s->tries >= TRIES : s->rounds >= ROUNDS)
+		return false;
+	return loop_timer_set(s->w->loop, &s->timer, loop_now_ns(s->w->loop) + AGAIN_NS,
+			      on_again) == 0;
+}
+
 static void all_answered(struct search *s)
 {
 	struct stub *stub = stubs_find(s->w->stubs, s->pid);
 
 	if (!stub || stub->leaving || stub->arriving || stub->home) {
-		search_free(s);
+		search_end(s, 0);
 	} else if (s->found != NODE_NONE) {
 		hear_from(s, stub);
-		search_free(s);
-	} else if (s->again) {
-		if (loop_timer_set(s->w->loop, &s->timer, loop_now_ns(s->w->loop) + AGAIN_NS,
-				   on_again) != 0)
-			search_free(s); /* looked for again when the nodes change */
-	} else {
-		log_info("pid %d died with its node", s->pid);
-		if (remote_end_kin(s->w, stub, SIGKILL) != 0)
-			log_debug("stub %d is dead already", s->pid);
-		search_free(s);
+		search_end(s, 0);
+	} else if (!ask_again(s)) {
+		/* Else it is looked for when the nodes change. */
+		if (s->rounds >= ROUNDS)
+			found_nobody(s, stub);
+		search_end(s, s->again ? -EAGAIN : -ESRCH);
 	}
 }
 
@@ -150,7 +184,8 @@ static void ask_all(struct search *s)
 	s->found = NODE_NONE;
 	s->missing = 1; /* answers may come at once */
 	for (size_t i = 0; i < w->node_count; i++)
-		if (w->nodes[i].id != w->node && !w->nodes[i].dead)
+		if (w->nodes[i].id != w->node && !w->nodes[i].dead &&
+		    home_is_somewhere(w, w->nodes[i].id))
 			ask_one(s, w->nodes[i].id);
 	if (--s->missing == 0)
 		all_answered(s);
@@ -166,37 +201,72 @@ static bool is_searched(gpid pid)
 	return false;
 }
 
-/* A pid that was leased, and whose record nobody keeps. */
-static bool is_orphaned(const struct world *w, gpid pid)
+static bool is_orphan(struct world *w, const struct stub *stub)
 {
-	for (size_t i = 0; i < w->block_count; i++) {
-		const struct world_block *b = &w->blocks[i];
-
-		if (pid >= b->first && (uint32_t)(pid - b->first) < b->count)
-			return b->authority == NODE_NONE;
-	}
-	return false;
+	return !stub->home && !stub->leaving && !stub->arriving && !stub->turning &&
+	       stub->gpid != w->zygote && home_is_over(w, stub->gpid) &&
+	       !move_is_busy(w, stub->gpid);
 }
 
+void deaths_seek(struct world *w, gpid pid, held_fn done, void *arg)
+{
+	struct search *s = !done && is_searched(pid) ? NULL : calloc(1, sizeof(*s));
+
+	if (!s) {
+		if (done)
+			done(arg, -ENOMEM);
+		return;
+	}
+	*s = (struct search){ .w = w, .pid = pid, .done = done, .arg = arg };
+	list_add_tail(&searches, &s->link);
+	ask_all(s);
+}
+
+/* Who has been found, and lives, tells. */
 static void look_at_stub(void *arg, struct stub *stub)
 {
 	struct world *w = arg;
-	struct search *s;
 
-	if (stub->home || stub->leaving || stub->arriving || stub->turning ||
-	    stub->gpid == w->zygote || !is_orphaned(w, stub->gpid) || move_is_busy(w, stub->gpid) ||
-	    is_searched(stub->gpid))
-		return;
-	/* Who has been found, and lives, tells. */
-	if (stub->told_in != 0 && !peers_over(w, stub->peer, stub->told_in))
-		return;
-	s = calloc(1, sizeof(*s));
-	if (!s)
-		return;
-	s->w = w;
-	s->pid = stub->gpid;
-	list_add_tail(&searches, &s->link);
-	ask_all(s);
+	if (is_orphan(w, stub) && (stub->told_in == 0 || peers_over(w, stub->peer, stub->told_in)))
+		deaths_seek(w, stub->gpid, NULL, NULL);
+}
+
+struct look {
+	struct world *w;
+	node_id node;
+};
+
+static void look_anew(void *arg, struct stub *stub)
+{
+	const struct look *x = arg;
+
+	if (is_orphan(x->w, stub) && (x->node == NODE_NONE || stub->peer == x->node))
+		deaths_seek(x->w, stub->gpid, NULL, NULL);
+}
+
+void deaths_seek_all(struct world *w, node_id node)
+{
+	struct look x = { w, node };
+
+	stubs_each(w->stubs, look_anew, &x);
+}
+
+static void on_seek(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
+{
+	struct world *w = arg;
+	Peer__Hold *q = peer__hold__unpack(NULL, m->len, m->body);
+	struct stub *stub = q ? stubs_find(w->stubs, q->pid) : NULL;
+
+	if (stub && is_orphan(w, stub))
+		deaths_seek(w, q->pid, NULL, NULL);
+	answers_reply(call, q ? 0 : -EPROTO, NULL);
+	if (q)
+		peer__hold__free_unpacked(q, NULL);
+}
+
+void deaths_open(struct world *w)
+{
+	rpc_serve(w->peer_rpc, PEER_SEEK, on_seek, w);
 }
 
 static epoch_t life_before(const struct world_node *before, size_t count, node_id node)
@@ -209,6 +279,8 @@ static epoch_t life_before(const struct world_node *before, size_t count, node_i
 
 void deaths_look(struct world *w, const struct world_node *before, size_t count)
 {
+	bool died = false;
+
 	peers_look_at_lives(w);
 	/* No claim of a dead node counts any more; then what executed there can be ended. */
 	for (size_t i = 0; i < w->node_count; i++) {
@@ -219,12 +291,19 @@ void deaths_look(struct world *w, const struct world_node *before, size_t count)
 		log_info("life %llu of node %s is over", (unsigned long long)life,
 			 w->nodes[i].name);
 		authority_node_died(w, w->nodes[i].id);
+		died = true;
 	}
 	leaves_look_at_lives(w);
 	comes_look_at_lives(w);
+	/* Of a predecessor, which was fenced. */
+	leaves_fenced(w);
+	comes_fenced(w);
 	remotes_look_at_lives(w);
 	carriers_look_at_lives(w);
 	terminals_look_at_lives(w);
 	pipes_look_at_lives(w);
+	/* Whom we hear from may have passed its process on to the one that has died. */
+	if (died)
+		deaths_seek_all(w, NODE_NONE);
 	stubs_each(w->stubs, look_at_stub, w);
 }

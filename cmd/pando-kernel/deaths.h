@@ -24,6 +24,16 @@
 /* The nodes, or who keeps which pids, have changed; @before are the nodes as they were. */
 void deaths_look(struct world *w, const struct world_node *before, size_t count);
 
+/*
+ * @pid has a stub here and its home is over: who executes it is found, and tells from then on how
+ * it ends. @done may be NULL, then the stub of who is nowhere dies; else -ESRCH says so, and
+ * -EAGAIN that it was on its way all the time.
+ */
+void deaths_seek(struct world *w, gpid pid, held_fn done, void *arg);
+/* All such stubs; of those that hear from @node, unless that is NODE_NONE. */
+void deaths_seek_all(struct world *w, node_id node);
+void deaths_open(struct world *w);
+
 /* ---- whoever keeps something of a node: what of it is of a life that is over? ---- */
 void peers_look_at_lives(struct world *w);
 void pipes_look_at_lives(struct world *w);

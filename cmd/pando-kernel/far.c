@@ -125,7 +125,7 @@ static node_id whom_to_ask(struct world *w, int nr, gpid pid)
 		return nr == SYS_getpriority ? s->peer : NODE_NONE;
 	if (machine_has_task(pid))
 		return NODE_NONE;
-	home = authority_of(w, pid, NULL);
+	home = home_of(w, pid);
 	return home == w->node || !peers_alive(w, home) ? NODE_NONE : home;
 }
 

@@ -311,7 +311,7 @@ static int add_fds(struct placing *p)
 /* Whose home is here: the site, which will have its stub, is told how it ends. */
 static bool hears(struct placing *p, const struct proc *k)
 {
-	node_id home = authority_of(p->w, k->t.gpid, NULL);
+	node_id home = home_of(p->w, k->t.gpid);
 
 	if (home != p->w->node && (home != NODE_NONE || stubs_find(p->w->stubs, k->t.gpid)))
 		return true;

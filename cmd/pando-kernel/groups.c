@@ -517,7 +517,7 @@ static void reach(void *arg, node_id node)
 static void kill_call(struct world *w, struct init_slot *s, const struct proc_list *l, gpid caller)
 {
 	gpid target = (gpid)notify_call(s)->args[0];
-	node_id home = target > 0 ? authority_of(w, target, NULL) : NODE_NONE;
+	node_id home = target > 0 ? home_of(w, target) : NODE_NONE;
 	struct reaching *x = target > 0 && proc_list_find(l, target) ? NULL : calloc(1, sizeof(*x));
 
 	if (!x) {
@@ -527,7 +527,7 @@ static void kill_call(struct world *w, struct init_slot *s, const struct proc_li
 	*x = (struct reaching){ .w = w, .slot = s, .caller = caller, .missing = 1 };
 	if (loop_timer_set(w->loop, &x->patience, loop_now_ns(w->loop) + REACH_NS,
 			   on_reach_patience) == 0) {
-		if (target <= 0)
+		if (target <= 0 || home_is_over(w, target))
 			peers_each_other(w, reach, x);
 		else if (home != w->node && peers_alive(w, home))
 			reach(x, home);

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "cmd/pando-kernel/deaths.h"
 #include "cmd/pando-kernel/move.h"
 #include "cmd/pando-kernel/site.h"
 #include "cmd/pando-kernel/ttys.h"
@@ -149,7 +150,8 @@ bool site_was_sent_on(struct world *w, gpid pid)
 	const struct guest *g;
 
 	list_for_each (g, &w->guests, link)
-		if (g->k->pid == pid && g->k->id != 0 && g->k->home != authority_of(w, pid, NULL))
+		if (g->k->pid == pid && g->k->id != 0 && g->k->home != home_of(w, pid) &&
+		    !peers_over(w, g->k->home, g->k->life))
 			return true;
 	return false;
 }
@@ -161,7 +163,7 @@ bool site_want(const struct world *w, node_id node)
 	/* A node that only has a stub is asked for when there is something to tell. */
 	list_for_each (g, &w->guests, link)
 		if (g->k->home == node && !peers_over(w, node, g->k->life) &&
-		    (g->has_news || authority_of(w, g->k->pid, NULL) != w->node))
+		    (g->has_news || home_of(w, g->k->pid) != w->node))
 			return true;
 	return false;
 }
@@ -247,6 +249,10 @@ static void on_told(void *arg, int err, const struct rpc_msg *m)
 	free(t);
 	FAULT("kernel.guest.told");
 	g->telling = false;
+	if (g->left) {
+		guest_free(g);
+		return;
+	}
 	if (err != 0 && !peers_over(g->w, g->k->home, g->k->life)) {
 		wait_again(g, TOLD_AGAIN_NS);
 	} else if (!same) {
@@ -605,7 +611,7 @@ static int raise_here(struct world *w, const Peer__Raise *q)
 		return -EINVAL;
 	/* Where its place is it is known where it is. */
 	if (stub && !stub->arriving)
-		return stub->home ? remote_pass(w, stub, q) : -EAGAIN;
+		return stub->home || home_is_over(w, q->pid) ? remote_pass(w, stub, q) : -EAGAIN;
 	if (g && g->pidfd < 0)
 		return -EAGAIN;
 	fd = g ? fcntl(g->pidfd, F_DUPFD_CLOEXEC, 0) : proc_open(&w->view, q->pid, &t);
@@ -692,6 +698,46 @@ void site_guest_drop(struct world *w, gpid pid, node_id node)
 
 	if (g && !g->telling)
 		guest_free(g);
+}
+
+uint32_t *site_hearers(struct world *w, gpid pid, size_t *n)
+{
+	uint32_t *v = calloc(KEPT_GUESTS, sizeof(*v));
+	const struct guest *g;
+
+	*n = 0;
+	list_for_each (g, &w->guests, link)
+		if (v && g->k->pid == pid && !g->left && !peers_over(w, g->k->home, g->k->life))
+			v[(*n)++] = g->k->home;
+	return v;
+}
+
+static void on_seek_peer(void *arg, int err, struct rpc_conn *c)
+{
+	Peer__Hold q = PEER__HOLD__INIT;
+	uint8_t body[16];
+	struct rpc_msg m = { .method = PEER_SEEK, .body = body };
+
+	q.pid = (gpid)(intptr_t)arg;
+	m.len = peer__hold__pack(&q, body);
+	/* Lost: it looks when it connects with us again, or when a node dies. */
+	if (err != 0 || rpc_send(c, &m) != 0)
+		log_debug("a node was not told that pid %d has left", q.pid);
+}
+
+void site_guest_left(struct world *w, gpid pid)
+{
+	struct guest *g, *tmp;
+
+	list_for_each_safe (g, tmp, &w->guests, link) {
+		if (g->k->pid != pid || g->left)
+			continue;
+		if (!peers_over(w, g->k->home, g->k->life))
+			peers_with(w, g->k->home, on_seek_peer, (void *)(intptr_t)pid);
+		g->left = true;
+		if (!g->telling)
+			guest_free(g);
+	}
 }
 
 void site_look_again(struct world *w)
@@ -793,10 +839,13 @@ static void on_hold_peer(void *arg, int err, struct rpc_conn *c)
 
 void site_hold(struct world *w, gpid pid, held_fn done, void *arg)
 {
-	node_id home = authority_of(w, pid, NULL);
+	node_id home = home_of(w, pid);
 	struct hold *h = home == w->node || home == NODE_NONE ? NULL : malloc(sizeof(*h));
 
-	if (home == w->node || home == NODE_NONE) {
+	if (home_is_over(w, pid)) {
+		free(h);
+		deaths_seek(w, pid, done, arg);
+	} else if (home == w->node || home == NODE_NONE) {
 		done(arg, 0);
 	} else if (!h) {
 		done(arg, -ENOMEM);

@@ -126,7 +126,11 @@ struct kept_usage {
 	} kids[2];
 };
 
+#define KEPT_BLOCKS 1024 /* of pids: all that there are */
+
 struct kept {
+	/* By block: the highest term of a FENCE that was answered (fence.c). */
+	_Atomic uint64_t fences[KEPT_BLOCKS];
 	struct kept_pipe pipes[KEPT_PIPES];
 	struct kept_place places[KEPT_PLACES];
 	struct kept_guest guests[KEPT_GUESTS];

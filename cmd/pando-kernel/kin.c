@@ -499,7 +499,7 @@ static void on_hears(void *arg, int err)
 
 void kin_hear_one(struct world *w, gpid pid, node_id from)
 {
-	node_id home = authority_of(w, pid, NULL);
+	node_id home = home_of(w, pid);
 	struct stub *s = stubs_find(w->stubs, pid);
 	struct hearing *h;
 
@@ -526,7 +526,7 @@ void kin_hear(struct kin_making *k)
 	}
 }
 
-static void find_parents(struct world *w)
+void kin_find_parents(struct world *w)
 {
 	struct proc_list l;
 
@@ -557,7 +557,7 @@ static void on_borne(void *arg, struct stub *by, int err, struct stub_table *t)
 
 	if (stubs_add(u->w->stubs, u->pid, &s) == 0) {
 		s->peer = u->from;
-		find_parents(u->w);
+		kin_find_parents(u->w);
 	} else {
 		(void)snprintf(key, sizeof(key), "kin.%d.%u", u->pid, u->from);
 		(void)pid1_drop(u->w->pid1, key);
@@ -645,7 +645,7 @@ static void drop_leaving(struct world *w)
 
 int kin_adopted(struct world *w)
 {
-	find_parents(w);
+	kin_find_parents(w);
 	drop_leaving(w);
 	return pid1_list(w->pid1, "kin.", adopt_unborn, w);
 }

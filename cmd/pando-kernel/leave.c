@@ -116,10 +116,12 @@ static int open_stream(struct leave *l)
 	/* What ends from now on is told to the target by us, or by who has the child's place. */
 	for (size_t i = 0; i < q.n_kin; i++)
 		if (q.kin[i]->ppid == l->pid && !q.kin[i]->ended &&
-		    authority_of(l->w, q.kin[i]->pid, NULL) == l->w->node)
+		    home_of(l->w, q.kin[i]->pid) == l->w->node)
 			(void)!site_guest_add(l->w, q.kin[i]->pid, l->m.target);
 	q.pid = l->pid;
 	q.move = l->m.move;
+	if (home_is_over(l->w, l->pid))
+		q.hearers = site_hearers(l->w, l->pid, &q.n_hearers);
 	body = malloc(peer__image__get_packed_size(&q) + 1);
 	if (body) {
 		m.len = peer__image__pack(&q, body);
@@ -127,6 +129,7 @@ static int open_stream(struct leave *l)
 		r = ship_out_start(&l->ship, c, &m, &l->mover.pipe);
 	}
 	kin_free(q.kin, q.n_kin);
+	free(q.hearers);
 	return body ? r : -ENOMEM;
 }
 
@@ -184,12 +187,13 @@ static int keep_stub(struct leave *l, bool home)
 
 	if (home)
 		return remote_left(w, l->pid, l->m.target, l->life);
-	site_guest_drop(w, l->pid, authority_of(w, l->pid, NULL));
+	site_guest_drop(w, l->pid, home_of(w, l->pid));
 	r = stubs_find(w->stubs, l->pid) ? 0 : stubs_add(w->stubs, l->pid, &s);
 	if (r != 0)
 		return r;
 	s = stubs_find(w->stubs, l->pid);
 	s->peer = l->m.target;
+	kin_find_parents(w);
 	(void)snprintf(key, sizeof(key), "kin.%d.%u", l->pid, s->peer);
 	r = pid1_put(w->pid1, key, s->pidfd);
 	return r == -EEXIST ? 0 : MIN(r, 0);
@@ -199,7 +203,7 @@ static int keep_stub(struct leave *l, bool home)
 static uint64_t became_stub(struct leave *l)
 {
 	struct world *w = l->w;
-	int r = keep_stub(l, authority_of(w, l->pid, NULL) == w->node);
+	int r = keep_stub(l, home_of(w, l->pid) == w->node);
 	struct stub *s = stubs_find(w->stubs, l->pid);
 
 	pipes_left(w, l->pid);
@@ -209,6 +213,10 @@ static uint64_t became_stub(struct leave *l)
 	if (r != 0 || !s) {
 		log_info("pid %d was killed while it moved: %s", l->pid, strerror(-r));
 		return UINT64_C(1) << (SIGKILL - 1);
+	}
+	if (home_is_over(w, l->pid)) {
+		site_guest_left(w, l->pid);
+		deaths_seek(w, l->pid, NULL, NULL);
 	}
 	s->swallow = l->mover.pending;
 	site_reap_rest(w, s);
@@ -523,6 +531,38 @@ void leave_disconnected(struct world *w, node_id node)
 	list_for_each_safe (l, tmp, &leaves, link)
 		if (l->m.target == node && l->ship.sent && l->m.state == MIG_S_HANDED)
 			step(l, (struct mig_ev){ .kind = MIG_EV_CANCEL, .err = -EHOSTDOWN });
+}
+
+void leaves_fenced(struct world *w)
+{
+	struct leave *l, *tmp;
+
+	list_for_each_safe (l, tmp, &leaves, link) {
+		uint64_t aterm;
+		node_id authority = authority_of(w, l->pid, &aterm);
+
+		if (!l->waiting && authority != NODE_NONE && aterm > l->m.aterm &&
+		    aterm == fence_of(w, l->pid))
+			step(l, (struct mig_ev){ .kind = MIG_EV_AUTHORITY,
+						 .node = authority,
+						 .aterm = aterm });
+	}
+}
+
+void leaves_stand(void (*cb)(void *arg, const struct mig_stand *st), void *arg)
+{
+	const struct leave *l;
+
+	list_for_each (l, &leaves, link) {
+		struct mig_stand st = migrate_source_stand(&l->m);
+
+		st.pid = l->pid;
+		st.peer_epoch = l->life;
+		/* It is being let go on here. */
+		if (l->waiting || l->m.state == MIG_S_IDLE)
+			st.stance = MIG_RUNS;
+		cb(arg, &st);
+	}
 }
 
 void leaves_look_at_lives(struct world *w)

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "cmd/pando-kernel/deaths.h"
 #include "cmd/pando-kernel/ports.h"
 #include "cmd/pando-kernel/site.h"
 #include "cmd/pando-kernel/streams.h"
@@ -147,6 +148,8 @@ static int start(struct world *w)
 	r = rpc_new(&w->pod_rpc, w->loop, NULL);
 	if (r == 0)
 		r = peers_open(w);
+	if (r == 0)
+		deaths_open(w);
 	if (r == 0)
 		r = kept_open(w);
 	if (r == 0)

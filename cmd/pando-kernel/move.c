@@ -106,6 +106,49 @@ static void on_peer(void *arg, int err, struct rpc_conn *c)
 	free(s);
 }
 
+/* One block: the list, and behind it the rows. */
+static int add_stands(Peer__Move *q, const struct mig_msg *m)
+{
+	Peer__Stand *rows;
+
+	if (m->stand_count == 0)
+		return 0;
+	q->stands = calloc(m->stand_count, sizeof(*q->stands) + sizeof(*rows));
+	if (!q->stands)
+		return -ENOMEM;
+	rows = (Peer__Stand *)(void *)(q->stands + m->stand_count);
+	for (uint32_t i = 0; i < m->stand_count; i++) {
+		const struct mig_stand *st = &m->stands[i];
+
+		peer__stand__init(&rows[i]);
+		rows[i].pid = st->pid;
+		rows[i].stance = st->stance;
+		rows[i].move = st->move;
+		rows[i].peer = st->peer;
+		rows[i].life = st->peer_epoch;
+		q->stands[i] = &rows[i];
+	}
+	q->n_stands = m->stand_count;
+	return 0;
+}
+
+/* @out: as many as there are. False: no node would say that. */
+static bool take_stands(const Peer__Move *q, struct mig_stand *out)
+{
+	for (size_t i = 0; i < q->n_stands; i++) {
+		const Peer__Stand *st = q->stands[i];
+
+		if (st->stance > MIG_ENDED)
+			return false;
+		out[i] = (struct mig_stand){ .pid = st->pid,
+					     .stance = st->stance,
+					     .move = st->move,
+					     .peer = st->peer,
+					     .peer_epoch = st->life };
+	}
+	return true;
+}
+
 void move_send_more(struct world *w, node_id to, const struct mig_msg *m, Peer__Task **kin,
 		    size_t n_kin, const char *why)
 {
@@ -124,11 +167,16 @@ void move_send_more(struct world *w, node_id to, const struct mig_msg *m, Peer__
 	q.kin = kin;
 	q.n_kin = n_kin;
 	q.why = (char *)(uintptr_t)(why ? why : "");
-	s = malloc(sizeof(*s) + peer__move__get_packed_size(&q));
-	if (!s)
+	if (add_stands(&q, m) != 0)
 		return; /* lost: said again */
+	s = malloc(sizeof(*s) + peer__move__get_packed_size(&q));
+	if (!s) {
+		free(q.stands);
+		return;
+	}
 	s->w = w;
 	s->len = peer__move__pack(&q, s->body);
+	free(q.stands);
 	list_init(&s->post.link);
 	s->post.cb = on_self;
 	FAULT("kernel.move.send");
@@ -158,8 +206,11 @@ static void dispatch(struct world *w, const struct mig_msg *m, const Peer__Move 
 	case MIG_PREPARE:
 		come_prepare(w, m, q);
 		return;
-	case MIG_FENCE: /* no authority moves yet: naming hands no block over */
+	case MIG_FENCE:
+		fence_message(w, m);
+		return;
 	case MIG_STAND:
+		authority_stand(w, m);
 		return;
 	default:
 		if (leave_message(w, m, q->why) || come_message(w, m))
@@ -172,10 +223,12 @@ static void dispatch(struct world *w, const struct mig_msg *m, const Peer__Move 
 static void receive(struct world *w, node_id from, const uint8_t *body, size_t len)
 {
 	Peer__Move *q = peer__move__unpack(NULL, len, body);
+	cleanup_free struct mig_stand *stands = NULL;
 	struct mig_msg m;
 
 	if (!q)
 		return;
+	stands = calloc(q->n_stands + 1, sizeof(*stands));
 	m = (struct mig_msg){ .kind = q->kind,
 			      .from = from,
 			      .pid = q->pid,
@@ -185,8 +238,11 @@ static void receive(struct world *w, node_id from, const uint8_t *body, size_t l
 			      .aterm = q->aterm,
 			      .site = q->site,
 			      .err = q->err,
-			      .sigs = q->sigs };
-	if (m.kind >= MIG_READ && m.kind < MIG_MSG_COUNT && m.pid > 1)
+			      .sigs = q->sigs,
+			      .stands = stands,
+			      .stand_count = (uint32_t)q->n_stands };
+	if (m.kind >= MIG_READ && m.kind < MIG_MSG_COUNT && m.pid > 1 && stands &&
+	    take_stands(q, stands))
 		dispatch(w, &m, q);
 	peer__move__free_unpacked(q, NULL);
 }

@@ -6,7 +6,7 @@
  *	leave.c      the source's machines      come.c   the target's
  *	move.c       messages and notes         carry.c  descriptors
  *	authority.c  records                    mover.c  the threads that copy
- *	ship.c       images on their way
+ *	ship.c       images on their way        fence.c  what a new authority is told
  */
 #ifndef PANDO_KERNEL_MOVE_H
 #define PANDO_KERNEL_MOVE_H
@@ -38,6 +38,13 @@ bool leave_message(struct world *w, const struct mig_msg *m, const char *why);
 void leave_disconnected(struct world *w, node_id node);
 /* @life: of the other end, in which it was begun. */
 void leave_adopt(struct world *w, const struct mig_note *note, epoch_t life);
+
+/* Moves of pids that a newer authority has fenced are told of it. */
+void leaves_fenced(struct world *w);
+void comes_fenced(struct world *w);
+/* How each stands to its pid, for a new authority. */
+void leaves_stand(void (*cb)(void *arg, const struct mig_stand *st), void *arg);
+void comes_stand(void (*cb)(void *arg, const struct mig_stand *st), void *arg);
 
 /* ---- come.c ---- */
 bool come_is_busy(const struct world *w, gpid pid);

@@ -117,6 +117,8 @@ static void came_up(struct peer *p, struct rpc_conn *c)
 	pipes_connected(p->w, p->node);
 	carriers_connected(p->w, p->node);
 	streams_connected(p->w, p->node);
+	/* A kernel of there may have died before it said that it had passed something on. */
+	deaths_seek_all(p->w, p->node);
 	tell_waiting(p, 0);
 }
 
@@ -323,11 +325,9 @@ void peers_each_other(struct world *w, void (*cb)(void *arg, node_id node), void
 {
 	for (size_t i = 0; i < w->node_count; i++) {
 		node_id node = w->nodes[i].id;
-		bool has_pids = false;
 
-		for (size_t k = 0; k < w->block_count && !has_pids; k++)
-			has_pids = w->blocks[k].authority == node;
-		if (has_pids && node != w->node && peers_alive(w, node) && !peers_conn(w, node))
+		if (home_is_somewhere(w, node) && node != w->node && peers_alive(w, node) &&
+		    !peers_conn(w, node))
 			cb(arg, node);
 	}
 }

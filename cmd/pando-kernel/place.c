@@ -473,7 +473,7 @@ static void look_at_kin(struct placing *p)
 
 		/* Of its children that is told when it is a stub, which waits for them. */
 		if (pid > 1 && pid != p->gpid && p->run.kin[i]->ppid != p->gpid &&
-		    authority_of(p->w, pid, NULL) == p->w->node)
+		    home_of(p->w, pid) == p->w->node)
 			p->run.kin[i]->ended = !site_hears(p->w, pid, p->site);
 	}
 }

@@ -143,7 +143,7 @@ static Peer__Task *task_of(const struct world *w, const struct proc *p, gpid par
 /* Its home is here: whoever gets a stub of it is told how it ends. */
 static bool is_ours(const struct world *w, gpid pid)
 {
-	node_id home = authority_of(w, pid, NULL);
+	node_id home = home_of(w, pid);
 
 	return home == w->node || (home == NODE_NONE && !stubs_find(w->stubs, pid));
 }

@@ -205,11 +205,11 @@ static void raising_free(struct raising *x)
 static node_id where_now(const struct raising *x)
 {
 	const struct stub *s = stubs_find(x->w->stubs, x->pid);
-	node_id home = authority_of(x->w, x->pid, NULL);
+	node_id home = home_of(x->w, x->pid);
 
 	if (x->kill)
 		return x->kill->site;
-	if (s && s->home)
+	if (s && s->peer != NODE_NONE && (s->home || home_is_over(x->w, x->pid)))
 		return s->peer;
 	return s && home != NODE_NONE && home != x->w->node ? home : x->to;
 }
@@ -309,7 +309,7 @@ static void on_kin_killed(struct loop_timer *t)
  */
 void remote_kin_killed(struct world *w, const struct stub *s)
 {
-	node_id home = authority_of(w, s->gpid, NULL);
+	node_id home = home_of(w, s->gpid);
 	node_id to = home != NODE_NONE && home != w->node ? home : s->peer;
 	struct raising *x = to == NODE_NONE ? NULL : raising_new(w, to, s->gpid, SIGKILL);
 

@@ -28,6 +28,7 @@ struct guest {
 	bool has_news;
 	struct rusage usage;
 	bool telling;
+	bool left; /* with nobody's home to go by: whoever executes it now tells */
 	unsigned flushes;
 	struct loop_timer again;
 };

@@ -52,8 +52,9 @@ struct world_quota {
 struct world_block {
 	gpid first;
 	uint32_t count;
-	node_id authority;
+	node_id authority; /* NODE_NONE: nobody just now */
 	uint64_t aterm;
+	node_id home; /* who has leased it; NODE_NONE: that life of it is over */
 };
 
 struct world {
@@ -341,6 +342,10 @@ bool site_stored(struct world *w, const char *key);
 /* @node has a stub of @pid, which has a task here: it is told how that ends. Errors: -ESRCH. */
 must_check int site_guest_add(struct world *w, gpid pid, node_id node);
 void site_guest_drop(struct world *w, gpid pid, node_id node);
+/* The nodes that are told how @pid ends: on the heap, or NULL; *n of them. */
+uint32_t *site_hearers(struct world *w, gpid pid, size_t *n);
+/* It has left, and its home is over: who heard of it from us looks for it again. */
+void site_guest_left(struct world *w, gpid pid);
 /* The same for one that is known to be there. */
 struct proc;
 must_check int site_guest_seen(struct world *w, const struct proc *p, node_id node);
@@ -401,7 +406,9 @@ void kin_hear(struct kin_making *k);
 void kin_hear_one(struct world *w, gpid pid, node_id from);
 /* Who arrives has @pid for a relative, whose stub may be made in a moment. */
 bool kin_is_making(gpid pid);
-/* After a predecessor's death: whose children its stubs are. */
+/* Whose children the stubs here are: who waits for one that has ended. */
+void kin_find_parents(struct world *w);
+/* After a predecessor's death. */
 must_check int kin_adopted(struct world *w);
 /* Drops the stubs that nobody here needs. */
 void kin_tidy(struct world *w);
@@ -457,13 +464,31 @@ void usage_let_go(pid_t pid);
 /* ---- authority.c: records of who executes what ---- */
 struct mig_msg;
 must_check int authority_open(struct world *w);
-/* The node that keeps the record of @pid, and has leased it; NODE_NONE: not known yet. */
+/* The node that keeps the record of @pid; NODE_NONE: not known yet. */
 node_id authority_of(const struct world *w, gpid pid, uint64_t *aterm);
+/*
+ * The node that has leased @pid, and has a task of it as long as it lives. NODE_NONE: not known
+ * yet, or that node has died: then home_is_over(), and whoever executes it tells how it ends.
+ */
+node_id home_of(const struct world *w, gpid pid);
+bool home_is_over(const struct world *w, gpid pid);
+/* Whether @node has leased pids, as it does before it executes anything of the tenant. */
+bool home_is_somewhere(const struct world *w, node_id node);
+/* Who keeps which pids has changed: are we somebody's heir? */
+void authority_look(struct world *w);
 void authority_message(struct world *w, const struct mig_msg *m);
+/* STAND; a FENCE that was accepted (fence.c). */
+void authority_stand(struct world *w, const struct mig_msg *m);
+void authority_fenced(struct world *w, const struct mig_msg *m);
 /* What a record that is kept here says; NODE_NONE: there is none. */
 node_id authority_site(const struct world *w, gpid pid);
 /* Before a process of this node asks for its own: is its record of an earlier life? */
 void authority_check(struct world *w, gpid pid);
+
+/* ---- fence.c: what executes here, told to a new authority ---- */
+/* The highest term of an authority of @pid that has fenced us. */
+uint64_t fence_of(const struct world *w, gpid pid);
+void fence_message(struct world *w, const struct mig_msg *m);
 
 /* ---- move.c, leave.c, come.c: moves of running processes ---- */
 struct moved {

@@ -324,14 +324,6 @@ static void reply_empty(struct rpc_call *call, int err)
 		log_warn("a reply to a guest kernel was lost");
 }
 
-/* Its records live: they died with the life of the node that kept them. */
-static bool block_has_records(const struct naming_core *k, const struct naming_block *b)
-{
-	const struct naming_node *n = naming_node_find(k, b->authority);
-
-	return n != NULL && n->epoch == b->life;
-}
-
 /* Who keeps the records of the tenant's pids. On the heap: rows, and behind them the list. */
 static size_t list_blocks(const struct naming_core *k, tenant_id t, Kernel__Authority ***out)
 {
@@ -354,7 +346,8 @@ static size_t list_blocks(const struct naming_core *k, tenant_id t, Kernel__Auth
 		kernel__authority__init(&rows[at]);
 		rows[at].first = (int32_t)(b->number * NAMING_BLOCK_PIDS);
 		rows[at].count = NAMING_BLOCK_PIDS;
-		rows[at].node = block_has_records(k, b) ? b->authority : NODE_NONE;
+		rows[at].node = naming_block_kept(k, b) ? b->authority : NODE_NONE;
+		rows[at].home = naming_block_homed(k, b) ? b->home : NODE_NONE;
 		rows[at].aterm = b->epoch;
 		(*out)[at] = &rows[at];
 		at++;
@@ -496,10 +489,15 @@ static bool block_is_new(const struct pids_ask *ask, uint32_t number)
 	return false;
 }
 
-/* Those of an earlier life hold pids of processes that may have gone elsewhere. */
+/*
+ * Those of an earlier life, or of another node, hold pids of processes that may have gone
+ * elsewhere.
+ */
 static bool block_is_ours(const struct pod *p, const struct naming_block *b)
 {
-	return b->authority == naming_self(p->naming) && b->life == life_epoch(p);
+	node_id self = naming_self(p->naming);
+
+	return b->home == self && b->born == life_epoch(p) && b->authority == self;
 }
 
 static void pids_reply(struct pod *p, struct pids_ask *ask)

@@ -387,25 +387,64 @@ static bool runs_somewhere(const struct naming_core *k, tenant_id t)
 	return false;
 }
 
-/* Pids that a life which is over had leased, of tenants of whom nothing runs anywhere. */
-static void release_orphans(struct life *l)
+/* Who keeps the records of @b from now on: a node that has a world of its tenant, or nobody. */
+static node_id heir_of(const struct naming_core *k, const struct naming_block *b)
+{
+	const struct naming_loan *loan;
+	uint32_t best = UINT32_MAX;
+	node_id heir = NODE_NONE;
+
+	for (uint32_t i = 0; (loan = naming_loan_at(k, i)) != NULL; i++) {
+		const struct naming_node *n = naming_node_find(k, loan->node);
+		/* By turns, so that what one node leaves is not one other's alone. */
+		uint32_t turn = (loan->node + b->number) % 1024;
+
+		if (loan->tenant != b->tenant || n == NULL || n->id == b->authority ||
+		    n->state != NAMING_NODE_JOINED || n->down || n->drain != NAMING_OPEN ||
+		    turn >= best)
+			continue;
+		best = turn;
+		heir = n->id;
+	}
+	return heir;
+}
+
+static void propose_block(struct life *l, const struct naming_block *b, node_id heir)
+{
+	struct naming_cmd cmd = { .kind = heir != NODE_NONE ? NAMING_CMD_BLOCK_MOVE
+							    : NAMING_CMD_BLOCK_RELEASE,
+				  .node = b->authority,
+				  .to = heir,
+				  .tenant = b->tenant,
+				  .number = b->number,
+				  .epoch = b->epoch };
+
+	if (naming_propose(l->pod->naming, &cmd, clock_mono_ns() + POD_ASK_MS * NS_PER_MS,
+			   duty_done, l) == 0)
+		l->duties++;
+}
+
+/*
+ * Pids that a life which is over had leased: of tenants of whom nothing runs anywhere they are
+ * free; of others, if nobody keeps their records, somebody is to.
+ */
+static void mind_orphans(struct life *l)
 {
 	const struct naming_core *k = naming_tables(l->pod->naming);
-	struct naming_cmd cmd = { .kind = NAMING_CMD_BLOCK_RELEASE };
 	const struct naming_block *b;
 
 	for (uint32_t i = 0; (b = naming_block_at(k, i)) != NULL && l->duties < DUTIES_MAX; i++) {
-		const struct naming_node *n = naming_node_find(k, b->authority);
+		node_id heir;
 
-		if ((n != NULL && n->epoch == b->life) || runs_somewhere(k, b->tenant))
+		if (naming_block_homed(k, b))
 			continue;
-		cmd.node = b->authority;
-		cmd.tenant = b->tenant;
-		cmd.number = b->number;
-		cmd.epoch = b->epoch;
-		if (naming_propose(l->pod->naming, &cmd, clock_mono_ns() + POD_ASK_MS * NS_PER_MS,
-				   duty_done, l) == 0)
-			l->duties++;
+		if (!runs_somewhere(k, b->tenant)) {
+			propose_block(l, b, NODE_NONE);
+			continue;
+		}
+		heir = naming_block_kept(k, b) ? NODE_NONE : heir_of(k, b);
+		if (heir != NODE_NONE)
+			propose_block(l, b, heir);
 	}
 }
 
@@ -421,7 +460,7 @@ static void lead(struct life *l, uint64_t now_ns)
 		if (row->state != NAMING_NODE_LEFT && !row->down &&
 		    lease_book_over(&l->book, row->id, row->epoch, now_ns))
 			announce(l, row);
-	release_orphans(l);
+	mind_orphans(l);
 }
 
 /* ---- start and end ---- */

@@ -132,9 +132,10 @@ static void on_changed(void *arg, uint32_t kinds, uint32_t id)
 	if (kinds & naming_kind_bit(NAMING_NODE)) {
 		peers_sync(p);
 		gossip_tables(p);
-		kern_tell_nodes(p);
 		hints_save(p);
 	}
+	if (kinds & (naming_kind_bit(NAMING_NODE) | naming_kind_bit(NAMING_BLOCK)))
+		kern_tell_nodes(p);
 	if (kinds & naming_kind_bit(NAMING_TENANT)) {
 		world_drop_removed(p);
 		ssh_changed(p);

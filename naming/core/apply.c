@@ -524,6 +524,8 @@ static int block_lease(struct apply *a)
 	b->authority = a->cmd->node;
 	b->epoch = t->block_epoch + 1;
 	b->life = naming_core_node(a->k, b->authority)->epoch;
+	b->home = b->authority;
+	b->born = b->life;
 	/* Onwards and around, so that a released pid stays unused as long as can be. */
 	t->next_block = number + 1 < NAMING_BLOCK_END ? number + 1 : NAMING_BLOCK_FIRST;
 	CHECK_INV(N5, naming_block_find(a->k, t->id, number) == b);

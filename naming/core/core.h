@@ -167,6 +167,9 @@ struct naming_block {
 	node_id authority; /* keeps (pid -> site, epoch) for these pids */
 	epoch_t epoch; /* of the authority: +1 at each handover; see naming_tenant.block_epoch */
 	epoch_t life;  /* epoch of the node when it got it: another one now, and the records died */
+	node_id home; /* who has leased it: pids are given out there only, while it is the authority
+		       */
+	epoch_t born; /* epoch of the home then: another one now, and it has no place of them */
 };
 
 enum naming_port_kind {
@@ -370,6 +373,11 @@ const struct naming_block *naming_block_at(const struct naming_core *k, uint32_t
 const struct naming_port *naming_port_at(const struct naming_core *k, uint32_t i);
 const struct naming_volume *naming_volume_at(const struct naming_core *k, uint32_t i);
 const struct naming_loan *naming_loan_at(const struct naming_core *k, uint32_t i);
+
+/* Whether the records of @b live: they died with the life of the node that kept them. */
+bool naming_block_kept(const struct naming_core *k, const struct naming_block *b);
+/* Whether the life of the node that has leased @b goes on. */
+bool naming_block_homed(const struct naming_core *k, const struct naming_block *b);
 
 /* The block a pid belongs to. */
 static inline uint32_t naming_block_of(gpid pid)

@@ -63,6 +63,8 @@ static const char *recount_blocks(const struct naming_core *k)
 			return "N2 a pid block without an authority";
 		if (b->life == 0 || b->life > naming_node_find(k, b->authority)->epoch)
 			return "N2 a pid block of a life that is to come";
+		if (b->home == NODE_NONE || b->born == 0)
+			return "N2 a pid block that nobody has leased";
 		if (naming_tenant_find(k, b->tenant) == NULL || b->number < NAMING_BLOCK_FIRST ||
 		    b->number >= NAMING_BLOCK_END)
 			return "N2 a pid block of no tenant";

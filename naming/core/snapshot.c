@@ -16,7 +16,7 @@
 #include "naming/core/tables.h"
 
 #define SNAPSHOT_MAGIC   0x4e444e50u /* "PNDN" */
-#define SNAPSHOT_VERSION 6u
+#define SNAPSHOT_VERSION 7u
 
 enum field_type {
 	F_NUMBER = 1, /* unsigned, of its size */
@@ -97,7 +97,8 @@ static const struct field token_fields[] = {
 static const struct field block_fields[] = {
 	FIELD(block, tenant, F_NUMBER),    FIELD(block, number, F_NUMBER),
 	FIELD(block, authority, F_NUMBER), FIELD(block, epoch, F_NUMBER),
-	FIELD(block, life, F_NUMBER),      END,
+	FIELD(block, life, F_NUMBER),      FIELD(block, home, F_NUMBER),
+	FIELD(block, born, F_NUMBER),      END,
 };
 
 static const struct field port_fields[] = {

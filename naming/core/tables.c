@@ -246,6 +246,23 @@ const struct naming_block *naming_block_find(const struct naming_core *k, tenant
 	return NULL;
 }
 
+static bool lives(const struct naming_core *k, node_id id, epoch_t life)
+{
+	const struct naming_node *n = naming_node_find(k, id);
+
+	return n != NULL && n->state != NAMING_NODE_LEFT && n->epoch == life;
+}
+
+bool naming_block_kept(const struct naming_core *k, const struct naming_block *b)
+{
+	return lives(k, b->authority, b->life);
+}
+
+bool naming_block_homed(const struct naming_core *k, const struct naming_block *b)
+{
+	return lives(k, b->home, b->born);
+}
+
 const struct naming_port *naming_port_find(const struct naming_core *k, tenant_id t, uint32_t kind,
 					   uint32_t number, const char *name)
 {

@@ -20,6 +20,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/rand.h"
+#include "cmd/pando-kernel/deaths.h"
 #include "cmd/pando-kernel/ports.h"
 #include "cmd/pando-kernel/streams.h"
 #include "cmd/pando-kernel/ttys.h"
@@ -94,6 +95,7 @@ static const struct {
 	{ PEER_IMAGE, &peer__image__descriptor, true },
 	{ PEER_RELAY_MOVED, &peer__relay_moved__descriptor, false },
 	{ PEER_HOLD, &peer__hold__descriptor, false },
+	{ PEER_SEEK, &peer__hold__descriptor, false },
 	{ PEER_KILL, &peer__kill__descriptor, false },
 	{ PEER_GROUP, &peer__group__descriptor, false },
 	{ PEER_TTY, &peer__tty__descriptor, false },
@@ -224,15 +226,21 @@ static const struct stubs_ops stubs_ops = { .signal = NULL };
 
 static void parts_open(struct world *w)
 {
-	w->blocks = calloc(2, sizeof(*w->blocks));
+	w->blocks = calloc(3, sizeof(*w->blocks));
 	CHECK(w->blocks != NULL);
-	w->blocks[w->block_count++] = (struct world_block){ 4096, 4096, SELF, 1 };
-	w->blocks[w->block_count++] = (struct world_block){ 8192, 4096, OTHER, 1 };
+	w->blocks[w->block_count++] = (struct world_block){ 4096, 4096, SELF, 1, SELF };
+	w->blocks[w->block_count++] = (struct world_block){ 8192, 4096, OTHER, 1, OTHER };
+	/* Of a node that has died, whose heir we are. */
+	w->blocks[w->block_count++] = (struct world_block){ 12288, 4096, SELF, 2, NODE_NONE };
 	CHECK(peers_open(w) == 0 && kept_open(w) == 0 && pipes_open(w) == 0);
 	CHECK(streams_open(w) == 0 && ports_open(w) == 0);
+	deaths_open(w);
 	CHECK(stubs_new(&w->stubs, w->loop, &w->view, &stubs_ops, w) == 0);
 	CHECK(gates_open(w) == 0 && authority_open(w) == 0 && reapers_open(w) == 0);
 	CHECK(place_open(w) == 0 && site_open(w) == 0 && ttys_open(w) == 0 && move_open(w) == 0);
+	w->nodes[w->node_count++] = (struct world_node){ .id = SELF, .alive = true, .life = 1 };
+	w->nodes[w->node_count++] = (struct world_node){ .id = OTHER, .alive = true, .life = 1 };
+	authority_look(w);
 }
 
 /* Relays that the other kernel may speak of: of each direction, at home and at the site. */

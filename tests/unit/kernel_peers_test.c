@@ -64,6 +64,13 @@ bool site_want(const struct world *w, node_id node)
 {
 	return false;
 }
+void deaths_seek_all(struct world *w, node_id node)
+{
+}
+bool home_is_somewhere(const struct world *w, node_id node)
+{
+	return false;
+}
 void answers_reply(struct rpc_call *call, int err, const struct rpc_msg *m)
 {
 	assert_int_equal(rpc_reply(call, err, m), 0);

@@ -262,6 +262,28 @@ static void a_dead_node_gets_nothing_until_it_comes_back(void **state)
 	assert_int_equal(naming_block_find(w->k, 1, n)->life, 3);
 }
 
+/* Its pids live on elsewhere: whoever keeps the records then gives none out of it. */
+static void a_block_remembers_the_life_that_leased_it(void **state)
+{
+	struct world *w = *state;
+	const struct naming_block *b;
+	uint32_t n;
+
+	assert_int_equal(lease(w, 1, 2), 0);
+	n = (uint32_t)w->r.value;
+	b = naming_block_find(w->k, 1, n);
+	assert_true(naming_block_kept(w->k, b) && naming_block_homed(w->k, b));
+	assert_int_equal(epoch_op(w, 2, 1, 1), 0);
+	assert_false(naming_block_kept(w->k, b) || naming_block_homed(w->k, b));
+	assert_int_equal(block_op(w, NAMING_CMD_BLOCK_MOVE, n, 2, 1, 1), 0);
+	assert_int_equal(b->home, 2);
+	assert_int_equal(b->born, 1);
+	assert_true(naming_block_kept(w->k, b) && !naming_block_homed(w->k, b));
+	/* Back in a new life it has nothing of the former one's. */
+	assert_int_equal(epoch_op(w, 2, 2, 0), 0);
+	assert_false(naming_block_homed(w->k, b));
+}
+
 static void a_lease_asked_for_in_an_earlier_life_is_refused(void **state)
 {
 	struct world *w = *state;
@@ -607,6 +629,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(leader_time_never_runs_backwards, setup, teardown),
 		cmocka_unit_test_setup_teardown(host_ids_are_never_given_twice, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_block_has_one_authority_and_its_epoch_grows,
+						setup_two_nodes, teardown),
+		cmocka_unit_test_setup_teardown(a_block_remembers_the_life_that_leased_it,
 						setup_two_nodes, teardown),
 		cmocka_unit_test_setup_teardown(a_dead_node_gets_nothing_until_it_comes_back,
 						setup_two_nodes, teardown),
