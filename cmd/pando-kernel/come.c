@@ -58,6 +58,7 @@ struct come {
 	bool arriving; /* counted in the world */
 
 	struct ship_in ship; /* the image */
+	bool built;          /* all of it, and the source may still take it back */
 	bool went;           /* it runs: the core is to be told */
 };
 
@@ -311,7 +312,7 @@ static void dropped(struct come *c)
 static void drop(struct come *c)
 {
 	ship_in_end(&c->ship, -ECANCELED); /* who builds finds no more of it */
-	c->settling = false;
+	c->settling = c->built = false;
 	if (c->making || mover_is_busy(&c->mover))
 		return;
 	c->wanted = MOVER_UNBUILD;
@@ -344,6 +345,12 @@ static void turn(struct come *c)
 static void built(struct come *c, int err)
 {
 	FAULT("kernel.come.built");
+	/* K1: until its source has said that this was all it may let its own copy go on. */
+	c->built = err == 0 && c->ship.stream;
+	if (c->built)
+		return;
+	if (err == 0 && !c->ship.whole)
+		err = -EPIPE;
 	if (err != 0 && c->why.len == 0 && c->mover.why.len > 0)
 		(void)!buf_add(&c->why, c->mover.why.data, c->mover.why.len);
 	ship_in_end(&c->ship, err);
@@ -351,6 +358,14 @@ static void built(struct come *c, int err)
 		step(c, (struct mig_ev){ .kind = MIG_EV_LOADED });
 	else
 		failed(c, MIG_EV_LOAD_FAILED, err);
+}
+
+static void on_ship_over(struct ship_in *s)
+{
+	struct come *c = container_of(s, struct come, ship);
+
+	if (c->built && !c->dropping)
+		built(c, 0);
 }
 
 static void went(struct come *c, int err)
@@ -603,6 +618,7 @@ static struct come *come_new(struct world *w, gpid pid, node_id from)
 	c->from = from;
 	c->life = peers_life(w, from);
 	ship_in_init(&c->ship, w);
+	c->ship.over = on_ship_over;
 	c->carry = (struct carry){
 		.w = w, .mover = &c->mover, .pid = pid, .source = from, .target = w->node
 	};

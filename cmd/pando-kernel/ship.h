@@ -47,7 +47,14 @@ void ship_out_fini(struct ship_out *s);
 /* ---- target ---- */
 struct ship_in {
 	struct world *w;
+	/* The source has closed its stream, or it is lost; may be NULL. */
+	void (*over)(struct ship_in *s);
 	bool ended; /* nothing more will come */
+	/*
+	 * The source has said that it sent all: only then does it not take the process for its own
+	 * again. All records may be here before that.
+	 */
+	bool whole;
 
 	/* Private. */
 	struct rpc_stream *stream;

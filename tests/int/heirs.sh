@@ -42,7 +42,7 @@ read -r parent a b c < <(as_on n2 alice cat pids)
 sent=$(as_on n2 alice cat sent)
 wait_for 20 is_on "$sent" n2 || fail "it was not sent: $(p ps alice)"
 for pid in "$a" "$b" "$c" "$parent"; do
-	moves "$pid" n2 n1 || fail "$pid does not move from n1 to n2: $(cat "$work/moved")"
+	moves "$pid" n2 n1 || fail "$pid does not move from n1 to n2: $(cat "$work/moved") $(p ps alice)"
 done
 
 # ---- the node that leased their pids dies ----

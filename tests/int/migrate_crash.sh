@@ -72,6 +72,29 @@ for point in image.build.cleared image.build.ready kernel.move.noted kernel.come
 	die_at target $point
 done
 
+# A source that has not said that this was all may let its process go on: whatever the target has by then may not run.
+built() { [ "$(runs_on | wc -l)" = 2 ]; }
+for _ in 1 2 3; do
+	wait_for 20 once || fail "$pid runs on '$(runs_on)'"
+	wait_for 20 answers || fail "before an image without end: no login"
+	from=$(runs_on)
+	case $from in n1) to=n2 ;; n2) to=n3 ;; *) to=n1 ;; esac
+	p debug fault "$from" alice kernel.leave.ending:1:fail || fail "arm at $from"
+	p migrate "$pid" "$to" >"$PANDO_TEST_DIR/moved" 2>&1 &
+	move=$!
+	wait_for 20 built || fail "without an end it does not arrive: it is on '$(runs_on)'"
+	sleep 0.3 # for a target that would not wait
+	kill -9 "$(kernel_pid "$from" alice)"
+	wait $move
+	before=$(lines)
+	wait_for 30 more_than $((before + 5)) || fail "an image without end: it stands still on '$(runs_on)'"
+	wait_for 20 once || fail "an image without end: it runs on '$(runs_on)'"
+	[ "$(runs_on)" = "$from" ] || fail "an image without end: it runs on $(runs_on), not on $from"
+	echo "image without end: $from to $to, now on $(runs_on)"
+	wait_for 20 answers || fail "after an image without end: no login"
+	p migrate "$pid" "$to" >"$PANDO_TEST_DIR/moved" 2>&1 || fail "it does not move: $(cat "$PANDO_TEST_DIR/moved")"
+done
+
 as alice touch enough
 wait $session
 code=$?
