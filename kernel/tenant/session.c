@@ -121,19 +121,31 @@ static void become(struct init_in *in, const struct session_spawner *s, int adj)
 	say(pipe_fd, INIT_STEP_EXEC, errno);
 }
 
+/* The least of @s's own descriptors from @from on, or -1. */
+static int next_kept(const struct session_spawner *s, int from)
+{
+	const int own[] = { s->sock, s->filter, s->proc };
+	int least = -1;
+
+	for (int i = 0; i < s->entrance_count + 3; i++) {
+		int fd = i < 3 ? own[i] : s->entrances[i - 3];
+
+		if (fd >= from && (least < 0 || fd < least))
+			least = fd;
+	}
+	return least;
+}
+
 /* All but what it works with: a guest-to-be holds nothing of pando-init's. */
 static void close_rest(const struct session_spawner *s)
 {
-	int max = (int)sysconf(_SC_OPEN_MAX);
+	int from = 3, fd;
 
-	for (int fd = 3; fd < max; fd++) {
-		bool kept = fd == s->sock || fd == s->filter || fd == s->proc;
-
-		for (int i = 0; i < s->entrance_count; i++)
-			kept |= fd == s->entrances[i];
-		if (!kept)
-			(void)close(fd);
-	}
+	for (; (fd = next_kept(s, from)) >= 0; from = fd + 1)
+		if (fd > from && close_range((unsigned)from, (unsigned)fd - 1, 0) < 0)
+			_exit(1);
+	if (close_range((unsigned)from, ~0u, 0) < 0)
+		_exit(1);
 }
 
 /* Until it has the listener only read and write are safe: no filter notifies these. */
