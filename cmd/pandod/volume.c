@@ -13,6 +13,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/loop.h>
 #include <stdio.h>
 #include <string.h>
@@ -279,6 +280,36 @@ int volume_prepare(struct pod *p, const struct naming_tenant *t, char why[TENANT
 	return r;
 }
 
+int volume_used(const struct pod *p, const struct naming_tenant *t, uint64_t *bytes)
+{
+	char path[PATH_MAX];
+	struct statfs fs;
+	int r = home_path(p, t->name, false, path);
+
+	if (r < 0)
+		return r;
+	if (!is_mounted(path) || statfs(path, &fs) < 0 || fs.f_type != EXT4_MAGIC)
+		return -ENOENT;
+	*bytes = (uint64_t)(fs.f_blocks - fs.f_bfree) * (uint64_t)fs.f_bsize;
+	return 0;
+}
+
+/* What forbids it; valid until the next one. */
+static const char *cannot_shrink(const struct pod *p, const struct naming_tenant *t,
+				 uint64_t has_bytes)
+{
+	static char text[128];
+	uint64_t used = 0;
+
+	if (volume_used(p, t, &used) < 0)
+		return "its file system can only grow";
+	(void)snprintf(text, sizeof(text),
+		       "its file system can only grow: it has %" PRIu64 "M, of which %" PRIu64
+		       "M are in use",
+		       has_bytes >> 20, used >> 20);
+	return text;
+}
+
 int volume_resize(struct pod *p, const struct naming_tenant *t, uint64_t bytes, const char **why)
 {
 	char image[PATH_MAX], path[PATH_MAX];
@@ -295,7 +326,7 @@ int volume_resize(struct pod *p, const struct naming_tenant *t, uint64_t bytes, 
 		       "the first login";
 		return bytes != 0 && access(path, F_OK) == 0 ? -EBUSY : 0;
 	}
-	*why = "its file system can only grow";
+	*why = cannot_shrink(p, t, (uint64_t)st.st_size);
 	if (bytes == 0 || bytes / BLOCK * BLOCK < (uint64_t)st.st_size)
 		return -EBUSY;
 	/* A node that has it mounted grows it when the limit arrives in its tables, and who mounts
@@ -323,20 +354,6 @@ void volume_follow(struct pod *p, const struct naming_tenant *t)
 	r = image_grow(image, path, bytes);
 	if (r < 0)
 		log_warn("the file system of %s does not grow: %s", t->name, strerror(-r));
-}
-
-int volume_used(const struct pod *p, const struct naming_tenant *t, uint64_t *bytes)
-{
-	char path[PATH_MAX];
-	struct statfs fs;
-	int r = home_path(p, t->name, false, path);
-
-	if (r < 0)
-		return r;
-	if (!is_mounted(path) || statfs(path, &fs) < 0 || fs.f_type != EXT4_MAGIC)
-		return -ENOENT;
-	*bytes = (uint64_t)(fs.f_blocks - fs.f_bfree) * (uint64_t)fs.f_bsize;
-	return 0;
 }
 
 void volume_release(struct pod *p, const char *name)

@@ -99,7 +99,7 @@ done
 as_on n1 alice sh -c 'dd if=/dev/zero of=big bs=1M count=100' 2>&1 | grep -q 'No space left' || fail "no end of the disk"
 as_on n2 alice dd if=/dev/zero of=y bs=1M count=2 2>/dev/null && fail "the disk is full on one node only"
 as_on n1 bob sh -c 'dd if=/dev/zero of=big bs=1M count=100 && rm big' 2>/dev/null || fail "bob has no room"
-refused 1 "only grow" p tenant set alice disk=20M
+refused 1 "only grow: it has 48M, of which" p tenant set alice disk=20M
 # Growing a mounted file system takes CAP_SYS_RESOURCE, which some containers have not.
 if ((0x$(awk '/CapEff/ { print $2 }' /proc/self/status) >> 24 & 1)); then
 	p tenant set alice disk=80M || fail "the disk does not grow"
