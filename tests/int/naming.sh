@@ -48,6 +48,11 @@ nothing_lost() {
 		until_true 20 knows_all $n
 	done
 }
+# What it is sent at once it writes at once: so until it has really died.
+added_to_death() {
+	add "$(other "$1")"
+	! kill -0 "$2" 2>/dev/null
+}
 other() { echo "n$((${1#n} % 3 + 1))"; }
 
 pando up -n 3 >/dev/null
@@ -67,9 +72,9 @@ nothing_lost
 echo "each node, dying at the named points of writing"
 for point in naming.log.write naming.log.sync; do
 	for n in n1 n2 n3; do
+		old=$(daemon $n)
 		pando debug fault $n $point:2:kill >/dev/null
-		add "$(other $n)"
-		add "$(other $n)"
+		until_true 20 added_to_death $n "$old"
 		until_true 20 answers $n
 	done
 done
