@@ -525,9 +525,20 @@ void site_reap_one(struct world *w, struct stub *s, gpid pid)
 		log_debug("stub %d is on its way out", s->gpid);
 }
 
-static void reap_kin(struct world *w, const struct stub *dead)
+/* Whose zombie it is. One that a process has left behind here was nobody's when it came to be. */
+static struct stub *native_parent(struct world *w, const struct stub *dead)
 {
 	struct stub *s = dead->parent ? stubs_find(w->stubs, dead->parent) : NULL;
+	struct task_info t;
+
+	if (!s && task_read(&t, w->view.procfs, dead->pid) == 0)
+		s = stubs_find_node_pid(w->stubs, t.node_ppid);
+	return s;
+}
+
+static void reap_kin(struct world *w, const struct stub *dead)
+{
+	struct stub *s = native_parent(w, dead);
 	struct stub_table *t = s && !s->arriving && !s->turning ? stub_table_new() : NULL;
 
 	if (!t)
