@@ -97,6 +97,9 @@ mend_both() { nsenter --net="/proc/$switch/ns/net" ip link set v3 up; }
 in_n3() { nsenter --net="/proc/$(cat "$CLUSTER_DIR/n3/run/guard.pid")/ns/net" "$@"; }
 cut_out() { in_n3 ip neigh replace 10.77.0.2 lladdr 02:00:00:00:00:99 dev eth0 nud permanent && in_n3 ip neigh replace 10.77.0.3 lladdr 02:00:00:00:00:99 dev eth0 nud permanent; }
 mend_out() { in_n3 ip neigh del 10.77.0.2 dev eth0 && in_n3 ip neigh del 10.77.0.3 dev eth0; }
+# What the host's kernel says of the guests of n3; nothing where the only tree that freezes is the daemons' own.
+events() { find /sys/fs/cgroup -path "*/pando-$(basename "$CLUSTER_DIR")-*/n3/alice/guests/cgroup.events"; }
+frozen() { grep -qx 'frozen 1' $(events); }
 epoch=4
 for way in both out; do
 	nap=$([ $way = both ] && echo 2001 || echo 2002)
@@ -104,9 +107,15 @@ for way in both out; do
 	cut_$way || fail "cannot cut its links"
 	t0=$(now)
 	wait_for 20 state_is n3 cut-off n3 || fail "n3 does not know that it is cut off: $(p nodes --node n3)"
+	if [ -n "$(events)" ]; then
+		wait_for 20 frozen || fail "n3 does not freeze what it runs: $(p nodes --node n3)"
+		sleeps $nap || fail "n3 has ended what it runs, which it had to freeze first"
+		stands=$(ms_since "$t0")
+	fi
 	gone() { ! sleeps $nap; }
 	wait_for 30 gone || fail "n3 does not end what it runs: $(ms_since "$t0") ms"
 	ended=$(ms_since "$t0")
+	echo "cut ($way): frozen after ${stands:-?} ms, ended after $ended ms"
 	wait_for 30 state_is n3 dead n1 || fail "a cut-off node is not announced dead: $(p nodes --node n1)"
 	[ "$(ms_since "$t0")" -ge "$ended" ] || fail "announced before it was over"
 	wait_for 15 has "cut.$way" '^waited: 137$' || fail "a wait over the cut: $(cat "$work/cut.$way")"
@@ -140,6 +149,26 @@ code=$?
 wait_for 10 as_on n1 alice test -e after || fail "what began on n3 did not go on to its end"
 left() { [ "$(p ps alice -o csv | tail -n +2 | wc -l)" = 0 ]; }
 wait_for 20 left || fail "processes stay: $(p ps alice)"
+
+# ---- the whole node of who leads dies, and a program elsewhere goes on ----
+wait_for 20 led || fail "nobody leads"
+leader=$(leads)
+other=$([ "$leader" = n1 ] && echo n2 || echo n1)
+as_on $other alice sh -c 'while [ ! -e stop ]; do date +%s%N >beat; sleep 0.1; done; exit 3' </dev/null >/dev/null 2>&1 &
+beating=$!
+wait_for 20 as_on $other alice test -s beat || fail "the program does not start"
+t0=$(now)
+kill_node "$leader"
+p tenant add dave --node $other >/dev/null || fail "naming does not go on without the node $leader"
+whole=$(ms_since "$t0")
+beats() { [ "$(as_on $other alice cat beat 2>/dev/null || echo 0)" -gt "$t0" ]; }
+wait_for 10 beats || fail "the program stands still"
+as_on $other alice touch stop || fail "no login on $other"
+wait $beating
+code=$?
+[ $code = 3 ] || fail "the program ended with $code"
+echo "naming went on $whole ms after the death of the node that led"
+[ "$whole" -lt 10000 ] || fail "naming went on after $whole ms" # 3 s where nobody else wants the processors: tests/bench/death.sh
 echo "announced after $announced ms, all parents told after $told ms; naming went on after $naming ms"
 [ "$naming" -lt 3000 ] || fail "naming went on after $naming ms"
 exit 0
