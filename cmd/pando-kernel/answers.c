@@ -102,6 +102,8 @@ static void on_status(void *arg, struct rpc_conn *c, struct rpc_call *call, cons
 	if (proc_scan(&l, &w->view) == 0) {
 		s.stubs = stubs_count(w->stubs);
 		s.processes = (uint32_t)l.n - MIN((uint32_t)l.n, s.stubs);
+		/* It stands for nobody, and stays for who comes next. */
+		s.stubs -= MIN(s.stubs, w->zygote != 0);
 		proc_list_fini(&l);
 	}
 	REPLY(call, status, &s);

@@ -293,6 +293,13 @@ void deaths_look(struct world *w, const struct world_node *before, size_t count)
 		authority_node_died(w, w->nodes[i].id);
 		died = true;
 	}
+	for (size_t i = 0; i < count; i++) {
+		if (before[i].id == w->node || !peers_gone(w, before[i].id) || before[i].dead)
+			continue;
+		/* It has left the machine. */
+		authority_node_died(w, before[i].id);
+		died = true;
+	}
 	leaves_look_at_lives(w);
 	comes_look_at_lives(w);
 	/* Of a predecessor, which was fenced. */

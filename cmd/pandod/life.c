@@ -376,8 +376,7 @@ static void announce(struct life *l, const struct naming_node *row)
 		l->duties++;
 }
 
-/* Every world has a row of the ledger before it starts, and until nothing of it runs. */
-static bool runs_somewhere(const struct naming_core *k, tenant_id t)
+bool life_runs_somewhere(const struct naming_core *k, tenant_id t)
 {
 	const struct naming_loan *loan;
 
@@ -387,8 +386,7 @@ static bool runs_somewhere(const struct naming_core *k, tenant_id t)
 	return false;
 }
 
-/* Who keeps the records of @b from now on: a node that has a world of its tenant, or nobody. */
-static node_id heir_of(const struct naming_core *k, const struct naming_block *b)
+node_id life_heir(const struct naming_core *k, const struct naming_block *b)
 {
 	const struct naming_loan *loan;
 	uint32_t best = UINT32_MAX;
@@ -438,11 +436,11 @@ static void mind_orphans(struct life *l)
 
 		if (naming_block_homed(k, b))
 			continue;
-		if (!runs_somewhere(k, b->tenant)) {
+		if (!life_runs_somewhere(k, b->tenant)) {
 			propose_block(l, b, NODE_NONE);
 			continue;
 		}
-		heir = naming_block_kept(k, b) ? NODE_NONE : heir_of(k, b);
+		heir = naming_block_kept(k, b) ? NODE_NONE : life_heir(k, b);
 		if (heir != NODE_NONE)
 			propose_block(l, b, heir);
 	}

@@ -500,27 +500,44 @@ static void released(void *arg, int err, const struct naming_result *r)
 	(void)r;
 	/* A block that stays leased makes the leave fail with a reason. */
 	if (err != 0 && err != -ECANCELED)
-		log_warn("a pid block was not released: %s", strerror(-err));
+		log_warn("a pid block was not given away: %s", strerror(-err));
 }
 
-/* Pid blocks of tenants that have no world here hold no live pid: the next lease takes them anew.
+static int give_block(struct pod *p, const struct naming_block *b, node_id heir)
+{
+	struct naming_cmd cmd = { .kind = heir != NODE_NONE ? NAMING_CMD_BLOCK_MOVE
+							    : NAMING_CMD_BLOCK_RELEASE,
+				  .node = b->authority,
+				  .to = heir,
+				  .tenant = b->tenant,
+				  .number = b->number,
+				  .epoch = b->epoch };
+
+	return naming_propose(p->naming, &cmd, clock_mono_ns() + POD_ASK_MS * NS_PER_MS, released,
+			      NULL);
+}
+
+/*
+ * Pids that were leased here are nobody's: there is no world here that has a task of one. Those of
+ * a node that has died may live anywhere: another one keeps them. If there is none that could, and
+ * they may live, the leave fails.
  */
-static int release_blocks(struct pod *p)
+static int give_blocks(struct pod *p)
 {
 	const struct naming_core *k = naming_tables(p->naming);
-	struct naming_cmd cmd = { .kind = NAMING_CMD_BLOCK_RELEASE,
-				  .node = naming_self(p->naming) };
 	const struct naming_block *b;
 	int r = 0;
 
 	for (uint32_t i = 0; r == 0 && (b = naming_block_at(k, i)) != NULL; i++) {
-		if (b->authority != cmd.node)
+		bool born_here = b->home == naming_self(p->naming) && naming_block_homed(k, b);
+		node_id heir = NODE_NONE;
+
+		if (b->authority != naming_self(p->naming))
 			continue;
-		cmd.tenant = b->tenant;
-		cmd.number = b->number;
-		cmd.epoch = b->epoch;
-		r = naming_propose(p->naming, &cmd, clock_mono_ns() + POD_ASK_MS * NS_PER_MS,
-				   released, NULL);
+		if (!born_here)
+			heir = life_heir(k, b);
+		if (born_here || heir != NODE_NONE || !life_runs_somewhere(k, b->tenant))
+			r = give_block(p, b, heir);
 	}
 	return r;
 }
@@ -537,7 +554,7 @@ void member_leave(struct pod *p, member_done_fn done, void *arg)
 		ask_end(a, -EBUSY, "tenants have worlds here, and the node is not drained");
 		return;
 	}
-	r = release_blocks(p);
+	r = give_blocks(p);
 	/* Commands of one node take effect in their order: the blocks are gone before this. */
 	if (r == 0)
 		r = naming_leave(p->naming, clock_mono_ns() + POD_ASK_MS * NS_PER_MS, left, a);

@@ -136,6 +136,16 @@ void life_tell(struct world *w);
 must_check int life_world_clock(struct world *w);
 /* Naming's role or leader is another. */
 void life_status(struct pod *p);
+/* Something of the tenant runs on some node: every world has a row of the ledger as long as it is.
+ */
+struct naming_core;
+struct naming_block;
+bool life_runs_somewhere(const struct naming_core *k, tenant_id t);
+/*
+ * Who is to keep the records of @b instead of its authority: a node that is open and has a world of
+ * its tenant; NODE_NONE: there is none.
+ */
+node_id life_heir(const struct naming_core *k, const struct naming_block *b);
 /* Another node's Lease. */
 void life_heard(struct pod *p, node_id from, const void *body, size_t len);
 

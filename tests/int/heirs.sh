@@ -15,6 +15,7 @@ is_gone() { [ -z "$(node_of "$1")" ]; }
 has() { as_on n2 alice grep -qsx "$1" seen; }
 blocks_of() { p nodes --node n2 --json | python3 -c 'import json, sys
 print(next(n["pid_blocks"] for n in json.load(sys.stdin) if n["name"] == sys.argv[1]))' "$1"; }
+kept() { [ "$(blocks_of)" = 3 ]; }
 moves() { # PID NODE FROM: what refuses for a moment (a fork, a signal on its way) is asked again
 	for _ in $(seq 50); do
 		p migrate --node "$3" --tenant alice "$1" "$2" >"$work/moved" 2>&1 && return
@@ -77,8 +78,29 @@ p up -n 3 --lease 2:6 >/dev/null || fail "n1 does not come back"
 wait_for 20 as_on n1 alice true || fail "no login on n1"
 mine=$(as_on n1 alice sh -c 'echo $$')
 [ $((mine / 4096)) != $((sent / 4096)) ] || fail "pid $mine of the new n1 is in the block of $sent, which lives"
-as_on n1 alice kill "$sent" || fail "no kill from n1"
-wait_for 20 is_gone "$sent" || fail "it stays: $(p ps alice --node n2)"
-left() { [ "$(p ps alice --node n2 -o csv | tail -n +2 | wc -l)" = 0 ]; }
-wait_for 20 left || fail "processes stay: $(p ps alice --node n2)"
+# ---- who keeps its record leaves: another one does ----
+heir=
+for k in n1 n2 n3; do
+	[ "$(blocks_of $k)" != 2 ] || heir=$k
+done
+[ -n "$heir" ] || fail "no node keeps a block that it has not leased: $(p nodes --json)"
+p drain "$heir" --deadline 30s >"$work/drained" 2>&1 || fail "drain $heir: $(cat "$work/drained")"
+wait_for 20 p leave --node "$heir" 2>"$work/left" || fail "leave: $(tail -n 1 "$work/left")"
+rest=$([ "$heir" = n1 ] && echo n2 || echo n1)
+blocks_of() { p nodes --node "$rest" --json | python3 -c 'import json, sys
+print(sum(n["pid_blocks"] for n in json.load(sys.stdin)))'; }
+wait_for 20 kept || fail "the blocks of the two that are left: $(p nodes --node "$rest" --json)"
+node_of() { p ps alice --node "$rest" -o csv 2>/dev/null | awk -F, -v pid="$1" '$2 == pid { print $4 }'; }
+for _ in 1 2; do
+	at=$(node_of "$sent")
+	to=
+	for k in n1 n2 n3; do
+		[ $k = "$at" ] || [ $k = "$heir" ] || to=$k
+	done
+	moves "$sent" "$to" "$rest" || fail "it does not move from $at to $to after $heir has left: $(cat "$work/moved")"
+done
+as_on "$rest" alice kill "$sent" || fail "no kill at last"
+wait_for 20 is_gone "$sent" || fail "it stays: $(p ps alice --node "$rest")"
+left() { [ "$(p ps alice --node "$rest" -o csv | tail -n +2 | wc -l)" = 0 ]; }
+wait_for 20 left || fail "processes stay: $(p ps alice --node "$rest")"
 exit 0
