@@ -12,6 +12,7 @@
 #include "rpc/wire.h"
 
 #define DIRECT_MIN 4096         /* bytes of a body: sealed from where it lies */
+#define FLUSH_MIN  (32u << 10)  /* bytes of a body: not kept until the end of the turn */
 #define IN_KEEP    (256u << 10) /* of a frame put together: kept for the next one */
 
 /* ---- life ---- */
@@ -295,6 +296,7 @@ static void send_frame(struct rpc_conn *c, const struct rpc_frame *f)
 	unsigned fds = m ? m->fd_count : 0;
 	size_t tail_len = m ? m->tail_len : 0;
 	uint8_t head[RPC_WIRE_HEAD];
+	bool direct;
 	struct iovec parts[RPC_FRAME_PARTS] = {
 		{ head, sizeof(head) },
 		{ f->body, f->len - tail_len },
@@ -312,12 +314,14 @@ static void send_frame(struct rpc_conn *c, const struct rpc_frame *f)
 		rpc_conn_lost(c, -ENOMEM, NULL);
 		return;
 	}
-	if ((f->len >= DIRECT_MIN && rpc_seal_can_frame(c)
-		     ? rpc_seal_frame(c, parts, ARRAY_LEN(parts))
-		     : queue_frame(c, parts)) < 0) {
+	direct = f->len >= DIRECT_MIN && rpc_seal_can_frame(c);
+	if ((direct ? rpc_seal_frame(c, parts, ARRAY_LEN(parts)) : queue_frame(c, parts)) < 0) {
 		rpc_conn_lost(c, -ENOMEM, NULL);
 		return;
 	}
+	/* Both ends work at the same time. */
+	if (direct && f->len >= FLUSH_MIN)
+		rpc_conn_flush(c);
 	c->rpc->stats.frames_out++;
 	rpc_conn_dirty(c);
 }

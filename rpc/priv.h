@@ -164,7 +164,6 @@ void rpc_conn_lost(struct rpc_conn *c, int err, const char *why);
 must_check int rpc_conn_plain(struct rpc_conn *c, const uint8_t *bytes, size_t len);
 /* Takes the whole frames out of c->in. */
 must_check int rpc_conn_frames(struct rpc_conn *c);
-void rpc_conn_flush(struct rpc_conn *c);
 must_check int rpc_msg_check(const struct rpc_conn *c, const struct rpc_msg *m);
 must_check int rpc_conn_scope(struct rpc_conn *c);
 

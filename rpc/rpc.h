@@ -211,6 +211,8 @@ must_check int rpc_request(struct rpc_conn *c, const struct rpc_msg *m, const st
 			   rpc_done_fn done, void *arg, uint64_t *id);
 void rpc_cancel(struct rpc_conn *c, uint64_t id);
 must_check int rpc_send(struct rpc_conn *c, const struct rpc_msg *m);
+/* What was said so far leaves now, not at the end of this turn. */
+void rpc_conn_flush(struct rpc_conn *c);
 
 /* ---- streams ---- */
 struct rpc_stream_ops {

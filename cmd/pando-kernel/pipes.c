@@ -22,7 +22,10 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
 
+#include "base/check.h"
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
@@ -119,24 +122,17 @@ static int send_to(struct rpc_conn *c, uint64_t id, bool home, enum relay_kind k
 		   uint64_t offset, const void *bytes, size_t len)
 {
 	Peer__Relay q = PEER__RELAY__INIT;
-	struct rpc_msg m = { .method = PEER_RELAY };
-	uint8_t *body;
-	int r;
+	uint8_t head[64];
+	struct rpc_msg m = { .method = PEER_RELAY, .body = head, .tail = bytes, .tail_len = len };
 
 	q.relay = id;
 	q.home = home;
 	q.kind = kind;
 	q.offset = offset;
-	q.data.data = (uint8_t *)(uintptr_t)bytes;
-	q.data.len = len;
-	body = malloc(peer__relay__get_packed_size(&q) + 1);
-	if (!body)
-		return -ENOMEM;
-	m.len = peer__relay__pack(&q, body);
-	m.body = body;
-	r = rpc_send(c, &m);
-	free(body);
-	return r;
+	CHECK(peer__relay__get_packed_size(&q) < sizeof(head));
+	head[0] = (uint8_t)peer__relay__pack(&q, head + 1);
+	m.len = 1u + head[0];
+	return rpc_send(c, &m);
 }
 
 void pipe_connected(struct pipe_relay *p)
@@ -169,6 +165,11 @@ static int send_relay(void *arg, enum relay_kind kind, uint64_t offset, const vo
 	if (!c)
 		return -EAGAIN;
 	r = send_to(c, p->k->id, p->k->home, kind, offset, bytes, len);
+	/* Of a long turn, so that more is on its way before it ends. */
+	if (r == 0 && kind == RELAY_TAKEN && offset - p->flushed >= RELAY_CHUNK_MAX) {
+		p->flushed = offset;
+		rpc_conn_flush(c);
+	}
 	/* The connection stands, but has no room: nobody else would say when to go on. */
 	if (r != 0 && loop_timer_set(p->w->loop, &p->w->relays_again,
 				     loop_now_ns(p->w->loop) + SEND_AGAIN_NS, on_send_again) != 0)
@@ -212,7 +213,8 @@ static void answer_for_none(struct rpc_conn *c, const Peer__Relay *q)
 
 	if (q->kind == RELAY_HAVE)
 		r = send_to(c, q->relay, !q->home, RELAY_EOF, q->offset, NULL, 0);
-	else if (q->kind == RELAY_DATA || q->kind == RELAY_EOF || q->kind == RELAY_ASK)
+	else if (q->kind == RELAY_DATA || q->kind == RELAY_UNITS || q->kind == RELAY_EOF ||
+		 q->kind == RELAY_ASK)
 		r = send_to(c, q->relay, !q->home, RELAY_BROKEN, 0, NULL, 0);
 	if (r != 0)
 		log_debug("a relay that is over is asked for again");
@@ -222,7 +224,9 @@ static void on_message(void *arg, struct rpc_conn *c, struct rpc_call *call,
 		       const struct rpc_msg *m)
 {
 	struct world *w = arg;
-	Peer__Relay *q = peer__relay__unpack(NULL, m->len, m->body);
+	const uint8_t *body = m->body;
+	size_t head = m->len > 0 ? 1u + body[0] : 1;
+	Peer__Relay *q = head <= m->len ? peer__relay__unpack(NULL, head - 1, body + 1) : NULL;
 	struct pipe_relay *p = q ? find_for(w, q, rpc_conn_peer(c)->node) : NULL;
 	int r = 0;
 
@@ -233,7 +237,7 @@ static void on_message(void *arg, struct rpc_conn *c, struct rpc_call *call,
 	else if (q && p->k->is_out)
 		r = relay_out_msg(&p->out, q->kind, q->offset);
 	else if (q)
-		r = relay_in_msg(&p->in, q->kind, q->offset, q->data.data, q->data.len);
+		r = relay_in_msg(&p->in, q->kind, q->offset, body + head, m->len - head);
 	if (r == -EPROTO) {
 		log_warn("node %u breaks the rules of a relay of pid %d (message %u at %llu, we "
 			 "are at "
@@ -357,10 +361,10 @@ static int relay_start(struct pipe_relay *p)
 	bool shared = p->k->home;
 	int r;
 
-	r = p->k->is_out
-		    ? relay_out_init(&p->out, p->w->relays, &p->k->rec, p->fd[END], spare, &ops, p)
-		    : relay_in_init(&p->in, p->w->relays, &p->k->rec, p->fd[END], spare, shared,
-				    &ops, p);
+	r = p->k->is_out ? relay_out_init(&p->out, p->w->relays, &p->k->rec, p->fd[END], spare,
+					  !p->k->home, &ops, p)
+			 : relay_in_init(&p->in, p->w->relays, &p->k->rec, p->fd[END], spare,
+					 shared, &ops, p);
 	if (r != 0)
 		return r;
 	list_add_tail(&p->w->pipes, &p->link);
@@ -460,8 +464,8 @@ int pipes_end_make(struct world *w, const struct pipes_end *e)
 	r = fd_keep(p, END, ours);
 	if (r == 0 && fcntl(ours, F_SETFL, O_NONBLOCK) != 0)
 		r = -errno;
-	if (r == 0 && e->len > RELAY_CHUNK_MAX)
-		r = -E2BIG;
+	if (r == 0 && e->len > RELAY_CHUNK_MAX && fcntl(ours, F_SETPIPE_SZ, RELAY_WINDOW_MAX) < 0)
+		r = -errno;
 	if (r == 0)
 		r = fill(its, e);
 	if (r == 0)
@@ -618,9 +622,19 @@ static int adopt(struct world *w, struct kept_pipe *k)
 	return 0;
 }
 
+/* There is no file here to open; what pandod gave us as standard input is /dev/null. */
+static int null_open(struct world *w)
+{
+	struct stat st;
+
+	if (fstat(STDIN_FILENO, &st) != 0 || !S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3))
+		return -1;
+	return pipe_reopen(w, STDIN_FILENO, O_WRONLY);
+}
+
 int pipes_open(struct world *w)
 {
-	int r = relays_new(&w->relays, w->loop);
+	int r = relays_new(&w->relays, w->loop, null_open(w));
 
 	list_init(&w->pipes);
 	rpc_serve(w->peer_rpc, PEER_RELAY, on_message, w);

@@ -26,6 +26,7 @@ struct pipe_relay {
 	 */
 	int fd[FDS];
 	struct loop_fd pump_watch;
+	uint64_t flushed; /* TAKEN that did not wait for the end of a turn */
 	bool pumping;
 	bool blocked; /* the pump waits for room */
 	bool asked;   /* home has been told that our end is here, and has not answered */

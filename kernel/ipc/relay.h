@@ -9,13 +9,16 @@
  * connection that may break and come back.
  *
  *   R1  every byte arrives once and in order, whichever daemon dies when
- *   R2  a byte leaves the writers' pipe only when the reader has taken it from his
- *       (one writer's pipe then holds 65,536 bytes, as on one host), or, where
+ *   R2  a byte leaves the writers' pipe only when the reader has taken it from his, or, where
  *       several pipes end in one (relay_in.shared), when it lies in his
- *   R3  what was found in the writers' pipe at one look is delivered in one piece
+ *   R3  what was written at once and is no longer than PIPE_BUF stays in one piece, whoever else
+ *       writes into the reader's pipe
+ *   R4  a reader who takes nothing is behind what one pipe holds, 65,536 bytes. Behind one who
+ * takes the bytes as they come, up to RELAY_WINDOW_MAX may be on their way: the writers' pipe is
+ *       made so large, for R2 holds all the same
  *
  * Bytes that have come are sent at once, whatever is under way before them: what is not taken yet
- * is never more than a pipe holds. A receiver that lacks something says from where on.
+ * is never more than that pipe holds. A receiver that lacks something says from where on.
  *
  * How R1 holds without a log: bytes are looked at with tee(2), which leaves them
  * in the pipe, and thrown away by splice(2) into a pipe of ours that survives us
@@ -37,16 +40,20 @@
 #include "base/list.h"
 #include "base/loop.h"
 
-#define RELAY_CHUNK_MAX 65536 /* bytes of one DATA: what a pipe holds */
+#define RELAY_CHUNK_MAX  65536  /* bytes of one DATA: what a pipe holds */
+#define RELAY_WINDOW_MAX 262144 /* bytes that may be on their way */
+#define RELAY_UNITS_MAX  16     /* of one UNITS: a pipe's buffers */
 
 enum relay_kind {
 	RELAY_DATA = 1, /* to the reader: @len bytes at @offset of the stream */
 	RELAY_EOF,      /* to the reader: the stream ends at @offset, no writer is left */
 	RELAY_TAKEN,    /* to the writers: the reader has taken everything before @offset */
 	RELAY_BROKEN,   /* to the writers: no reader is left */
-	RELAY_HAVE, /* to the writers: everything before @offset lies in the reader's pipe, go on
-		       from there. Said first over a connection, and when something is missing. */
-	RELAY_ASK,  /* to the reader, over a new connection: say HAVE */
+	RELAY_HAVE,  /* to the writers: everything before @offset lies in the reader's pipe, go on
+			from there. Said first over a connection, and when something is missing. */
+	RELAY_UNITS, /* as DATA, in units that stay whole: before each its length, 16 bits,
+			little-endian, at most PIPE_BUF */
+	RELAY_ASK,   /* to the reader, over a new connection: say HAVE */
 };
 
 /* Outlives the daemon. All zero is a relay that has moved nothing. */
@@ -68,7 +75,8 @@ struct relay_ops {
 
 /* What the relays of a daemon share: one edge-triggered epoll beside the loop. */
 struct relays;
-must_check int relays_new(struct relays **out, struct loop *l);
+/* @null: /dev/null, open for writing, taken; -1: what is thrown away is copied. */
+must_check int relays_new(struct relays **out, struct loop *l, int null);
 void relays_free(struct relays *rs);
 
 /* ---- where the writers are ---- */
@@ -80,6 +88,10 @@ struct relay_out {
 	uint64_t sent;            /* offset of the first byte not sent over this connection */
 	uint64_t have;            /* by the far side, as far as it has told */
 	uint64_t taken;           /* by the reader */
+	uint64_t began;           /* offset at the start of this life */
+	bool units;
+	bool grow_tried;
+	bool grown; /* the writers' pipe was made larger */
 	bool up;
 	bool eof_sent;
 	bool finished;
@@ -90,10 +102,12 @@ struct relay_out {
 
 /*
  * Starts, or goes on after a predecessor: throws away what it had begun to. Nothing is sent before
- * the far side says HAVE. @tomb: a pipe of 65,536 bytes that only this relay uses.
+ * the far side says HAVE. @tomb: a pipe of 65,536 bytes that only this relay uses. @units: others
+ * write where this goes, which is `shared` (R3).
  */
 must_check int relay_out_init(struct relay_out *o, struct relays *rs, struct relay_record *rec,
-			      int pipe, const int tomb[2], const struct relay_ops *ops, void *arg);
+			      int pipe, const int tomb[2], bool units, const struct relay_ops *ops,
+			      void *arg);
 void relay_out_fini(struct relay_out *o);
 /*
  * A connection is there. The far side says HAVE of its own accord if it knows of that; if it does
@@ -101,7 +115,8 @@ void relay_out_fini(struct relay_out *o);
  */
 void relay_out_resume(struct relay_out *o);
 /*
- * What the writers' pipe holds from rec->offset on, at most RELAY_CHUNK_MAX bytes; they stay there.
+ * What the writers' pipe holds from rec->offset on, at most RELAY_WINDOW_MAX bytes; they stay
+ * there.
  * *@bytes is good until the next call of any relay. For who moves the writers elsewhere.
  */
 must_check ssize_t relay_out_look(struct relay_out *o, const uint8_t **bytes);
@@ -121,8 +136,11 @@ struct relay_in {
 	int stage[2];             /* our own pipe; survives us */
 	uint64_t told;            /* last TAKEN */
 	uint64_t eof_at;          /* UINT64_MAX: not known */
-	uint8_t *queue; /* RELAY_CHUNK_MAX bytes once needed: what comes behind the stage */
+	uint8_t *queue; /* RELAY_WINDOW_MAX bytes once needed: what comes behind the stage */
+	size_t queue_at;
 	size_t queued;
+	uint16_t units[2 * RELAY_WINDOW_MAX / 4096 + 2]; /* of what is queued; none unless shared */
+	size_t unit_count;
 	bool say_have; /* as soon as nothing is staged */
 	bool refused;  /* something was not taken, and nothing since */
 	bool up;

@@ -9,7 +9,7 @@ enum peer_method {
 	PEER_RUN = KERNEL_METHOD(64),     /* Run -> Ran */
 	PEER_CHANGED = KERNEL_METHOD(65), /* Changed -> (empty) */
 	PEER_RAISE = KERNEL_METHOD(66),   /* Raise -> (empty) */
-	PEER_RELAY = KERNEL_METHOD(67),   /* one-way Relay */
+	PEER_RELAY = KERNEL_METHOD(67),   /* one-way: length of Relay, Relay, bytes */
 	PEER_ASK = KERNEL_METHOD(68),     /* Ask -> Ran; -ENOENT: it does not, and never will */
 	PEER_PORT = KERNEL_METHOD(82),    /* Port -> (empty): held here; -ENOENT: not */
 	PEER_BRIDGE = KERNEL_METHOD(83),  /* a stream: Port, then frames (bridge.c) */

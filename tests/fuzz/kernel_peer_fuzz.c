@@ -307,6 +307,24 @@ static void speak_stream(struct rpc_conn *c, const struct rpc_msg *m, struct ran
 		rpc_stream_close(s, rand_chance(r, 1, 2) ? 0 : -ECANCELED);
 }
 
+/* The length before a relay's head, sometimes wrong, and what lies behind it: units, or anything.
+ */
+static void put_around(struct buf *b, struct rand *r)
+{
+	struct buf all = BUF_INIT;
+	uint8_t byte = (uint8_t)(rand_chance(r, 1, 8) ? rand_next(r) : b->len);
+
+	CHECK(buf_add(&all, &byte, 1) == 0 && buf_add(&all, b->data, b->len) == 0);
+	for (uint64_t k = rand_below(r, 20); k > 0; k--) {
+		uint8_t unit[2 + 300] = { (uint8_t)rand_below(r, 256), (uint8_t)rand_below(r, 2) };
+		size_t len = 2 + unit[0] + (rand_chance(r, 1, 8) ? rand_below(r, 40) : 0);
+
+		CHECK(buf_add(&all, unit, len) == 0);
+	}
+	buf_fini(b);
+	*b = all;
+}
+
 static void speak(struct rpc_conn *c, struct rand *r)
 {
 	size_t i = rand_below(r, ARRAY_LEN(methods));
@@ -315,6 +333,8 @@ static void speak(struct rpc_conn *c, struct rand *r)
 	struct rpc_opts o = { .deadline_ns = loop_now_ns(world.loop) + NS_PER_S };
 
 	put_message(&b, methods[i].of, r, 0);
+	if (m.method == PEER_RELAY)
+		put_around(&b, r);
 	for (uint64_t k = rand_chance(r, 1, 4) ? rand_below(r, 4) : 0; k > 0 && b.len > 0; k--)
 		b.data[rand_below(r, b.len)] = (uint8_t)rand_next(r);
 	m.body = b.data;

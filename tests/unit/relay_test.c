@@ -42,6 +42,8 @@ static struct relay_out out;
 static struct relay_in in;
 static struct list mail;
 static bool out_done, in_done;
+static bool copies; /* there is no /dev/null */
+static bool units;  /* others write into the reader's pipe too */
 
 static int post(bool to_reader, enum relay_kind kind, uint64_t offset, const void *bytes,
 		size_t len)
@@ -86,12 +88,14 @@ static const struct relay_ops in_ops = { send_to_writers, on_in_done };
 
 static void start(void)
 {
+	int null = copies ? -1 : open("/dev/null", O_WRONLY | O_CLOEXEC);
+
 	list_init(&mail);
 	out_done = in_done = false;
 	assert_int_equal(loop_new(&l, LOOP_EPOLL), 0);
-	assert_int_equal(relays_new(&rs, l), 0);
-	assert_int_equal(relay_out_init(&out, rs, &rec[0], p[0], tomb, &out_ops, NULL), 0);
-	assert_int_equal(relay_in_init(&in, rs, &rec[1], q[1], stage, false, &in_ops, NULL), 0);
+	assert_int_equal(relays_new(&rs, l, null), 0);
+	assert_int_equal(relay_out_init(&out, rs, &rec[0], p[0], tomb, units, &out_ops, NULL), 0);
+	assert_int_equal(relay_in_init(&in, rs, &rec[1], q[1], stage, units, &in_ops, NULL), 0);
 	relay_in_resume(&in);
 }
 
@@ -131,6 +135,7 @@ static int pipes(void **state)
 	assert_int_equal(pipe2(tomb, O_CLOEXEC), 0);
 	assert_int_equal(pipe2(stage, O_CLOEXEC), 0);
 	assert_int_equal(fcntl(q[1], F_SETFL, O_NONBLOCK), 0);
+	copies = units = false;
 	rec = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	assert_ptr_not_equal(rec, MAP_FAILED);
 	return 0;
@@ -228,8 +233,8 @@ static void impossible_offsets_are_refused(void **state)
 	assert_int_equal(relay_in_msg(&in, RELAY_DATA, 0, "x", 1), 0);
 	assert_int_equal(relay_in_msg(&in, RELAY_EOF, 0, NULL, 0), -EPROTO);
 	assert_int_equal(relay_in_msg(&in, RELAY_TAKEN, 0, NULL, 0), -EPROTO);
-	assert_int_equal(relay_out_msg(&out, RELAY_TAKEN, 100000), -EPROTO);
-	assert_int_equal(relay_out_msg(&out, RELAY_HAVE, 100000), -EPROTO);
+	assert_int_equal(relay_out_msg(&out, RELAY_TAKEN, RELAY_WINDOW_MAX + 1), -EPROTO);
+	assert_int_equal(relay_out_msg(&out, RELAY_HAVE, RELAY_WINDOW_MAX + 1), -EPROTO);
 	assert_int_equal(relay_out_msg(&out, RELAY_DATA, 0), -EPROTO);
 	stop();
 }
@@ -404,6 +409,166 @@ static void what_waits_behind_a_full_pipe_is_sent_again_over_the_next_connection
 	stop();
 }
 
+/* ---- several writers, much on its way ---- */
+#define RECORD 3000
+
+/* Records of @who into a pipe until it is full; returns how many. */
+static unsigned records_write(int fd, char who, unsigned most)
+{
+	char record[RECORD];
+	unsigned n = 0;
+
+	memset(record, who, sizeof(record));
+	while (n < most && write(fd, record, sizeof(record)) == RECORD)
+		n++;
+	return n;
+}
+
+/* A writer of the reader's node gets in between wherever he can. */
+static void records_of_several_writers_do_not_tear(void **state)
+{
+	static char got[200 * RECORD];
+	size_t len = 0, ends;
+
+	units = true;
+	start();
+	assert_int_equal(fcntl(p[1], F_SETFL, O_NONBLOCK), 0);
+	assert_int_equal(fcntl(q[0], F_SETFL, O_NONBLOCK), 0);
+	for (int i = 0; i < 2000 && len < 150 * RECORD; i++) {
+		ssize_t n = read(q[0], got + len, 1 + (size_t)i * 701 % 9000);
+
+		len += n > 0 ? (size_t)n : 0;
+		(void)records_write(p[1], 'a', 1 + (unsigned)i % 20);
+		(void)records_write(q[1], 'b', 1);
+		turn(i % 3 ? 0 : NS_PER_MS);
+	}
+	assert_true(len >= 150 * RECORD);
+	ends = len / RECORD * RECORD;
+	for (size_t at = 0; at < ends; at += RECORD)
+		for (size_t k = 1; k < RECORD; k++)
+			assert_int_equal(got[at + k], got[at]);
+	assert_non_null(memchr(got, 'a', ends));
+	assert_non_null(memchr(got, 'b', ends));
+	stop();
+}
+
+static void units_that_lie_are_refused(void **state)
+{
+	static uint8_t bytes[17 * 3 + 1];
+
+	start();
+	assert_int_equal(relay_in_msg(&in, RELAY_UNITS, 0, "\1\0a", 3),
+			 -EPROTO); /* nobody else writes */
+	stop();
+	units = true;
+	start();
+	assert_int_equal(relay_in_msg(&in, RELAY_UNITS, 0, "\1", 1), -EPROTO);
+	assert_int_equal(relay_in_msg(&in, RELAY_UNITS, 0, "\0\0", 2), -EPROTO);
+	assert_int_equal(relay_in_msg(&in, RELAY_UNITS, 0, "\2\0a", 3), -EPROTO);
+	assert_int_equal(relay_in_msg(&in, RELAY_UNITS, 0, "\1\20a", 3), -EPROTO);
+	for (size_t i = 0; i < 17; i++)
+		bytes[3 * i] = 1;
+	assert_int_equal(relay_in_msg(&in, RELAY_UNITS, 0, bytes, sizeof(bytes) - 1), -EPROTO);
+	assert_int_equal(in.rec->offset, 0);
+	/* The first is known, and half of the second. */
+	assert_int_equal(relay_in_msg(&in, RELAY_DATA, 0, "abc", 3), 0);
+	assert_int_equal(relay_in_msg(&in, RELAY_UNITS, 0, "\2\0ab\2\0cd\1\0e", 11), 0);
+	assert_int_equal(in.rec->offset, 5);
+	assert_int_equal(read(q[0], bytes, sizeof(bytes)), 5);
+	assert_memory_equal(bytes, "abcde", 5);
+	stop();
+}
+
+static uint8_t byte_at(uint64_t at)
+{
+	return (uint8_t)(at * 7 + at / 253);
+}
+
+/* Writes what the pipe takes, from @at of the stream on. */
+static uint64_t pour(uint64_t at)
+{
+	static uint8_t bytes[65536];
+	ssize_t n = 1;
+
+	while (n > 0) {
+		for (size_t i = 0; i < sizeof(bytes); i++)
+			bytes[i] = byte_at(at + i);
+		n = write(p[1], bytes, sizeof(bytes));
+		at += n > 0 ? (uint64_t)n : 0;
+	}
+	return at;
+}
+
+/* Reads at most @most bytes, which must be those from @at of the stream on. */
+static uint64_t drain(uint64_t at, size_t most)
+{
+	static uint8_t bytes[65536];
+	ssize_t n = read(q[0], bytes, MIN(most, sizeof(bytes)));
+
+	for (ssize_t i = 0; i < n; i++)
+		assert_int_equal(bytes[i], byte_at(at + (uint64_t)i));
+	return at + (n > 0 ? (uint64_t)n : 0);
+}
+
+/* More is on its way then, and all of it stays the writers' until it is taken. */
+static void a_reader_at_full_speed_is_not_waited_for(void **state)
+{
+	uint64_t in_at = 0, out_at = 0;
+
+	start();
+	assert_int_equal(fcntl(p[1], F_SETFL, O_NONBLOCK), 0);
+	assert_int_equal(fcntl(q[0], F_SETFL, O_NONBLOCK), 0);
+	for (int i = 0; i < 1000 && fcntl(p[0], F_GETPIPE_SZ) == RELAY_CHUNK_MAX; i++) {
+		in_at = pour(in_at);
+		turn(0);
+		out_at = drain(out_at, 65536);
+	}
+	assert_int_equal(fcntl(p[0], F_GETPIPE_SZ), RELAY_WINDOW_MAX);
+	assert_true(in_at > RELAY_WINDOW_MAX);
+	for (int i = 0; i < 20; i++) {
+		in_at = pour(in_at);
+		turn(NS_PER_MS);
+	}
+	assert_in_range(in_at - out_at, RELAY_WINDOW_MAX - 65536, RELAY_WINDOW_MAX);
+	assert_true(in.queued > 0); /* sent, and waits behind the reader's pipe */
+	/* The connection is lost; what comes again comes once. */
+	relay_in_pause(&in);
+	relay_out_pause(&out);
+	relay_in_resume(&in);
+	relay_out_resume(&out);
+	for (int i = 0; i < 5000 && out_at < in_at; i++) {
+		turn(i % 4 ? 0 : NS_PER_MS / 4);
+		out_at = drain(out_at, 1 + (size_t)i * 997 % 40000);
+	}
+	assert_int_equal(out_at, in_at);
+	for (int i = 0; i < 1000 && rec[0].offset < in_at; i++)
+		turn(NS_PER_MS);
+	stop();
+	assert_int_equal(fcntl(p[0], F_GETPIPE_SZ), RELAY_CHUNK_MAX); /* as it was */
+}
+
+/* The guests may make their pipe larger than all that may be on its way. */
+static void the_end_comes_behind_the_last_byte_of_a_large_pipe(void **state)
+{
+	uint64_t in_at, out_at = 0;
+
+	copies = true;
+	assert_true(fcntl(p[1], F_SETPIPE_SZ, 1 << 20) >= 1 << 20);
+	assert_int_equal(fcntl(p[1], F_SETFL, O_NONBLOCK), 0);
+	assert_int_equal(fcntl(q[0], F_SETFL, O_NONBLOCK), 0);
+	in_at = pour(0);
+	assert_true(in_at >= 1 << 20);
+	shut(&p[1]);
+	start();
+	for (int i = 0; i < 5000 && !(in_done && out_done); i++) {
+		turn(NS_PER_MS / 4);
+		out_at = drain(out_at, 65536);
+	}
+	assert_true(in_done && out_done);
+	stop();
+	assert_int_equal(drain(out_at, 65536), in_at);
+}
+
 static void who_asks_is_told_again_how_far_the_reader_is(void **state)
 {
 	start();
@@ -501,7 +666,7 @@ static pid_t start_daemon(const char *point, unsigned nth)
 	_exit(0);
 }
 
-static void no_byte_is_lost_or_doubled_when_the_daemon_dies_anywhere(void **state)
+static void die_anywhere(void)
 {
 	struct rand r;
 	size_t n, kills = 0;
@@ -537,6 +702,17 @@ static void no_byte_is_lost_or_doubled_when_the_daemon_dies_anywhere(void **stat
 	print_message("killed %zu times at %zu points\n", kills, n);
 }
 
+static void no_byte_is_lost_or_doubled_when_the_daemon_dies_anywhere(void **state)
+{
+	die_anywhere();
+}
+
+static void nor_where_others_write_too(void **state)
+{
+	units = copies = true;
+	die_anywhere();
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, pipes, unpipe)
 
 int main(void)
@@ -553,7 +729,12 @@ int main(void)
 		T(behind_a_gap_everything_comes_again),
 		T(what_waits_behind_a_full_pipe_is_sent_again_over_the_next_connection),
 		T(who_asks_is_told_again_how_far_the_reader_is),
+		T(records_of_several_writers_do_not_tear),
+		T(units_that_lie_are_refused),
+		T(a_reader_at_full_speed_is_not_waited_for),
+		T(the_end_comes_behind_the_last_byte_of_a_large_pipe),
 		T(no_byte_is_lost_or_doubled_when_the_daemon_dies_anywhere),
+		T(nor_where_others_write_too),
 	};
 
 	(void)signal(SIGPIPE, SIG_IGN);
