@@ -383,9 +383,19 @@ static int status_of(const siginfo_t *si)
 	}
 }
 
-/* Its parent's stub is not there (any more): pid 1 has it, or had. */
+/* Its parent's stub is not there (any more): a sub-reaper has it, or pid 1 has, or had. */
 static void orphan_ended(struct guest *g)
 {
+	gpid was = g->parent;
+	struct stub *s;
+
+	/* It may have ended before we have seen whose child it had become. */
+	look_at_parent(g);
+	s = g->parent != was ? stubs_find(g->w->stubs, g->parent) : NULL;
+	if (s) {
+		site_reap(g->w, s);
+		return;
+	}
 	log_debug("pid %d is nobody's child here any more", g->k->pid);
 	g->parent = 0;
 	/*

@@ -10,6 +10,7 @@
 #include "tests/guest/guest.h"
 
 #include <pthread.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 
 #define PLACE   0x5511
@@ -68,6 +69,11 @@ static int role_main(const char *role, const char *more)
 		return atoi(more);
 	if (strcmp(role, "waits") == 0) {
 		tell(me);
+		for (;;)
+			pause();
+	}
+	if (strcmp(role, "middle") == 0) { /* is killed, its child is not */
+		child(more, "waits", "");
 		for (;;)
 			pause();
 	}
@@ -222,6 +228,30 @@ static void follows(const char *node)
 	must(sigprocmask(SIG_UNBLOCK, &set, NULL) == 0);
 }
 
+/* The middle one is killed here, and what it has left ends later elsewhere. */
+static void sub_reaper(const char *below)
+{
+	int fd = open_pipe(), status;
+	pid_t pid, grandchild;
+
+	must(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
+	pid = fork_child();
+	if (pid == 0) {
+		execl("/proc/self/exe", "apart_parents", "middle", below, NULL);
+		_exit(127);
+	}
+	grandchild = read_pid(fd);
+	must(kill(pid, SIGKILL) == 0);
+	must(waitpid(-1, &status, 0) == pid);
+	say("the middle one: %s", status_text(status));
+	must(kill(grandchild, SIGTERM) == 0);
+	must(waitpid(-1, &status, 0) == grandchild);
+	say("what it has left: %s", status_text(status));
+	must(prctl(PR_SET_CHILD_SUBREAPER, 0) == 0);
+	close(20);
+	close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 2)
@@ -231,5 +261,7 @@ int main(int argc, char **argv)
 	traced();
 	for (size_t i = 0; i < COUNT(nodes); i++)
 		follows(nodes[i]);
+	for (size_t i = 0; i < COUNT(nodes); i++)
+		sub_reaper(nodes[i]);
 	return 0;
 }
