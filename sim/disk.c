@@ -17,7 +17,7 @@
 #include "base/check.h"
 #include "naming/core/log.h"
 
-#define SECTOR       512
+#define SECTOR       64 /* less than a disk's: the frames of so small a machine are small too */
 #define SEGMENTS_END 32
 
 struct file {

@@ -573,8 +573,11 @@ static int block_move(struct apply *a)
 	if (r != 0)
 		return r;
 	b->authority = a->cmd->to;
-	b->life = naming_core_node(a->k, b->authority)->epoch;
-	a->r->epoch = ++b->epoch;
+	if (!MUTANT("naming.block.life_of_before"))
+		b->life = naming_core_node(a->k, b->authority)->epoch;
+	if (!MUTANT("naming.block.same_term"))
+		b->epoch++;
+	a->r->epoch = b->epoch;
 	a->r->value = b->number;
 	CHECK_INV(N2, naming_core_node(a->k, b->authority) != NULL);
 	changed(a, NAMING_BLOCK, 0);

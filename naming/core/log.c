@@ -104,7 +104,8 @@ static bool frame_get(const uint8_t *at, size_t len, struct frame *f)
 	f->hsum = bytes_get_le(&in, 8);
 	return f->hsum == XXH3_64bits(at, LOG_HEADER_BYTES - 8) && f->payload > 0 &&
 	       f->payload <= len - LOG_HEADER_BYTES &&
-	       f->sum == XXH3_64bits(at + LOG_HEADER_BYTES, f->payload);
+	       (f->sum == XXH3_64bits(at + LOG_HEADER_BYTES, f->payload) ||
+		MUTANT("naming.log.sum_unread"));
 }
 
 static bool record_get(struct bytes_in *in, struct log_record *rec)
@@ -184,7 +185,9 @@ enum log_verdict log_scan(struct log_pos *pos, uint64_t segment, const uint8_t *
 		return LOG_GOOD;
 	if (!MUTANT("naming.log.hole_is_end") && later_frame(pos, bytes, len, at))
 		return LOG_DAMAGED;
-	return blank(bytes + at, MIN(len - at, (size_t)LOG_BLOCK)) ? LOG_GOOD : LOG_TORN;
+	if (blank(bytes + at, MIN(len - at, (size_t)LOG_BLOCK)))
+		return LOG_GOOD;
+	return MUTANT("naming.log.torn_is_damage") ? LOG_DAMAGED : LOG_TORN;
 }
 
 size_t log_snapshot_bytes(const struct log_snapshot *s)

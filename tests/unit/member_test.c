@@ -37,6 +37,7 @@ static struct {
 	struct flight bag[BAG];
 	int bag_count;
 	unsigned failures; /* announcements of FAILED about somebody alive */
+	struct member_news seen[NODES + 1][NODES + 1];
 } w;
 
 static void world(uint64_t seed)
@@ -49,6 +50,24 @@ static void world(uint64_t seed)
 		for (node_id k = 1; k <= NODES; k++)
 			assert_int_equal(member_add(&w.t[i], k, 1), 0);
 		w.due[i] = w.t[i].due_ns;
+	}
+}
+
+/* S2, S3, and nobody is called failed who has not been suspected before. */
+static void check_seen(node_id me, enum member_ev_kind kind)
+{
+	for (node_id k = 1; k <= NODES; k++) {
+		const struct member_news *is = &member_find(&w.t[me], k)->news;
+		struct member_news *was = &w.seen[me][k];
+
+		if (is->epoch == was->epoch) {
+			assert_true(is->incarnation >= was->incarnation);
+			assert_false(was->state == MEMBER_FAILED && is->state == MEMBER_ALIVE &&
+				     is->incarnation == was->incarnation);
+			assert_false(kind == MEMBER_EV_TICK && was->state == MEMBER_ALIVE &&
+				     is->state == MEMBER_FAILED);
+		}
+		*was = *is;
 	}
 }
 
@@ -101,6 +120,7 @@ static void run_until(uint64_t end)
 			struct member_ev ev = { .kind = MEMBER_EV_TICK, .now_ns = w.now };
 
 			assert_int_equal(member_step(&w.t[node], &ev, &out), 0);
+			check_seen(node, ev.kind);
 			carry_out(node, &out);
 		} else {
 			struct flight f = w.bag[flight];
@@ -113,6 +133,7 @@ static void run_until(uint64_t end)
 			if (w.dead[f.to] || w.side[f.from] != w.side[f.to])
 				continue;
 			assert_int_equal(member_step(&w.t[f.to], &ev, &out), 0);
+			check_seen(f.to, ev.kind);
 			carry_out(f.to, &out);
 		}
 	}
@@ -185,6 +206,21 @@ static void a_node_that_stood_still_blames_nobody(void **state)
 			assert_true(all_say(i, MEMBER_ALIVE));
 		assert_int_equal(w.failures, 0);
 	}
+}
+
+/* Nor is the time of a suspicion over because it slept through it. */
+static void a_suspicion_does_not_grow_in_sleep(void **state)
+{
+	struct member_out out;
+	struct member_ev ev = { .kind = MEMBER_EV_TICK };
+
+	world(11);
+	w.side[3] = 1;
+	while (member_find(&w.t[2], 3)->news.state != MEMBER_SUSPECT)
+		run_until(w.now + 100 * MS);
+	ev.now_ns = w.t[2].due_ns + 60000 * MS;
+	assert_int_equal(member_step(&w.t[2], &ev, &out), 0);
+	assert_int_equal(member_find(&w.t[2], 3)->news.state, MEMBER_SUSPECT);
 }
 
 static void halves_of_a_partition_find_each_other_again(void **state)
@@ -328,6 +364,7 @@ static const struct CMUnitTest hunt[] = {
 	cmocka_unit_test(losses_raise_no_false_alarm),
 	cmocka_unit_test(a_starved_node_is_not_declared_dead_and_blames_nobody),
 	cmocka_unit_test(a_node_that_stood_still_blames_nobody),
+	cmocka_unit_test(a_suspicion_does_not_grow_in_sleep),
 	cmocka_unit_test(halves_of_a_partition_find_each_other_again),
 	cmocka_unit_test(a_node_that_comes_back_has_a_new_epoch_and_is_alive),
 	cmocka_unit_test(refuted_news_are_not_believed_again),
@@ -364,6 +401,7 @@ int main(void)
 		cmocka_unit_test(losses_raise_no_false_alarm),
 		cmocka_unit_test(a_starved_node_is_not_declared_dead_and_blames_nobody),
 		cmocka_unit_test(a_node_that_stood_still_blames_nobody),
+		cmocka_unit_test(a_suspicion_does_not_grow_in_sleep),
 		cmocka_unit_test(halves_of_a_partition_find_each_other_again),
 		cmocka_unit_test(a_node_that_comes_back_has_a_new_epoch_and_is_alive),
 		cmocka_unit_test(refuted_news_are_not_believed_again),

@@ -124,7 +124,9 @@ static bool overrides(const struct member_news *a, const struct member_news *b)
 		return b->state != MEMBER_FAILED &&
 		       (a->incarnation >= b->incarnation || MUTANT("member.old-news-believed"));
 	if (a->incarnation != b->incarnation)
-		return a->incarnation > b->incarnation;
+		return a->incarnation > b->incarnation || MUTANT("member.older-believed");
+	if (MUTANT("member.failed-lives-again") && b->state == MEMBER_FAILED)
+		return a->state == MEMBER_ALIVE;
 	return a->state == MEMBER_SUSPECT && b->state == MEMBER_ALIVE;
 }
 
@@ -139,7 +141,7 @@ static void refute(struct member_table *t, struct member *self, const struct mem
 	if (n->epoch != self->news.epoch || n->state == MEMBER_ALIVE ||
 	    n->incarnation < self->news.incarnation)
 		return;
-	self->news.incarnation = n->incarnation + 1;
+	self->news.incarnation = n->incarnation + !MUTANT("member.refuted-as-before");
 	self->tell = tell_times(t);
 	slower(t);
 }
@@ -165,7 +167,8 @@ static void hear(struct member_table *t, const struct member_news *n, uint64_t n
 	if (n->state == MEMBER_SUSPECT && m->news.state != MEMBER_SUSPECT)
 		m->suspected_ns = now_ns;
 	m->news.epoch = n->epoch;
-	m->news.incarnation = n->incarnation;
+	if (!MUTANT("member.incarnation-unkept"))
+		m->news.incarnation = n->incarnation;
 	if (m->news.state != n->state) {
 		m->news.state = n->state;
 		changed(t, m, out);
@@ -290,7 +293,7 @@ static void probe_failed(struct member_table *t, uint64_t now_ns, struct member_
 	slower(t);
 	if (!m || m->news.state != MEMBER_ALIVE)
 		return;
-	m->news.state = MEMBER_SUSPECT;
+	m->news.state = MUTANT("member.silent-is-failed") ? MEMBER_FAILED : MEMBER_SUSPECT;
 	m->suspected_ns = now_ns;
 	changed(t, m, out);
 }
@@ -326,7 +329,7 @@ static void tick(struct member_table *t, uint64_t now_ns, struct member_out *out
 			t->probe_ns = now_ns;
 			t->next_probe_ns = now_ns + t->cfg.period_ns * (1 + t->slow);
 		}
-		for (unsigned i = 0; i < t->count; i++)
+		for (unsigned i = 0; i < t->count && !MUTANT("member.late-suspicion-counts"); i++)
 			t->m[i].suspected_ns = now_ns;
 	}
 	if (t->probed != NODE_NONE && !t->helpers_asked &&
