@@ -52,6 +52,17 @@ p events | grep -q 'process.balanced.*from="n1".*why="this node is short of CPU"
 as_on n1 alice pando sched -o csv | grep -q '^[0-9:]*,moved,alice,' || fail "alice does not see her own"
 [ "$(as_on n1 bob pando sched -o csv | wc -l)" = 1 ] || fail "bob sees what is not his"
 
+# The present loads in the simulator: what would become of those of n1.
+p what-if 'kill n1' --json >"$work/what" || fail "what-if: $(cat "$work/what")"
+python3 - "$work/what" <<'PY' || fail "what-if: $(cat "$work/what")"
+import json, sys
+n1, n2, n3 = json.load(open(sys.argv[1]))["nodes"]
+assert [n["name"] for n in (n1, n2, n3)] == ["n1", "n2", "n3"]
+assert n1["load_milli"] + n2["load_milli"] + n3["load_milli"] >= 2000 and n1["then_milli"] == 0
+PY
+p what-if 'kill n9' 2>"$work/what" && fail "what-if kills a node that is not there"
+grep -q 'no such live node; try: pando nodes' "$work/what" || fail "what-if: $(cat "$work/what")"
+
 # In front of a terminal: it stays, whatever else n1 does.
 pids=$(p ps alice -o json | python3 -c 'import json, sys
 print(*(q["pid"] for q in json.load(sys.stdin) if q["args"].split()[-1:] == ["spin"]))')

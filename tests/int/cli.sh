@@ -32,6 +32,7 @@ want 2 "*--cpus x is no number*" up --cpus x
 want 4 "pando: cannot list nodes: no node is running in $CLUSTER_DIR; try: pando up -n 3" nodes
 want 4 '{"error":"cannot list nodes:*"code":4,"try":"pando up -n 3"}*' nodes --json
 want 3 "pando: cannot list nodes: there is no node n7*" nodes --node n7
+want 4 "pando: cannot ask what if: no node is running*" what-if "kill n2"
 want 125 "pando: cannot log in as alice: no node is running*" login alice -- true
 want 125 "*not inside a session*" on n1 true
 
