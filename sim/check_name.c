@@ -284,10 +284,11 @@ static bool promised(const struct disk_promise *p, node_id self, node_id to,
 void check_promised(struct sim *s, const struct knode *n, node_id to, const uint8_t *bytes,
 		    size_t len)
 {
-	struct disk_promise p = disks_promise(s, n->id);
+	struct disk_promise p;
 	struct wire_msg m;
 
-	if (len > PROMISE_BYTES_MAX || wire_msg_unpack(bytes, len, &m) != 0)
+	if (len > PROMISE_BYTES_MAX || !disks_promise(s, n->id, &p) ||
+	    wire_msg_unpack(bytes, len, &m) != 0)
 		return;
 	s->w.stats.checks++;
 	if (m.type == WIRE_RAFT && !promised(&p, n->id, to, &m))

@@ -559,7 +559,8 @@ struct disk_promise {
 	uint64_t term, vote;
 	uint64_t last; /* index of the last entry; it may be replaced */
 };
-struct disk_promise disks_promise(const struct sim *s, node_id node);
+/* False: nothing is being written, so all that its replica has ever said is there. */
+bool disks_promise(const struct sim *s, node_id node, struct disk_promise *out);
 struct disks *disks_new(void);
 void disks_free(struct disks *d);
 void disks_write_log(struct sim *s, struct knode *n, uint64_t segment, uint64_t offset,

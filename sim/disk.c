@@ -40,6 +40,7 @@ struct disk {
 	uint64_t log_segment, log_offset;
 	uint64_t durable_segment, durable_offset; /* of the last frame that was reported done */
 	struct disk_promise promise;              /* what the durable frames say */
+	bool failed;                              /* the last write did */
 	const uint8_t *snap;
 	size_t snap_len;
 	uint64_t snap_index;
@@ -128,14 +129,14 @@ static int promise_record(void *arg, const struct log_record *rec)
 	return 0;
 }
 
-struct disk_promise disks_promise(const struct sim *s, node_id node)
+bool disks_promise(const struct sim *s, node_id node, struct disk_promise *out)
 {
 	const struct disk *d = &s->disks->d[node];
-	struct disk_promise p = d->promise;
 
+	*out = d->promise;
 	for (size_t i = 0; i < d->snapshots.count; i++)
-		p.last = MAX(p.last, d->snapshots.f[i].number);
-	return p;
+		out->last = MAX(out->last, d->snapshots.f[i].number);
+	return d->log || d->failed;
 }
 
 /* After a life of which the last write may have come to the disk or not. */
@@ -144,6 +145,7 @@ static void promise_read(struct disk *d)
 	struct log_pos pos = { 0 };
 
 	d->promise = (struct disk_promise){ 0 };
+	d->failed = false;
 	for (size_t i = 0; i < d->segments.count; i++)
 		(void)log_scan(&pos, d->segments.f[i].number, d->segments.f[i].bytes,
 			       d->segments.f[i].len, promise_record, &d->promise);
@@ -163,6 +165,7 @@ static void log_done(struct world *w, node_id node, uint64_t a, uint64_t b, void
 	if (!sim_guard_pod(s, node, payload) || !d->log)
 		return;
 	err = disk_err(s, d);
+	d->failed = err != 0;
 	if (err == 0) {
 		struct file *f = files_add(&d->segments, d->log_segment, SIM_SEGMENT_BYTES);
 
