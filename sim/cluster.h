@@ -5,8 +5,8 @@
  * Each node has a host (host.h); a pandod: its life and lease (pod.c, naming/member/core/lease.h),
  * its naming replica (name.c: naming/raft on the disks of disk.c), what it does with naming
  * (registry.c), gossip (gossip.c, naming/member/core/member.h); and a guest kernel (kernel.c;
- *moves.c, records.c, stubs.c, exits.c) that drives migrate/core. `truth` is what a guest's programs
- *know of themselves; the checkers (check*.c) hold the hosts against it.
+ * moves.c, records.c, stubs.c, exits.c) that drives migrate/core. `truth` is what a guest's
+ * programs know of themselves; the checkers (check*.c) hold the hosts against it.
  *
  * A node's memory is in four parts, and a fault takes one or more of them:
  *	kernel   dies with the guest kernel

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Membership in the simulated world: naming/member/core of each node behind the network, and what
- *it promises, looked at from outside after every step.
+ * it promises, looked at from outside after every step.
  *
  *	S2  (epoch, incarnation) of a member never goes back
  *	S3  who failed is alive again only with a greater incarnation or epoch

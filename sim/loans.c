@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Shares of a tenant's limits: quota/core/share.h on every node, over the ledger in naming's
- *tables, and the checker
+ * tables, and the checker
  *
  *	Q1  no node holds a world to more than its loan, and of no resource more is lent than its
  *	    limit, at every instant
