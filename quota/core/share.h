@@ -13,15 +13,20 @@
  *
  * Q1 needs of each node that it never holds more than its row in the ledger says, whatever is lost,
  * late or doubled on the way, and over any restart of the daemon:
+ *
  *	S1  what is given back is not held any more: the world is held to less first, then the
- *command leaves; and while its outcome is unknown nothing above it is held S2  a life of the daemon
- *raises nothing before it has claimed the row: its own command took effect, so the row's serial is
- *another one, and commands of an earlier life, which name an older one, can do nothing any more S3
- *one command is under way at a time; it is repeated until its outcome is known A row only falls by
- *this node's own commands, or when its life is over (then so is its world).
+ *	    command leaves; and while its outcome is unknown nothing above it is held
+ *
+ *	S2  a life of the daemon raises nothing before it has claimed the row: its own command took
+ *	    effect, so the row's serial is another one, and commands of an earlier life, which name
+ *	    an older one, can do nothing any more
+ *
+ *	S3  one command is under way at a time; it is repeated until its outcome is known
+ *
+ * A row only falls by this node's own commands, or when its life is over (then so is its world).
  *
  * Sans-io: a step reads one event and fills @out. It never blocks, allocates, logs, draws
- *randomness or reads a clock. One thread owns a share.
+ * randomness or reads a clock. One thread owns a share.
  */
 #ifndef QUOTA_CORE_SHARE_H
 #define QUOTA_CORE_SHARE_H
