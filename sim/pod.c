@@ -146,7 +146,8 @@ static void pod_deliver(struct world *w, node_id node, uint64_t a, uint64_t b, v
 	if (pods && n->up && n->name) {
 		pod_on_lease(s, n, k);
 	} else if (!pods && n->up && n->epoch != 0) {
-		echo_keep(s, n, k);
+		if (k->kind != KM_IMAGE) /* a stream, which ends with its connection */
+			echo_keep(s, n, k);
 		pod_heard(s, n, k);
 	}
 	world_put(payload);

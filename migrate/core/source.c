@@ -356,6 +356,10 @@ static int source_on_authority(struct mig_source *s, const struct mig_ev *ev, st
 		source_note(s, out, MIG_PHASE_HANDED);
 		source_claim(s, ev->now_ns, out);
 		return 0;
+	case MIG_S_DRAINING: /* a successor asks again who has won, and not the one that was */
+	case MIG_S_RELEASING:
+		source_note(s, out, MIG_PHASE_HANDED);
+		return 0;
 	default:
 		return 0;
 	}

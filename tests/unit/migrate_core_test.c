@@ -227,6 +227,28 @@ static void a_record_of_a_fenced_authority_is_not_believed(void **state)
 	assert_true(has(MIG_FX_THAW));
 }
 
+/*
+ * Seed 422: the authority changed while the target was pulling. The source's guest kernel died, and
+ * its successor asked the one that had been fenced, for ever.
+ */
+static void a_new_authority_is_noted_while_the_target_drains(void **state)
+{
+	for (uint32_t in = MIG_S_DRAINING; in <= MIG_S_RELEASING; in++) {
+		struct mig_source s = source_in(in);
+		struct mig_ev ev = { .kind = MIG_EV_AUTHORITY, .node = 4, .aterm = 2 };
+		struct mig_note note;
+
+		assert_int_equal(migrate_source_step(&s, &ev, &out), 0);
+		assert_int_equal(out.count, 1);
+		assert_int_equal(out.fx[0].kind, MIG_FX_NOTE);
+		note = out.fx[0].note;
+		assert_int_equal(
+			migrate_source_adopt(&s, &mig_conf_default, SRC, &note, 9000, &out), 0);
+		assert_int_equal(sent(MIG_CLAIM)->to, 4);
+		assert_int_equal(s_msg(&s, record(6, DST, MOVE)), -ESTALE);
+	}
+}
+
 static void signals_of_the_freeze_go_to_the_target_until_it_has_them(void **state)
 {
 	struct mig_source s = source_in(MIG_S_RELEASING);
@@ -649,6 +671,7 @@ int main(void)
 		cmocka_unit_test(before_the_freeze_any_failure_leaves_the_process_alone),
 		cmocka_unit_test(a_target_that_died_after_it_won_takes_the_process_with_it),
 		cmocka_unit_test(a_record_of_a_fenced_authority_is_not_believed),
+		cmocka_unit_test(a_new_authority_is_noted_while_the_target_drains),
 		cmocka_unit_test(signals_of_the_freeze_go_to_the_target_until_it_has_them),
 		cmocka_unit_test(a_successor_thaws_only_what_cannot_have_left),
 		cmocka_unit_test(messages_of_another_move_or_node_change_nothing),
