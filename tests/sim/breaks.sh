@@ -46,8 +46,11 @@ Q1 quota.share.early quota.share.unsure quota.share.unclaimed naming.loan.serial
 P1 migrate.forget.dropped migrate.drop.forgotten kin.drop.never
 '
 # The first seed that caught these when this was written, where it takes many: tried first, to save time.
-hints='migrate.fence.ignored 87
-naming.loan.serial 16'
+hints='migrate.answer.stale 50
+migrate.fence.ignored 25
+naming.loan.serial 40
+rpc.refused-once 23
+rpc.sent-to-strangers 23'
 
 # Of channels, shared memory and loans all variants that there are, at least so many of each.
 many='rpc 10 dsm 17 quota 3'
