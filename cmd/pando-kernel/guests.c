@@ -574,6 +574,8 @@ void site_stub_died(struct world *w, struct stub *s)
 		(void)snprintf(key, sizeof(key), "kin.%d.%u", s->gpid, s->peer);
 	}
 	(void)pid1_drop(w->pid1, key);
+	/* Nobody looks for it any more: another one of its pid may come, and stay. */
+	kept_left(w, s->gpid);
 	arrival_stub_died(w, s);
 	orphaned(w, s->gpid);
 	/* A guest's end is told before it is reaped; what failed to become one is just gone. */
