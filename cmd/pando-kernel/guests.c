@@ -27,7 +27,6 @@
 
 #define TOLD_AGAIN_NS (300 * NS_PER_MS)
 #define FLUSH_NS      (2 * NS_PER_MS)
-#define HOLD_NS       (5 * NS_PER_S)
 /*
  * How long a terminal that takes nothing holds up an end: 0.2 s if it is stopped (ctrl-S), 2 s if
  * its owner must be found again first.
@@ -518,46 +517,6 @@ static void reap(struct guest *g)
 		all_free(w, g->k->pid);
 }
 
-/* The end of a stub that stood for a relative: its parent's stub reaps it. */
-static void on_kin_reaped(void *arg, struct stub *s, int err, struct stub_table *t)
-{
-}
-
-void site_reap_one(struct world *w, struct stub *s, gpid pid)
-{
-	const struct guest *g = guest_find(w, pid);
-	struct stub_table *t = g && g->k->phase != GUEST_MAKING ? NULL : stub_table_new();
-
-	if (!t)
-		return;
-	STUB_CALL(t, SYS_wait4, (uint64_t)pid, 0, WNOHANG, 0);
-	if (stub_table_give(s, t, on_kin_reaped, w) != 0)
-		log_debug("stub %d is on its way out", s->gpid);
-}
-
-/* Whose zombie it is. One that a process has left behind here was nobody's when it came to be. */
-static struct stub *native_parent(struct world *w, const struct stub *dead)
-{
-	struct stub *s = dead->parent ? stubs_find(w->stubs, dead->parent) : NULL;
-	struct task_info t;
-
-	if (!s && task_read(&t, w->view.procfs, dead->pid) == 0)
-		s = stubs_find_node_pid(w->stubs, t.node_ppid);
-	return s;
-}
-
-static void reap_kin(struct world *w, const struct stub *dead)
-{
-	struct stub *s = native_parent(w, dead);
-	struct stub_table *t = s && !s->arriving && !s->turning ? stub_table_new() : NULL;
-
-	if (!t)
-		return;
-	STUB_CALL(t, SYS_wait4, (uint64_t)dead->gpid, 0, WNOHANG, 0);
-	if (stub_table_give(s, t, on_kin_reaped, w) != 0)
-		log_debug("stub %d is on its way out", s->gpid);
-}
-
 void site_stub_died(struct world *w, struct stub *s)
 {
 	char key[INIT_KEY_MAX];
@@ -581,7 +540,7 @@ void site_stub_died(struct world *w, struct stub *s)
 	/* A guest's end is told before it is reaped; what failed to become one is just gone. */
 	g = guest_find(w, s->gpid);
 	if (!g || g->k->phase == GUEST_MAKING)
-		reap_kin(w, s);
+		reap_stub(w, s);
 	if (is_kin)
 		remote_kin_killed(w, s);
 	/* The next one of this pid is another. */
@@ -622,46 +581,6 @@ void guest_runs(struct guest *g)
 		log_error("the end of pid %d will not be seen", g->k->pid);
 	if (s)
 		site_reap(g->w, s);
-}
-
-static int raise_here(struct world *w, const Peer__Raise *q)
-{
-	struct guest *g = guest_find(w, q->pid);
-	struct stub *stub = stubs_find(w->stubs, q->pid);
-	struct task_info t;
-	siginfo_t si = { .si_signo = q->signo, .si_code = q->code };
-	int fd, r;
-
-	if (q->signo < 1 || q->signo > 64)
-		return -EINVAL;
-	/* Where its place is it is known where it is. */
-	if (stub && !stub->arriving)
-		return stub->home || home_is_over(w, q->pid) ? remote_pass(w, stub, q) : -EAGAIN;
-	if (g && g->pidfd < 0)
-		return -EAGAIN;
-	fd = g ? fcntl(g->pidfd, F_DUPFD_CLOEXEC, 0) : proc_open(&w->view, q->pid, &t);
-	if (fd < 0)
-		return fd == -ESRCH || g ? -ESRCH : fd;
-	si.si_pid = q->sender;
-	si.si_uid = q->uid;
-	si.si_value.sival_ptr = (void *)(uintptr_t)q->value;
-	/* Only what a program queues may carry its sender along. */
-	r = q->code < 0 && q->code != SI_TKILL
-		    ? (int)syscall(SYS_pidfd_send_signal, fd, q->signo, &si, 0)
-		    : (int)syscall(SYS_pidfd_send_signal, fd, q->signo, NULL, 0);
-	r = r == 0 ? 0 : -errno;
-	(void)close(fd);
-	return r;
-}
-
-static void on_raise(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
-{
-	Peer__Raise *q = peer__raise__unpack(NULL, m->len, m->body);
-
-	FAULT("kernel.guest.raise");
-	answers_reply(call, q ? raise_here(arg, q) : -EPROTO, NULL);
-	if (q)
-		peer__raise__free_unpacked(q, NULL);
 }
 
 /* ---- nodes that have stubs of a process ---- */
@@ -788,98 +707,6 @@ void site_look_again(struct world *w)
 	proc_list_fini(&l);
 }
 
-void site_reap_rest(struct world *w, struct stub *s)
-{
-	struct stub_table *t = s->turning ? NULL : stub_table_new();
-	struct proc_list l;
-
-	if (!t || proc_scan(&l, &w->view) != 0) {
-		free(t);
-		return;
-	}
-	for (size_t i = 0; i < l.n && t->n < LOOKS; i++) {
-		struct stub *child = stubs_find(w->stubs, l.v[i].t.gpid);
-
-		if (l.v[i].ppid != s->gpid)
-			continue;
-		if (child)
-			child->parent = s->gpid;
-		if (l.v[i].t.state == 'Z' && !guest_find(w, l.v[i].t.gpid))
-			STUB_CALL(t, SYS_wait4, (uint64_t)l.v[i].t.gpid, 0, WNOHANG, 0);
-	}
-	proc_list_fini(&l);
-	if (t->n == 0)
-		free(t);
-	else if (stub_table_give(s, t, on_kin_reaped, w) != 0)
-		log_debug("stub %d is on its way out", s->gpid);
-}
-
-static void on_hold(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
-{
-	Peer__Hold *q = peer__hold__unpack(NULL, m->len, m->body);
-	struct world *w = arg;
-	int r = q ? 0 : -EPROTO;
-
-	if (q && q->executes && (move_is_busy(w, q->pid) || place_is_busy(w, q->pid)))
-		r = -EAGAIN;
-	else if (q && q->executes && stubs_find(w->stubs, q->pid))
-		r = -ESRCH;
-	if (r == 0)
-		r = site_guest_add(w, q->pid, rpc_conn_peer(c)->node);
-	answers_reply(call, r, NULL);
-	if (q)
-		peer__hold__free_unpacked(q, NULL);
-}
-
-struct hold {
-	struct world *w;
-	gpid pid;
-	held_fn done;
-	void *arg;
-};
-
-static void on_held(void *arg, int err, const struct rpc_msg *m)
-{
-	struct hold *h = arg;
-
-	h->done(h->arg, err);
-	free(h);
-}
-
-static void on_hold_peer(void *arg, int err, struct rpc_conn *c)
-{
-	struct hold *h = arg;
-	Peer__Hold q = PEER__HOLD__INIT;
-	struct rpc_opts o = { .deadline_ns = loop_now_ns(h->w->loop) + HOLD_NS };
-	uint8_t body[16];
-	struct rpc_msg m = { .method = PEER_HOLD, .body = body };
-
-	q.pid = h->pid;
-	m.len = peer__hold__pack(&q, body);
-	if (err == 0)
-		err = rpc_request(c, &m, &o, on_held, h, NULL);
-	if (err != 0)
-		on_held(h, err == -ESRCH ? -EAGAIN : err, NULL);
-}
-
-void site_hold(struct world *w, gpid pid, held_fn done, void *arg)
-{
-	node_id home = home_of(w, pid);
-	struct hold *h = home == w->node || home == NODE_NONE ? NULL : malloc(sizeof(*h));
-
-	if (home_is_over(w, pid)) {
-		free(h);
-		deaths_seek(w, pid, done, arg);
-	} else if (home == w->node || home == NODE_NONE) {
-		done(arg, 0);
-	} else if (!h) {
-		done(arg, -ENOMEM);
-	} else {
-		*h = (struct hold){ w, pid, done, arg };
-		peers_with(w, home, on_hold_peer, h);
-	}
-}
-
 /* ---- after a predecessor's death ---- */
 static int adopt(struct world *w, struct kept_guest *k)
 {
@@ -905,8 +732,7 @@ int guests_open(struct world *w)
 {
 	int r = 0;
 
-	rpc_serve(w->peer_rpc, PEER_RAISE, on_raise, w);
-	rpc_serve(w->peer_rpc, PEER_HOLD, on_hold, w);
+	holds_open(w);
 	for (size_t i = 0; i < KEPT_GUESTS && r == 0; i++) {
 		struct kept_guest *k = &w->kept->guests[i];
 

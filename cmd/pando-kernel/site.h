@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * site.h - processes of other homes on this node: site.c has their arrival, guests.c their lives.
- * Private to these.
+ * site.h - processes of other homes on this node: site.c has their arrival, guests.c their lives,
+ * holds.c what other nodes ask of them, reap.c the zombies of their relatives. Private to these.
  */
 #ifndef PANDO_KERNEL_SITE_H
 #define PANDO_KERNEL_SITE_H
@@ -43,6 +43,12 @@ must_check int guest_keep(struct guest *g, int pidfd);
 /* It executes: its end is told to its home. */
 void guest_runs(struct guest *g);
 must_check int guests_open(struct world *w);
+
+/* ---- reap.c ---- */
+void reap_stub(struct world *w, const struct stub *dead);
+
+/* ---- holds.c ---- */
+void holds_open(struct world *w);
 
 /* ---- site.c ---- */
 /* A guest of a predecessor, GUEST_MAKING or GUEST_GIVEN. */
