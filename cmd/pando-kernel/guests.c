@@ -543,8 +543,6 @@ void site_stub_died(struct world *w, struct stub *s)
 		reap_stub(w, s);
 	if (is_kin)
 		remote_kin_killed(w, s);
-	/* The next one of this pid is another. */
-	kept_left(w, s->gpid);
 }
 
 /* ---- lives ---- */

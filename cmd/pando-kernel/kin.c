@@ -261,11 +261,16 @@ static void step_next(struct kin_making *k)
 		break;
 	default:
 		kept_leave(k->w, s->gpid);
-		s->leaving = true;
 		STUB_CALL(t, SYS_exit_group, 0);
 	}
 	t->turns = s->gpid == k->pid;
-	if (stub_table_give(s, t, on_step, k) != 0 && !plan_again(k))
+	if (stub_table_give(s, t, on_step, k) == 0) {
+		s->leaving |= step->kind == KIN_DROP;
+		return;
+	}
+	if (step->kind == KIN_DROP)
+		kept_left(k->w, s->gpid);
+	if (!plan_again(k))
 		finish(k, -EAGAIN);
 }
 
@@ -763,11 +768,15 @@ void kin_tidy(struct world *w)
 	}
 	n = table_of_node(w, t, KIN_MAX);
 	/* Those whose process is elsewhere and whose home is here stay: they are not kin, but
-	 * places. And a stub whose move is not over is that's. */
-	for (uint32_t i = 0; i < n; i++)
-		if (t[i].kind == KIN_STUB &&
-		    (stubs_find(w->stubs, t[i].pid)->home || move_is_busy(w, t[i].pid)))
+	 * places. A stub whose move is not over is that's, and one that turns takes no order: who
+	 * ends either tidies again. */
+	for (uint32_t i = 0; i < n; i++) {
+		const struct stub *s =
+			t[i].kind == KIN_STUB ? stubs_find(w->stubs, t[i].pid) : NULL;
+
+		if (s && (s->home || s->turning || move_is_busy(w, t[i].pid)))
 			t[i].kind = KIN_HERE;
+	}
 	/* A process that has just ended needs its parent's stub: that one's wait tells home how. */
 	for (uint32_t i = 0; i < n; i++)
 		if (t[i].kind == KIN_ZOMBIE && site_has_guest(w, t[i].pid))

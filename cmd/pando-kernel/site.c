@@ -103,10 +103,10 @@ static void on_fresh(void *arg, struct stub *s, int err, struct stub_table *t)
 		return;
 	site_reap_rest(w, s);
 	site_look_again(w);
+	kin_tidy(w);
 }
 
-/* One that was there before, as somebody's relative, begins anew: its children stay its children.
- */
+/* It begins anew: its children stay its children, nothing that it got for the exec stays open. */
 static int stub_renew(struct world *w, struct stub *s)
 {
 	struct stub_table *t = stub_table_new();
@@ -120,6 +120,7 @@ static int stub_renew(struct world *w, struct stub *s)
 	 * would kill it. */
 	STUB_CALL(t, SYS_rt_sigprocmask, SIG_SETMASK, stub_table_bytes(t, &all, sizeof(all)), 0,
 		  sizeof(all));
+	STUB_CALL(t, SYS_close_range, 0, ~0U, 0);
 	act = stub_table_bytes(t, dfl, sizeof(dfl));
 	for (uint64_t signo = 1; signo <= 64; signo++)
 		STUB_CALL(t, SYS_rt_sigaction, signo, act, 0, 8);
@@ -132,10 +133,16 @@ static int stub_renew(struct world *w, struct stub *s)
 	return stub_table_give(s, t, on_fresh, w);
 }
 
-/* What is not to be a process after all goes on as the stub that it was, if it was one. */
+/*
+ * What is not to be a process after all goes on as the stub that it was, if it was one or is a
+ * relative by now: its parent, who may execute here, or is about to, would see it killed.
+ */
 static bool goes_on(struct world *w, const struct guest *g, struct stub *s)
 {
-	return (g->k->reused || s->home) && stub_renew(w, s) == 0;
+	const struct stub *parent = s->parent ? stubs_find(w->stubs, s->parent) : NULL;
+	bool is_watched = !parent || parent->arriving || parent->turning;
+
+	return (g->k->reused || s->home || is_watched) && stub_renew(w, s) == 0;
 }
 
 /* On error its stub dies first: home may ask for the same pid again at once. */
@@ -538,6 +545,7 @@ static void on_kin(struct kin_making *k, int err)
 
 	a->why = k->why;
 	a->stub = k->stub;
+	a->guest->k->reused |= k->was_there;
 	if (err == 0 && a->err != 0)
 		err = a->err; /* home has given it up */
 	if (err == 0)

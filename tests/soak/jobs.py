@@ -151,6 +151,23 @@ class Jobs:
             raise Wrong(f"pid {pid} counts {out[-300:]!r}; {err[-300:]}")
         self.expect((code, out, err), 9, seq(120))
 
+    def roamer(self, n, rng):
+        """A shell is moved about while it starts one program after the other on all nodes."""
+        text = ("echo $$; exec </dev/null >/dev/null 2>&1; for i in $(seq 40); do "
+                f"on n$((i % 3 + 1)) sh -c \"exit $i\"; code=$?; [ $code = $i ] || echo $i $code >>roamer{n}; done; exit 9")
+        argv = [self.c.pando, "--dir", self.c.dir, "login", "-T", "--node", rng.choice(NODES), "alice", "--", "bash", "-c", text]
+        with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as job:
+            pid = job.stdout.readline().strip().decode()
+            while pid and job.poll() is None:
+                self.c.p("migrate", "-t", "alice", pid, rng.choice(NODES), limit=30)
+            err = job.stderr.read().decode(errors="replace").strip()
+        if not pid:
+            raise NotBegun(err)
+        bad = self.login("alice", "sh", "-c", f"cat roamer{n} 2>/dev/null; rm -f roamer{n}")
+        if bad[1]:
+            raise Refused(f"programs of pid {pid} and how they ended: {bad[1][-300:]}")
+        self.expect((job.returncode, b"", err), 9, b"")
+
     def shell(self, n, rng):
         argv = [sys.executable, f"{os.path.dirname(__file__)}/shell.py", self.c.pando, "--dir", self.c.dir, "login",
                 "--node", rng.choice(NODES), "alice"]
@@ -205,8 +222,8 @@ def seq(n):
     return "".join(f"{i}\n" for i in range(n)).encode()
 
 
-# How many do each at once.
-CREWS = (("build", 1), ("pipeline", 1), ("counter", 1), ("statuses", 1), ("moved", 2), ("shell", 1), ("ssh", 1), ("visitor", 1),
+# How many do each at once. What nobody does by himself is done for --jobs NAME.
+CREWS = (("build", 1), ("pipeline", 1), ("counter", 1), ("statuses", 1), ("moved", 2), ("roamer", 0), ("shell", 1), ("ssh", 1), ("visitor", 1),
          ("pressure", 1))
 
 

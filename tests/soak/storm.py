@@ -29,7 +29,7 @@ def arguments():
     a.add_argument("--seed", type=int, default=int(time.time()))
     a.add_argument("--seconds", type=int, default=45, help="of faults; the quiet after them comes on top")
     a.add_argument("--only", default=",".join(faults.KINDS), help="kinds of faults")
-    a.add_argument("--jobs", default=",".join(n for n, _ in CREWS))
+    a.add_argument("--jobs", default=",".join(n for n, count in CREWS if count > 0))
     a.add_argument("--keep", action="store_true", help="leave the cluster as it is when something is found")
     return a.parse_args()
 
@@ -62,7 +62,7 @@ def storm(c, args, work, start):
     jobs = Jobs(c, work, args.seed)
     weather = faults.Weather(c, faults.plan(args.seed, args.seconds, points_of(c), args.only.split(",")))
     wanted = args.jobs.split(",")
-    crews = [Crew(jobs, name, i, weather) for name, count in CREWS if name in wanted for i in range(count)]
+    crews = [Crew(jobs, name, i, weather) for name, count in CREWS if name in wanted for i in range(max(count, 1))]
     watch = checks.Watch(c, TENANTS)
     for thread in [*crews, watch]:
         thread.start()
