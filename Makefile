@@ -134,7 +134,7 @@ $(B)/libsim.a: $(sim_obj)
 	rm -f $@ && $(AR) rcs $@ $^
 
 # A guest kernel without its start, for the tests of its parts (kernel_*).
-$(B)/libkernel.a: $(patsubst %.c,$(B)/%.o,$(filter-out %/main.c,$(wildcard cmd/pando-kernel/*.c)))
+$(B)/libkernel.a: $(patsubst %.c,$(B)/%.o,$(filter-out %/main.c,$(wildcard cmd/pando-kernel/*.c cmd/pando-kernel/*/*.c)))
 	rm -f $@ && $(AR) rcs $@ $^
 
 $(B)/libtest.a: $(testlib_obj)
@@ -183,7 +183,7 @@ $(B)/int/%: $(B)/tests/int/%.o $(B)/libtest.a $(B)/libpando.a
 
 # A guest kernel that was broken into (tests/taken/taken.c): pando-kernel's own objects, but the last
 # step of its start is the test's.
-$(B)/taken/pando-kernel: $(B)/tests/taken/taken.o $(patsubst %.c,$(B)/%.o,$(wildcard cmd/pando-kernel/*.c)) $(B)/libpando.a
+$(B)/taken/pando-kernel: $(B)/tests/taken/taken.o $(patsubst %.c,$(B)/%.o,$(wildcard cmd/pando-kernel/*.c cmd/pando-kernel/*/*.c)) $(B)/libpando.a
 	@mkdir -p $(@D)
 	objcopy --redefine-sym pod_open=taken_pod_open $(B)/cmd/pando-kernel/main.o $(B)/taken/main.o
 	objcopy --redefine-sym real_pod_open=pod_open $(B)/tests/taken/taken.o $(B)/taken/taken.o

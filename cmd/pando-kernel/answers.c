@@ -7,8 +7,8 @@
 
 #include "base/fault.h"
 #include "base/log.h"
-#include "cmd/pando-kernel/deaths.h"
-#include "cmd/pando-kernel/streams.h"
+#include "cmd/pando-kernel/kin/deaths.h"
+#include "cmd/pando-kernel/files/streams.h"
 #include "cmd/pando-kernel/world.h"
 #include "kernel/kernel.h"
 #include "kernel/kernel.pb-c.h"

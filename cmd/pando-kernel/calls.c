@@ -14,8 +14,8 @@
 
 #include "base/check.h"
 #include "base/log.h"
-#include "cmd/pando-kernel/ports.h"
-#include "cmd/pando-kernel/ttys.h"
+#include "cmd/pando-kernel/ports/ports.h"
+#include "cmd/pando-kernel/tty/ttys.h"
 #include "kernel/kernel.h"
 #include "kernel/stub/stub.h"
 #include "kernel/sys/sys.h"

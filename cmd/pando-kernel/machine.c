@@ -24,7 +24,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "cmd/pando-kernel/streams.h"
+#include "cmd/pando-kernel/files/streams.h"
 #include "cmd/pando-kernel/world.h"
 #include "kernel/host/mem.h"
 #include "kernel/kernel.h"

@@ -11,11 +11,11 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "cmd/pando-kernel/deaths.h"
-#include "cmd/pando-kernel/ports.h"
-#include "cmd/pando-kernel/site.h"
-#include "cmd/pando-kernel/streams.h"
-#include "cmd/pando-kernel/ttys.h"
+#include "cmd/pando-kernel/kin/deaths.h"
+#include "cmd/pando-kernel/ports/ports.h"
+#include "cmd/pando-kernel/exec/site.h"
+#include "cmd/pando-kernel/files/streams.h"
+#include "cmd/pando-kernel/tty/ttys.h"
 #include "kernel/host/jail.h"
 #include "cmd/tenant/tenant.h"
 

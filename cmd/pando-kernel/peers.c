@@ -15,9 +15,9 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "cmd/pando-kernel/deaths.h"
-#include "cmd/pando-kernel/streams.h"
-#include "cmd/pando-kernel/ttys.h"
+#include "cmd/pando-kernel/kin/deaths.h"
+#include "cmd/pando-kernel/files/streams.h"
+#include "cmd/pando-kernel/tty/ttys.h"
 #include "kernel/kernel.pb-c.h"
 #include "kernel/proc/peer.h"
 

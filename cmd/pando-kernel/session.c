@@ -18,7 +18,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
-#include "cmd/pando-kernel/terminal.h"
+#include "cmd/pando-kernel/tty/terminal.h"
 #include "cmd/pando-kernel/world.h"
 #include "kernel/kernel.h"
 #include "kernel/kernel.pb-c.h"

@@ -19,7 +19,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
-#include "cmd/pandod/peers.h"
+#include "cmd/pandod/node/peers.h"
 #include "cmd/pandod/pod.h"
 #include "kernel/sys/sys.h"
 

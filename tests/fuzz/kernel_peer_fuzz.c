@@ -20,10 +20,10 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/rand.h"
-#include "cmd/pando-kernel/deaths.h"
-#include "cmd/pando-kernel/ports.h"
-#include "cmd/pando-kernel/streams.h"
-#include "cmd/pando-kernel/ttys.h"
+#include "cmd/pando-kernel/kin/deaths.h"
+#include "cmd/pando-kernel/ports/ports.h"
+#include "cmd/pando-kernel/files/streams.h"
+#include "cmd/pando-kernel/tty/ttys.h"
 
 #define SELF   1
 #define OTHER  2

@@ -13,9 +13,9 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "cmd/pando-kernel/deaths.h"
-#include "cmd/pando-kernel/streams.h"
-#include "cmd/pando-kernel/ttys.h"
+#include "cmd/pando-kernel/kin/deaths.h"
+#include "cmd/pando-kernel/files/streams.h"
+#include "cmd/pando-kernel/tty/ttys.h"
 #include "kernel/kernel.pb-c.h"
 
 #define SAY     KERNEL_METHOD(1000)

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * reap.c - zombies of stubs, and of whom nobody is told: the stub whose children they are reaps
+ * them. What has still to be told of is reaped in guests.c.
+ */
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "base/log.h"
+#include "cmd/pando-kernel/exec/site.h"
+
+#define REAPED_MAX 64 /* by one table */
+
+/* The end of a stub that stood for a relative: its parent's stub reaps it. */
+static void on_kin_reaped(void *arg, struct stub *s, int err, struct stub_table *t)
+{
+}
+
+void site_reap_one(struct world *w, struct stub *s, gpid pid)
+{
+	const struct guest *g = guest_find(w, pid);
+	struct stub_table *t = g && g->k->phase != GUEST_MAKING ? NULL : stub_table_new();
+
+	if (!t)
+		return;
+	STUB_CALL(t, SYS_wait4, (uint64_t)pid, 0, WNOHANG, 0);
+	if (stub_table_give(s, t, on_kin_reaped, w) != 0)
+		log_debug("stub %d is on its way out", s->gpid);
+}
+
+/* Whose zombie it is. One that a process has left behind here was nobody's when it came to be. */
+static struct stub *native_parent(struct world *w, const struct stub *dead)
+{
+	struct stub *s = dead->parent ? stubs_find(w->stubs, dead->parent) : NULL;
+	struct task_info t;
+
+	if (!s && task_read(&t, w->view.procfs, dead->pid) == 0)
+		s = stubs_find_node_pid(w->stubs, t.node_ppid);
+	return s;
+}
+
+void reap_stub(struct world *w, const struct stub *dead)
+{
+	struct stub *s = native_parent(w, dead);
+	struct stub_table *t = s && !s->arriving && !s->turning ? stub_table_new() : NULL;
+
+	if (!t)
+		return;
+	STUB_CALL(t, SYS_wait4, (uint64_t)dead->gpid, 0, WNOHANG, 0);
+	if (stub_table_give(s, t, on_kin_reaped, w) != 0)
+		log_debug("stub %d is on its way out", s->gpid);
+}
+
+void site_reap_rest(struct world *w, struct stub *s)
+{
+	struct stub_table *t = s->turning ? NULL : stub_table_new();
+	struct proc_list l;
+
+	if (!t || proc_scan(&l, &w->view) != 0) {
+		free(t);
+		return;
+	}
+	for (size_t i = 0; i < l.n && t->n < REAPED_MAX; i++) {
+		struct stub *child = stubs_find(w->stubs, l.v[i].t.gpid);
+
+		if (l.v[i].ppid != s->gpid)
+			continue;
+		if (child)
+			child->parent = s->gpid;
+		if (l.v[i].t.state == 'Z' && !guest_find(w, l.v[i].t.gpid))
+			STUB_CALL(t, SYS_wait4, (uint64_t)l.v[i].t.gpid, 0, WNOHANG, 0);
+	}
+	proc_list_fini(&l);
+	if (t->n == 0)
+		free(t);
+	else if (stub_table_give(s, t, on_kin_reaped, w) != 0)
+		log_debug("stub %d is on its way out", s->gpid);
+}
