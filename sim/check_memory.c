@@ -49,11 +49,17 @@ void check_seen(struct sim *s, const struct knode *n, uint32_t region, uint32_t 
 	}
 }
 
+/*
+ * A region that went to another home before its first one had begun it looks to that one like a
+ * region whose homes are all dead (nobody has a copy): so it says, and nothing is lost by it.
+ */
 void check_told_lost(struct sim *s, const struct knode *n, uint32_t region, uint32_t page)
 {
+	const struct mem_truth *t = memory_truth(s, region, page);
+
 	s->w.stats.checks++;
 	s->stats.told_lost++;
-	if (!memory_truth(s, region, page)->shaken)
+	if (!t->shaken && t->begun)
 		world_violate(&s->w, "D7", "n%u is told that page %u.%u is lost; nobody has died",
 			      n->id, region, page);
 }

@@ -122,7 +122,7 @@ static void home_recover(struct sim *s, struct knode *n, uint32_t region, epoch_
 }
 
 /* A block that has just been leased to us brings a region that nobody has ever seen. */
-static void home_create(struct knode *n, uint32_t region, epoch_t epoch)
+static void home_create(struct sim *s, struct knode *n, uint32_t region, epoch_t epoch)
 {
 	struct mem_region *r = &n->mem->regions[region];
 
@@ -130,6 +130,7 @@ static void home_create(struct knode *n, uint32_t region, epoch_t epoch)
 		memset(&r->homes[i], 0, sizeof(r->homes[i]));
 		dsm_dir_init(&r->homes[i].d, epoch);
 		r->homes[i].copy_ver = r->homes[i].d.copy_ver;
+		memory_truth(s, region, i)->begun = true;
 	}
 	r->epoch = epoch;
 	r->serving = true;
@@ -147,7 +148,7 @@ void memory_view_changed(struct sim *s, struct knode *n)
 			continue;
 		if (r->epoch == 0 && v->aterm == 1) {
 			if (i == n->lease_block) /* else we do not know yet that it is ours */
-				home_create(n, i, epoch);
+				home_create(s, n, i, epoch);
 		} else if (epoch > r->epoch) {
 			home_recover(s, n, i, epoch);
 		}

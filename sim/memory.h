@@ -62,6 +62,7 @@ struct mem_truth {
 	uint64_t floor;   /* in doubt: the newest that somebody who lives has */
 	bool doubt;       /* the last write died with its host, or its home did with orders out */
 	uint64_t doubt_ns;
+	bool begun;  /* the region's first home has: before, no page of it has ever had bytes */
 	bool shaken; /* a host has died: bytes may be said to be lost */
 };
 

@@ -146,7 +146,8 @@ static void pod_deliver(struct world *w, node_id node, uint64_t a, uint64_t b, v
 	if (pods && n->up && n->name) {
 		pod_on_lease(s, n, k);
 	} else if (!pods && n->up && n->epoch != 0) {
-		if (k->kind != KM_IMAGE) /* a stream, which ends with its connection */
+		/* An image ends with its connection; to itself a node needs none. */
+		if (k->kind != KM_IMAGE && k->from != n->id)
 			echo_keep(s, n, k);
 		pod_heard(s, n, k);
 	}

@@ -91,7 +91,7 @@ run_layer() {
 	case $1 in
 	tidy) run_one tidy tree 600 ./tests/tidy.sh ;;
 	unit) for t in "$B"/unit/*; do [ -x "$t" ] && run_one unit "$(basename "$t")" 60 "$t"; done ;;
-	sim) for t in tests/sim/*.sh; do [ -x "$t" ] && run_one sim "$(basename "$t" .sh)" 300 "$t"; done ;;
+	sim) for t in tests/sim/*.sh; do [ -x "$t" ] && run_one sim "$(basename "$t" .sh)" 600 "$t"; done ;;
 	guest)
 		run_one guest natively 300 ./tests/guest/run.sh native
 		run_one guest kernel 300 ./tests/guest/run.sh kernel

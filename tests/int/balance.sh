@@ -31,7 +31,6 @@ wait_for 90 spread || fail "they do not spread: $(where spin); $(p sched)"
 # At rest: nothing moves any more.
 before=$(moves)
 [ "$before" -ge 2 ] || fail "$before moves: $(p sched)"
-nodes=$(where spin)
 calm() { # for four seconds
 	local until=$((SECONDS + 4))
 	while [ $SECONDS -lt $until ]; do
@@ -39,11 +38,12 @@ calm() { # for four seconds
 		sleep 0.3
 	done
 }
-if ! calm; then
-	# One more may have been under way.
+# One more may be under way: who is between two nodes is on neither.
+rest() {
 	nodes=$(where spin)
-	calm || fail "no rest: $(p sched)"
-fi
+	calm
+}
+wait_for 30 rest || fail "no rest: $(p sched)"
 [ "$(moves)" -le $((before + 2)) ] || fail "ping-pong: $(p sched)"
 
 # What was decided, for operators and for the tenant alone.
