@@ -80,8 +80,11 @@ must_check int ctl_req_local(struct ctl_server *s, const struct ctl_caller *who,
 /* The asker went away, or has waited long enough: no call comes any more. */
 void ctl_req_drop(struct ctl_req *r);
 
-/* Makes the listening socket at @path (an old one is replaced in one step), mode 0600. -errno. */
-must_check int ctl_socket_listen(const char *path);
+/*
+ * Makes the listening socket at @path, which takes an old one's place in one step, when it listens
+ * and has @mode. Errors: -ENAMETOOLONG; -errno.
+ */
+must_check int ctl_socket_listen(const char *path, mode_t mode);
 
 /* ---- a request: valid until it is answered to its end, or on_gone was called ---- */
 const struct http_head *ctl_req_head(const struct ctl_req *r);

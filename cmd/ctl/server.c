@@ -685,7 +685,7 @@ void ctl_req_drop(struct ctl_req *r)
 	conn_kill(r);
 }
 
-int ctl_socket_listen(const char *path)
+int ctl_socket_listen(const char *path, mode_t mode)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
 	cleanup_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -698,14 +698,15 @@ int ctl_socket_listen(const char *path)
 		return -errno;
 	if (strlen(path) >= sizeof(a.sun_path))
 		return -ENAMETOOLONG;
-	/* It gets its name when it listens: who finds it can connect. */
+	/* It gets its name when it listens, and to whom: who finds it can connect. */
 	(void)snprintf(a.sun_path, sizeof(a.sun_path), "%.*s.new", n, path);
 	if (unlink(a.sun_path) < 0 && errno != ENOENT)
 		return -errno;
 	old = umask(0177);
 	r = bind(fd, (struct sockaddr *)&a, sizeof(a));
 	(void)umask(old);
-	if (r < 0 || listen(fd, 32) < 0 || rename(a.sun_path, path) < 0)
+	if (r < 0 || chmod(a.sun_path, mode) < 0 || listen(fd, 32) < 0 ||
+	    rename(a.sun_path, path) < 0)
 		return -errno;
 	return take_fd(&fd);
 }

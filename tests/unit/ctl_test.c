@@ -6,8 +6,10 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
@@ -42,7 +44,7 @@ static void serve(void)
 {
 	struct ctl_server *s;
 	struct loop *l;
-	int fd = ctl_socket_listen(path);
+	int fd = ctl_socket_listen(path, 0600);
 
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (fd < 0 || loop_new(&l, LOOP_AUTO) < 0 || ctl_server_new(&s, l, handle, NULL) < 0 ||
@@ -180,6 +182,34 @@ static void garbage_is_refused_and_hung_up(void **state)
 	(void)close(fd);
 }
 
+/* Who waits for the name tries at once, and may be another user. */
+static void a_socket_is_ready_when_it_gets_its_name(void **state)
+{
+	int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK), fd;
+	char other[80], events[1024];
+	struct stat st;
+	ssize_t n;
+
+	(void)snprintf(other, sizeof(other), "%s/other", dir);
+	assert_true(inotify_add_watch(watch, dir, IN_MOVED_TO | IN_ATTRIB) >= 0);
+	fd = ctl_socket_listen(other, 0666);
+	assert_true(fd >= 0);
+	n = read(watch, events, sizeof(events));
+	assert_true(n > 0);
+	for (ssize_t at = 0; at < n;) {
+		const struct inotify_event *e = (const void *)(events + at);
+
+		/* Nothing becomes of it any more. */
+		assert_true(strcmp(e->name, "other") != 0 || (e->mask & IN_MOVED_TO));
+		at += (ssize_t)(sizeof(*e) + e->len);
+	}
+	assert_int_equal(stat(other, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0666);
+	(void)close(fd);
+	(void)close(watch);
+	(void)unlink(other);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -188,6 +218,7 @@ int main(void)
 		cmocka_unit_test(a_stream_carries_lines_and_descriptors),
 		cmocka_unit_test(the_cut_of_the_bytes_does_not_matter),
 		cmocka_unit_test(garbage_is_refused_and_hung_up),
+		cmocka_unit_test(a_socket_is_ready_when_it_gets_its_name),
 	};
 
 	return cmocka_run_group_tests(tests, begin, finish);

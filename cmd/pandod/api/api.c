@@ -299,7 +299,7 @@ int api_init(struct pod *p)
 		CHECK((handlers[i].fn || handlers[i].with || handlers[i].of) &&
 		      ctl_route_at((enum ctl_route_id)i) != NULL);
 	(void)snprintf(path, sizeof(path), "%s/control.sock", p->run);
-	fd = ctl_socket_listen(path);
+	fd = ctl_socket_listen(path, 0600);
 	if (fd < 0)
 		return fd;
 	r = ctl_server_new(&p->api, p->loop, api_handle, p);

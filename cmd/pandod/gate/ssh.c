@@ -187,12 +187,10 @@ static int serve_gate(struct ssh *s)
 	int fd, r;
 
 	(void)snprintf(path, sizeof(path), "%.4000s/run/gate.sock", s->dir);
-	fd = ctl_socket_listen(path);
+	fd = ctl_socket_listen(path, 0666);
 	if (fd < 0)
 		return fd;
-	r = chmod(path, 0666) < 0 ? -errno : 0;
-	if (r == 0)
-		r = ctl_server_listen_admit(s->pod->api, fd, CONNS_MAX, admit, s->pod, &s->gate);
+	r = ctl_server_listen_admit(s->pod->api, fd, CONNS_MAX, admit, s->pod, &s->gate);
 	if (r < 0)
 		(void)close(fd);
 	return r;

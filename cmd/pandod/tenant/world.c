@@ -392,11 +392,9 @@ static int make_socket(struct world *w, const struct places *pl)
 	cleanup_close int fd = -1;
 
 	(void)snprintf(path, sizeof(path), "%s/control.sock", pl->api);
-	fd = ctl_socket_listen(path);
+	fd = ctl_socket_listen(path, 0666);
 	if (fd < 0)
 		return fd;
-	if (chmod(path, 0666) < 0)
-		return -errno;
 	FAULT("pod.world.socket");
 	return init_call(w->t->control, &put, NULL, 0, &fd, 1, NULL, NULL, STORE_MS);
 }
