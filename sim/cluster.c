@@ -74,6 +74,7 @@ void sim_begin(struct sim *s)
 		pod_boot(s, &s->nodes[id]);
 	registry_start(s);
 	registry_programs(s);
+	people_start(s);
 	load_start(s);
 	fault_start(s);
 }

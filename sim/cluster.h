@@ -145,6 +145,19 @@ struct loan {
 };
 
 /* Messages that the network may bring once more. */
+/* What operators were told (people.c). */
+#define PEOPLE_MAX 512 /* tenants, ever */
+#define TOKENS_MAX 64
+struct person {
+	uint32_t id;
+	uint64_t host_id;
+};
+struct people {
+	struct person tenant[PEOPLE_MAX];
+	uint32_t count;
+	uint32_t tokens;
+};
+
 struct echo {
 	void *kept[ECHO_MAX];
 	uint64_t heard; /* in this life of the guest kernel */
@@ -393,6 +406,7 @@ struct sim {
 	tenant_id tenant;
 	tenant_id reg; /* the row that is written and read */
 	uint64_t written;
+	struct people people;
 	uint64_t lent[QUOTA_RESOURCES]; /* of the tenant's limits, when last looked at */
 	struct links *links;
 	struct calls *calls;
@@ -518,6 +532,9 @@ void registry_pod_up(struct sim *s, struct knode *n);
 void registry_tables(struct sim *s, struct knode *n); /* have changed */
 void registry_status(struct sim *s, struct knode *n);
 void registry_handover(struct sim *s, uint32_t pick);
+
+/* ---- people.c: N1, N4, N6 as operators see them ---- */
+void people_start(struct sim *s);
 
 /* ---- gossip.c: naming/member/core ---- */
 void gossip_start(struct sim *s, struct knode *n);

@@ -38,6 +38,7 @@ enum world_rng {
 	RNG_CALLS,
 	RNG_LOAN,
 	RNG_ECHO,
+	RNG_PEOPLE,
 	RNG_COUNT,
 };
 

@@ -111,7 +111,8 @@ static void node_add(struct apply *a)
 	struct naming_node *n = naming_table_add(&a->k->table[NAMING_NODE]);
 
 	CHECK(n != NULL);
-	n->id = a->k->next_node++;
+	n->id = a->k->next_node;
+	a->k->next_node += MUTANT("naming.node.id_again") ? 0 : 1;
 	memcpy(n->name, a->cmd->name, sizeof(n->name));
 	memcpy(n->addr, a->cmd->addr, sizeof(n->addr));
 	memcpy(n->key, a->cmd->key, sizeof(n->key));
@@ -200,14 +201,15 @@ static int node_join(struct apply *a)
 	struct naming_token *t = (void *)naming_token_find(a->k, a->cmd->key2);
 	int r;
 
-	if (t == NULL || t->uses_left == 0 || t->expires_ms <= a->k->now_ms)
+	if (t == NULL || t->uses_left == 0 ||
+	    (t->expires_ms <= a->k->now_ms && !MUTANT("naming.token.never_over")))
 		return -EACCES;
 	r = node_check(a);
 	if (r != 0)
 		return r;
 	if (!node_room(a->k))
 		return -ENOSPC;
-	t->uses_left--;
+	t->uses_left -= MUTANT("naming.token.used_again") ? 0 : 1;
 	CHECK_INV(N6, t->uses_left < UINT32_MAX);
 	if (t->uses_left == 0)
 		naming_table_del(&a->k->table[NAMING_TOKEN], t);
@@ -344,7 +346,7 @@ static int tenant_add(struct apply *a)
 
 	if (!naming_name_ok(a->cmd->name, sizeof(t->name), true))
 		return -EINVAL;
-	if (naming_tenant_find_name(k, a->cmd->name) != NULL)
+	if (naming_tenant_find_name(k, a->cmd->name) != NULL && !MUTANT("naming.tenant.name_twice"))
 		return -EEXIST;
 	if (a->cmd->limits.cpu_weight > 10000)
 		return -EINVAL;
@@ -357,7 +359,7 @@ static int tenant_add(struct apply *a)
 	memcpy(t->name, a->cmd->name, sizeof(t->name));
 	/* Never used again: files of a tenant that is gone must not become another's. */
 	t->host_id = k->next_host_id;
-	k->next_host_id += NAMING_HOST_IDS;
+	k->next_host_id += MUTANT("naming.tenant.hosts_shared") ? 0 : NAMING_HOST_IDS;
 	CHECK_INV(N1, t->host_id % NAMING_HOST_IDS == 0);
 	t->uid = NAMING_GUEST_UID;
 	t->limits = a->cmd->limits;
@@ -430,6 +432,11 @@ static int tenant_remove(struct apply *a)
 	drop_rows(a, NAMING_PORT, offsetof(struct naming_port, tenant), id);
 	drop_rows(a, NAMING_VOLUME, offsetof(struct naming_volume, tenant), id);
 	drop_rows(a, NAMING_LOAN, offsetof(struct naming_loan, tenant), id);
+	if (MUTANT("naming.tenant.hosts_of_gone") &&
+	    t->host_id + NAMING_HOST_IDS == a->k->next_host_id)
+		a->k->next_host_id = t->host_id;
+	if (MUTANT("naming.tenant.id_of_gone") && id + 1 == a->k->next_tenant)
+		a->k->next_tenant = id;
 	naming_table_del(&a->k->table[NAMING_TENANT], t);
 	changed(a, NAMING_TENANT, id);
 	return 0;
@@ -446,7 +453,7 @@ static int key_add(struct apply *a)
 	    cmd->text[0] == '\0' || strchr(cmd->text, '\n') != NULL)
 		return -EINVAL;
 	/* One key logs in one tenant: the login's user name is not what decides. */
-	if (naming_key_find(a->k, cmd->key) != NULL)
+	if (naming_key_find(a->k, cmd->key) != NULL && !MUTANT("naming.key.twice"))
 		return -EEXIST;
 	key = naming_table_add(&a->k->table[NAMING_KEY]);
 	if (key == NULL)
