@@ -92,20 +92,41 @@ static bool reaches(const struct sim *s, const node_id *v, unsigned count, node_
 	return false;
 }
 
-/* Could any voter lead as far as the network is concerned, and answer @node? */
-static bool lost(const struct sim *s, const node_id *v, unsigned count, node_id node)
+/* Could it lead as far as the network is concerned? */
+static bool could_lead(const struct sim *s, const node_id *v, unsigned count, node_id voter)
 {
-	for (unsigned i = 0; i < count; i++) {
-		unsigned near = 0;
-		bool hears = both_ways(s, v[i], node);
+	unsigned near = 0;
 
-		for (unsigned j = 0; s->nodes[v[i]].up && j < count; j++)
-			near += s->nodes[v[j]].up && both_ways(s, v[i], v[j]);
-		for (node_id by = 1; by <= s->conf.nodes; by++)
-			hears |=
-				s->nodes[by].up && both_ways(s, v[i], by) && both_ways(s, by, node);
-		if (near > count / 2 && hears)
+	for (unsigned j = 0; s->nodes[voter].up && j < count; j++)
+		near += s->nodes[v[j]].up && both_ways(s, voter, v[j]);
+	return near > count / 2;
+}
+
+static bool hears(const struct sim *s, node_id voter, node_id node)
+{
+	bool does = both_ways(s, voter, node);
+
+	for (node_id by = 1; by <= s->conf.nodes; by++)
+		does |= s->nodes[by].up && both_ways(s, voter, by) && both_ways(s, by, node);
+	return does;
+}
+
+/*
+ * Since when can no voter that could lead answer @node? One that cannot lead any more may not have
+ * found out: whom it hears counts as lost since then, even if it was cut off from all before.
+ */
+static bool lost(struct sim *s, const node_id *v, unsigned count, node_id node, uint64_t *since_ns)
+{
+	*since_ns = 0;
+	for (unsigned i = 0; i < count; i++) {
+		const struct knode *by = &s->nodes[v[i]];
+
+		if (!hears(s, v[i], node))
+			continue;
+		if (!by->alone)
 			return false;
+		if (by->up)
+			*since_ns = MAX(*since_ns, by->alone_ns);
 	}
 	return true;
 }
@@ -115,16 +136,25 @@ void check_reach(struct sim *s)
 	node_id v[16];
 	unsigned count = voters(s, v);
 
+	for (unsigned i = 0; i < count; i++) {
+		struct knode *n = &s->nodes[v[i]];
+		bool alone = !could_lead(s, v, count, v[i]);
+
+		if (alone && !n->alone)
+			n->alone_ns = s->w.now_ns;
+		n->alone = alone;
+	}
 	for (node_id id = 1; id <= s->conf.nodes; id++) {
 		struct knode *n = &s->nodes[id];
 		bool reach = reaches(s, v, count, id);
-
-		bool gone = lost(s, v, count, id);
+		uint64_t since_ns;
+		bool gone = lost(s, v, count, id, &since_ns);
 
 		if (reach != n->reach)
 			n->reach_ns = s->w.now_ns;
 		if (gone != n->lost)
 			n->lost_ns = s->w.now_ns;
+		n->lost_ns = MAX(n->lost_ns, since_ns);
 		n->reach = reach;
 		n->lost = gone;
 	}

@@ -203,6 +203,8 @@ struct knode {
 	bool reach; /* it can reach a majority of the voters that reach each other */
 	bool lost;  /* nobody whom a majority hears can hear it, not even through another */
 	uint64_t reach_ns, lost_ns; /* since when */
+	bool alone; /* a voter that hears no majority: whom it leads it leads until it finds out */
+	uint64_t alone_ns;
 
 	/* pando-init */
 	epoch_t epoch; /* 0: not admitted yet */
