@@ -141,14 +141,21 @@ static uint32_t auth_rank(enum mig_stance s)
 	return (uint32_t)s;
 }
 
-/* The more certain stance wins; two nodes cannot both be certain (K1). */
+/*
+ * The more certain stance wins; two nodes cannot both be certain (K1). Of two that are not the one
+ * who had it later: a source that has not heard that its target won may be asked together with that
+ * target, which is moving the process on already (seed 1450).
+ */
 static void auth_merge(struct mig_auth *a, const struct mig_msg *m, const struct mig_stand *st)
 {
 	struct mig_rec *rec = auth_rec(a, st->pid);
 
-	if (!rec || auth_rank(st->stance) <= auth_rank(rec->stance))
+	if (!rec || st->stance == MIG_FREE || auth_rank(st->stance) < auth_rank(rec->stance))
+		return;
+	if (st->stance == rec->stance && st->epoch <= rec->stand)
 		return;
 	rec->stance = st->stance;
+	rec->stand = st->epoch;
 	rec->site = st->stance == MIG_LOST ? st->peer : m->from;
 	rec->move = st->move;
 	rec->peer = st->peer;
@@ -187,6 +194,7 @@ static void auth_rebuilt(struct mig_auth *a, struct mig_auth_out *out)
 		if (!MUTANT("migrate.rebuild.same_epoch"))
 			rec->epoch = auth_next_epoch(a, rec->epoch);
 		rec->stance = MIG_FREE;
+		rec->stand = 0;
 		rec->peer = NODE_NONE;
 	}
 	a->state = MIG_A_SERVING;
@@ -268,6 +276,7 @@ int migrate_auth_takeover(struct mig_auth *a, uint64_t aterm, const node_id *nod
 		a->recs[i].site = NODE_NONE;
 		a->recs[i].move = 0;
 		a->recs[i].stance = MIG_FREE;
+		a->recs[i].stand = 0;
 		a->recs[i].peer = NODE_NONE;
 	}
 	return 0;

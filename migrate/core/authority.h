@@ -53,6 +53,7 @@ struct mig_rec {
 	node_id site;  /* NODE_NONE: dead, or never born */
 	node_id peer;  /* while rebuilding: target of a FROZEN source */
 	uint32_t stance;
+	epoch_t stand; /* while rebuilding: of the record by which that one executed */
 };
 
 struct mig_asked {

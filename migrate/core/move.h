@@ -115,6 +115,7 @@ struct mig_stand {
 	enum mig_stance stance;
 	uint64_t move; /* 0: none */
 	node_id peer;  /* FROZEN, LOST: the target */
+	epoch_t epoch; /* of the record by which it executed here; 0: it has never moved */
 	/*
 	 * Life of the peer's node that it was handed to, the one whose PREPARED came; noted beside
 	 * the move by who carries it out. Who gives a stand to an authority has it looked at

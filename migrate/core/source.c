@@ -500,7 +500,9 @@ int migrate_source_adopt(struct mig_source *s, const struct mig_conf *conf, node
 
 struct mig_stand migrate_source_stand(const struct mig_source *s)
 {
-	struct mig_stand st = { .pid = s->pid, .move = s->move, .peer = s->target };
+	struct mig_stand st = {
+		.pid = s->pid, .move = s->move, .peer = s->target, .epoch = s->epoch
+	};
 
 	switch (s->state) {
 	case MIG_S_HANDED:

@@ -378,7 +378,9 @@ int migrate_target_adopt(struct mig_target *t, const struct mig_conf *conf, node
 
 struct mig_stand migrate_target_stand(const struct mig_target *t)
 {
-	struct mig_stand st = { .pid = t->pid, .move = t->move, .stance = MIG_FREE };
+	struct mig_stand st = {
+		.pid = t->pid, .move = t->move, .epoch = t->epoch, .stance = MIG_FREE
+	};
 
 	if (t->state == MIG_T_PULLING || t->state == MIG_T_DRAINED)
 		st.stance = t->ended ? MIG_ENDED : MIG_RUNS;

@@ -571,6 +571,33 @@ static void a_frozen_source_gets_it_back_if_its_target_stood_without_it(void **s
 	assert_int_equal(migrate_auth_find(&a, PID)->move, MOVE);
 }
 
+/*
+ * Seed 1450: the source had not heard that its target had won, and the target was moving the
+ * process on already when the authority changed. The source's copy is the older one.
+ */
+static void of_two_frozen_sources_the_later_one_keeps_it(void **state)
+{
+	struct mig_stand first = {
+		.pid = PID, .stance = MIG_FROZEN, .move = MOVE, .peer = DST, .epoch = 3
+	};
+	struct mig_stand second = {
+		.pid = PID, .stance = MIG_FROZEN, .move = MOVE + 1, .peer = AUTH, .epoch = 4
+	};
+
+	for (unsigned order = 0; order < 2; order++) {
+		struct mig_auth a = taken_over(3);
+
+		if (order == 0)
+			stand(&a, SRC, &first, 1);
+		stand(&a, DST, &second, 1);
+		if (order == 1)
+			stand(&a, SRC, &first, 1);
+		stand(&a, AUTH, NULL, 0);
+		assert_int_equal(migrate_auth_find(&a, PID)->site, DST);
+		assert_int_equal(migrate_auth_find(&a, PID)->move, MOVE + 1);
+	}
+}
+
 /* The source has read that its target won; the answer to the target itself was lost. */
 static void a_target_that_won_unknowingly_keeps_it_under_a_new_authority(void **state)
 {
@@ -693,6 +720,7 @@ int main(void)
 		cmocka_unit_test(nothing_is_answered_until_everyone_has_stood),
 		cmocka_unit_test(a_frozen_source_gets_it_back_if_its_target_stood_without_it),
 		cmocka_unit_test(a_target_that_won_unknowingly_keeps_it_under_a_new_authority),
+		cmocka_unit_test(of_two_frozen_sources_the_later_one_keeps_it),
 		cmocka_unit_test(a_frozen_source_of_a_dead_target_is_dead),
 		cmocka_unit_test(a_frozen_source_of_a_target_that_came_back_empty_is_dead),
 		cmocka_unit_test(a_fenced_authority_answers_no_more),

@@ -126,6 +126,7 @@ static int add_stands(Peer__Move *q, const struct mig_msg *m)
 		rows[i].move = st->move;
 		rows[i].peer = st->peer;
 		rows[i].life = st->peer_epoch;
+		rows[i].epoch = st->epoch;
 		q->stands[i] = &rows[i];
 	}
 	q->n_stands = m->stand_count;
@@ -144,7 +145,8 @@ static bool take_stands(const Peer__Move *q, struct mig_stand *out)
 					     .stance = st->stance,
 					     .move = st->move,
 					     .peer = st->peer,
-					     .peer_epoch = st->life };
+					     .peer_epoch = st->life,
+					     .epoch = st->epoch };
 	}
 	return true;
 }
