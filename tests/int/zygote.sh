@@ -1,0 +1,22 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Who bears the stubs of a node is born when somebody first comes there, and the node may be full then: what leaves a full
+# node is programs, never that one.
+. tests/lib/cluster.sh
+cluster_up 2 --cpus 0.25
+p tenant add alice >/dev/null || fail "tenant add"
+as_on n1 alice sh -c 'for i in 1 2 3; do sh -c "while :; do :; done" & done; wait' >/dev/null 2>&1 </dev/null &
+spin=$!
+full() { p nodes -o csv | awk -F, '$1 == "n1" { exit !($7 > 1) }'; }
+wait_for 30 full || fail "n1 is not full: $(p nodes)"
+# Nobody has come to n1 yet.
+[ "$(as_on n2 alice on n1 sh -c 'cat /proc/$$/node')" = n1 ] || fail "a full node does not take whom it is told to"
+stray() { p ps alice -o csv | grep pando-stub; }
+stray && fail "a stub program counts as one of alice's"
+for n in n1 n2; do
+	[ "$(as_on $n alice pgrep -c pando-stub)" = 0 ] || fail "$n shows alice a stub"
+done
+p tenant rm alice >/dev/null 2>&1
+kill $spin 2>/dev/null
+wait $spin 2>/dev/null
+exit 0
