@@ -122,7 +122,7 @@ void loop_post(struct loop *l, struct loop_post *p)
 static void on_wake(struct loop_fd *w, short revents)
 {
 	struct loop *l = container_of(w, struct loop, wake_watch);
-	struct list todo = LIST_INIT(todo);
+	struct list taken = LIST_INIT(taken);
 	uint64_t n;
 
 	if (read(l->wake_fd, &n, sizeof(n)) < 0 && errno != EAGAIN)
@@ -132,11 +132,11 @@ static void on_wake(struct loop_fd *w, short revents)
 		struct list *item = l->posts.next;
 
 		list_del(item);
-		list_add_tail(&todo, item);
+		list_add_tail(&taken, item);
 	}
 	CHECK(pthread_mutex_unlock(&l->post_lock) == 0);
-	while (!list_empty(&todo)) {
-		struct loop_post *p = list_front(&todo, struct loop_post, link);
+	while (!list_empty(&taken)) {
+		struct loop_post *p = list_front(&taken, struct loop_post, link);
 
 		list_del(&p->link);
 		p->cb(p);

@@ -112,8 +112,8 @@ static bool hears(const struct sim *s, node_id voter, node_id node)
 }
 
 /*
- * Since when can no voter that could lead answer @node? One that cannot lead any more may not have
- * found out: whom it hears counts as lost since then, even if it was cut off from all before.
+ * Since when can no voter that could lead answer @node? One that led may not have found out that it
+ * does no more: whom it hears counts as lost since then, even if it was cut off from all before.
  */
 static bool lost(struct sim *s, const node_id *v, unsigned count, node_id node, uint64_t *since_ns)
 {
@@ -125,7 +125,7 @@ static bool lost(struct sim *s, const node_id *v, unsigned count, node_id node, 
 			continue;
 		if (!by->alone)
 			return false;
-		if (by->up)
+		if (by->up && by->book.leads)
 			*since_ns = MAX(*since_ns, by->alone_ns);
 	}
 	return true;

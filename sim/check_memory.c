@@ -51,7 +51,7 @@ void check_seen(struct sim *s, const struct knode *n, uint32_t region, uint32_t 
 
 /*
  * A region that went to another home before its first one had begun it looks to that one like a
- * region whose homes are all dead (nobody has a copy): so it says, and nothing is lost by it.
+ * region whose homes are all dead (nobody has a copy): so it says, until somebody has written.
  */
 void check_told_lost(struct sim *s, const struct knode *n, uint32_t region, uint32_t page)
 {
@@ -59,7 +59,7 @@ void check_told_lost(struct sim *s, const struct knode *n, uint32_t region, uint
 
 	s->w.stats.checks++;
 	s->stats.told_lost++;
-	if (!t->shaken && t->begun)
+	if (!t->shaken && (t->begun || t->next > 0))
 		world_violate(&s->w, "D7", "n%u is told that page %u.%u is lost; nobody has died",
 			      n->id, region, page);
 }

@@ -2,15 +2,16 @@
 /* What a simulated node owes the cores that it drives: found by seeds, reduced to the rule. */
 #include "sim/kernel.h"
 #include "sim/link.h"
+#include "sim/memory.h"
 #include "tests/unit/unit.h"
 
 #define BEGUN_NS (30 * NS_PER_S) /* all have a lease, blocks and programs */
 
-/* Three nodes, nothing fails. */
-static struct sim *machine(uint64_t seed)
+/* Nothing fails. */
+static struct sim *machine_of(uint64_t seed, unsigned nodes)
 {
 	const struct sim_conf conf = { .seed = seed,
-				       .nodes = 3,
+				       .nodes = nodes,
 				       .run_ns = 600 * NS_PER_S,
 				       .procs_max = 36,
 				       .recount_events = 2000 };
@@ -21,6 +22,11 @@ static struct sim *machine(uint64_t seed)
 		;
 	assert_string_equal(s->w.violation.name, "");
 	return s;
+}
+
+static struct sim *machine(uint64_t seed)
+{
+	return machine_of(seed, 3);
 }
 
 static void run(struct sim *s, uint64_t ns)
@@ -145,12 +151,103 @@ static void nobody_else_prepares(void **state)
 	sim_free(s);
 }
 
+/*
+ * `pando sim --seed 560`: a fence that a node had sent to itself outlived its host, and named it
+ * authority in the next life.
+ */
+static void nobody_is_brought_his_own_messages_again(void **state)
+{
+	struct sim *s = machine(560);
+	uint32_t kept = 0;
+
+	s->conf.faults = true;
+	run(s, 20 * NS_PER_S);
+	for (node_id id = 1; id <= s->conf.nodes; id++) {
+		for (uint32_t i = 0; i < ECHO_MAX; i++) {
+			const struct kmsg *k = s->nodes[id].echo.kept[i];
+
+			kept += k != NULL;
+			assert_true(!k || k->from != id);
+		}
+	}
+	assert_true(kept > 0);
+	sim_free(s);
+}
+
+/*
+ * `pando sim --seed 1235`: a region went to another home before its first one had begun it. Nothing
+ * is lost by that; of what somebody has begun, or written, nothing may be.
+ */
+static void only_a_region_that_nobody_has_begun_may_look_lost(void **state)
+{
+	struct sim *s = machine(1235);
+	struct mem_truth *t = memory_truth(s, MEM_REGIONS, 0);
+
+	t->begun = t->shaken = false;
+	t->next = 0;
+	check_told_lost(s, &s->nodes[1], MEM_REGIONS, 0);
+	assert_string_equal(s->w.violation.name, "");
+	t->next = 1;
+	check_told_lost(s, &s->nodes[1], MEM_REGIONS, 0);
+	assert_string_equal(s->w.violation.name, "D7");
+	s->w.violation.name[0] = 0;
+	t->next = 0;
+	t->begun = true;
+	check_told_lost(s, &s->nodes[1], MEM_REGIONS, 0);
+	assert_string_equal(s->w.violation.name, "D7");
+	sim_free(s);
+}
+
+static void cut(struct sim *s, node_id a, node_id b, int by)
+{
+	s->w.cut[a][b] = (uint8_t)(s->w.cut[a][b] + by);
+	s->w.cut[b][a] = (uint8_t)(s->w.cut[b][a] + by);
+	check_reach(s);
+}
+
+/*
+ * `pando sim --seed 1768`: a node that was cut off came back to a leader that had just lost its
+ * majority and had not found out, and was answered. Its time counts from there; not from coming
+ * back to somebody who does not lead.
+ */
+static void whom_a_leader_without_a_majority_answers_is_cut_off_with_it(void **state)
+{
+	struct sim *s = machine_of(1768, 4); /* the first three vote */
+	const node_id away = 4;
+	node_id leader = 1, x, y;
+	uint64_t since_ns;
+
+	while (!s->nodes[leader].book.leads)
+		leader++;
+	x = leader % 3 + 1;
+	y = x % 3 + 1;
+	for (node_id id = 1; id < away; id++)
+		cut(s, away, id, 1);
+	since_ns = s->w.now_ns;
+	assert_true(s->nodes[away].lost);
+	run(s, 5 * NS_PER_S);
+	cut(s, x, leader, 1);
+	cut(s, x, y, 1);
+	cut(s, x, away, -1);
+	assert_true(s->nodes[away].lost && s->nodes[x].alone);
+	assert_int_equal(s->nodes[away].lost_ns, since_ns);
+	cut(s, y, leader, 1);
+	assert_true(s->nodes[leader].alone);
+	cut(s, away, leader, -1);
+	assert_true(s->nodes[away].lost);
+	assert_int_equal(s->nodes[away].lost_ns, s->w.now_ns);
+	sim_free(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_block_whose_lease_was_answered_to_nobody_is_taken),
 		cmocka_unit_test(the_life_that_has_prepared_is_the_one_that_is_noted),
 		cmocka_unit_test(nobody_else_prepares),
+		cmocka_unit_test(nobody_is_brought_his_own_messages_again),
+		cmocka_unit_test(only_a_region_that_nobody_has_begun_may_look_lost),
+		cmocka_unit_test(whom_a_leader_without_a_majority_answers_is_cut_off_with_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -87,7 +87,7 @@ static int add_frame(struct bridge *b, const void *bytes, uint32_t len)
 	return r == 0 && len > 0 ? buf_add(&b->to_far, bytes, len) : r;
 }
 
-/* False: the stream is full for now. */
+/* False: the stream is full. */
 static bool flush_far(struct bridge *b)
 {
 	while (b->stream && b->to_far.len > 0) {

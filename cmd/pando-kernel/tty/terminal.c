@@ -217,7 +217,7 @@ static void look_due(struct loop_timer *tm)
 	work_soon(t);
 }
 
-/* EIO: no process has the terminal open, for now. The host tells nobody when one opens it again. */
+/* EIO: no process has the terminal open. The host tells nobody when one opens it again. */
 static void look_again(struct terminal *t)
 {
 	unwatch_master(t);
