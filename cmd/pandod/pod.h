@@ -146,6 +146,9 @@ bool life_runs_somewhere(const struct naming_core *k, tenant_id t);
  * its tenant; NODE_NONE: there is none.
  */
 node_id life_heir(const struct naming_core *k, const struct naming_block *b);
+/* To @heir, or, NODE_NONE, back to the machine. Errors: as naming_propose(). */
+must_check int life_give_block(struct pod *p, const struct naming_block *b, node_id heir,
+			       naming_done_fn done, void *arg);
 /* Another node's Lease. */
 void life_heard(struct pod *p, node_id from, const void *body, size_t len);
 

@@ -407,7 +407,8 @@ node_id life_heir(const struct naming_core *k, const struct naming_block *b)
 	return heir;
 }
 
-static void propose_block(struct life *l, const struct naming_block *b, node_id heir)
+int life_give_block(struct pod *p, const struct naming_block *b, node_id heir, naming_done_fn done,
+		    void *arg)
 {
 	struct naming_cmd cmd = { .kind = heir != NODE_NONE ? NAMING_CMD_BLOCK_MOVE
 							    : NAMING_CMD_BLOCK_RELEASE,
@@ -417,8 +418,12 @@ static void propose_block(struct life *l, const struct naming_block *b, node_id 
 				  .number = b->number,
 				  .epoch = b->epoch };
 
-	if (naming_propose(l->pod->naming, &cmd, clock_mono_ns() + POD_ASK_MS * NS_PER_MS,
-			   duty_done, l) == 0)
+	return naming_propose(p->naming, &cmd, clock_mono_ns() + POD_ASK_MS * NS_PER_MS, done, arg);
+}
+
+static void propose_block(struct life *l, const struct naming_block *b, node_id heir)
+{
+	if (life_give_block(l->pod, b, heir, duty_done, l) == 0)
 		l->duties++;
 }
 

@@ -503,20 +503,6 @@ static void released(void *arg, int err, const struct naming_result *r)
 		log_warn("a pid block was not given away: %s", strerror(-err));
 }
 
-static int give_block(struct pod *p, const struct naming_block *b, node_id heir)
-{
-	struct naming_cmd cmd = { .kind = heir != NODE_NONE ? NAMING_CMD_BLOCK_MOVE
-							    : NAMING_CMD_BLOCK_RELEASE,
-				  .node = b->authority,
-				  .to = heir,
-				  .tenant = b->tenant,
-				  .number = b->number,
-				  .epoch = b->epoch };
-
-	return naming_propose(p->naming, &cmd, clock_mono_ns() + POD_ASK_MS * NS_PER_MS, released,
-			      NULL);
-}
-
 /*
  * Pids that were leased here are nobody's: there is no world here that has a task of one. Those of
  * a node that has died may live anywhere: another one keeps them. If there is none that could, and
@@ -537,7 +523,7 @@ static int give_blocks(struct pod *p)
 		if (!born_here)
 			heir = life_heir(k, b);
 		if (born_here || heir != NODE_NONE || !life_runs_somewhere(k, b->tenant))
-			r = give_block(p, b, heir);
+			r = life_give_block(p, b, heir, released, NULL);
 	}
 	return r;
 }
