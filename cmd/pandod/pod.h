@@ -12,6 +12,7 @@
  *	volume.c    their files
  *	meter.c     what they have used
  *	kern.c      the guest kernel of a world: its process and what it asks
+ *	ask.c       requests to guest kernels on their way, or on other nodes
  *	session.c   sessions: start, end, status
  *	drain.c     emptying a node
  *	balance.c   moving programs off a node that is short of CPU
@@ -321,7 +322,16 @@ void kern_tell_nodes(struct pod *p);
 /* One request to the world's kernel. @done as in rpc.h, never from inside. */
 must_check int kern_request(struct world *w, uint32_t method, const void *body, size_t len,
 			    const int *fds, unsigned fd_count, rpc_done_fn done, void *arg);
-/* The same on the node where @node says; the kernel must run there. Without descriptors. */
+
+/* ---- ask.c ---- */
+/*
+ * kern_request() without descriptors, to a kernel that may just be on its way: the request waits
+ * for it. One that only asks is repeated if the kernel dies over it. Errors at once: ESRCH the
+ * tenant has no world here, ENOMEM.
+ */
+must_check int kern_request_here(struct pod *p, tenant_id t, uint32_t method, const void *body,
+				 size_t len, rpc_done_fn done, void *arg);
+/* The same on the node where @node says. */
 must_check int kern_request_at(struct pod *p, node_id node, tenant_id t, uint32_t method,
 			       const void *body, size_t len, rpc_done_fn done, void *arg);
 

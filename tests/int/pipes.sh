@@ -57,7 +57,8 @@ while piece := os.read(0, 65536):
     if got != array.array("Q", range(last, last + len(got))):
         sys.exit(f"broken behind number {last}")
     last += len(got)
-    open("read", "w").write(str(last))
+    open("read.new", "w").write(str(last))
+    os.replace("read.new", "read")
 print(last)
 PY
 as_on n1 alice sh -c 'on n2 python3 numbers.py write | python3 numbers.py read' >"$PANDO_TEST_DIR/numbers" 2>&1 &
@@ -78,6 +79,8 @@ for to in n3 n2; do
 	kill -9 "$(kernel_pid $to alice)"
 	flows
 done
+# A kernel that is just not there is waited for.
+kill -9 "$(kernel_pid n2 alice)"
 p migrate "$pid" n1 >/dev/null || fail "the writer does not come home"
 flows
 as alice touch stop

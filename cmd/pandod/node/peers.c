@@ -543,16 +543,16 @@ static void on_forward(void *arg, struct rpc_conn *c, struct rpc_call *call,
 {
 	struct pod *p = arg;
 	Pod__Forward *x = pod__forward__unpack(NULL, m->len, m->body);
-	struct world *w = x ? world_find(p, x->tenant) : NULL;
 	struct forwarded *f = malloc(sizeof(*f));
-	int r = x == NULL ? -EPROTO : !may_forward(x->method) ? -EACCES : w == NULL ? -ESRCH : 0;
+	int r = x == NULL ? -EPROTO : !may_forward(x->method) ? -EACCES : 0;
 
 	(void)c;
 	if (r == 0 && (f == NULL || call == NULL))
 		r = -ENOMEM;
 	if (r == 0) {
 		f->call = call;
-		r = kern_request(w, x->method, x->body.data, x->body.len, NULL, 0, forward_done, f);
+		r = kern_request_here(p, x->tenant, x->method, x->body.data, x->body.len,
+				      forward_done, f);
 	}
 	pod__forward__free_unpacked(x, NULL);
 	if (r == 0)
