@@ -237,6 +237,13 @@ uint64_t pid1_namespace(const struct pid1 *p)
 	return p->ns;
 }
 
+bool pid1_is_gone(const struct pid1 *p)
+{
+	struct pollfd f = { .fd = p->sock };
+
+	return poll(&f, 1, 0) > 0 && (f.revents & POLLHUP) != 0;
+}
+
 static struct init_msg key_msg(enum init_op op, const char *key)
 {
 	struct init_msg m = { .op = op };

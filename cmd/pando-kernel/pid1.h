@@ -30,6 +30,8 @@ must_check int pid1_open(struct pid1 **out, struct loop *l, int sock, const stru
 
 /* Inode of the tenant's pid namespace. */
 uint64_t pid1_namespace(const struct pid1 *p);
+/* It is ending, and all of the namespace with it: a host closes its descriptors first. */
+bool pid1_is_gone(const struct pid1 *p);
 
 must_check int pid1_get(struct pid1 *p, const char *key);         /* a descriptor, or -errno */
 must_check int pid1_put(struct pid1 *p, const char *key, int fd); /* borrows @fd */

@@ -125,6 +125,11 @@ void life_start(struct pod *p);
 void life_fini(struct pod *p);
 /* This daemon has just made the node a member. */
 void life_joined(struct pod *p);
+/*
+ * Nothing executes here any more: this life is announced over, and its worlds end. Who was born
+ * here and lives elsewhere goes on as after this node's death.
+ */
+void life_give_up(struct pod *p, member_done_fn done, void *arg);
 /* The present life of this node; 0: it has none. */
 epoch_t life_epoch(const struct pod *p);
 /* It has, and the leader has confirmed it not long ago: worlds may start. */
@@ -349,7 +354,8 @@ void session_world_ended(struct world *w);
 /* ---- drain.c ---- */
 /* This node is closed for what is new: then @r, which asks for a session of @tenant, is refused. */
 bool drain_refuses(struct pod *p, struct ctl_req *r, const char *tenant);
-/* Ends the worlds on this node, if it is drained, that nothing anywhere needs any more. 0, or
+/* Ends the worlds on this node, if it is drained, in which nothing executes and of which nobody has
+ * anything open; if some are still the place of processes elsewhere, with the node's life. 0, or
  * -EBUSY and why one is needed. Never from inside. */
 void drain_clear(struct pod *p, member_done_fn done, void *arg);
 

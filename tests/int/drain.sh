@@ -75,7 +75,7 @@ grep -q '^pando: cannot drain n2: 1 of its processes stay; it stays closed; try:
 wait_for 10 state_is n2 draining || fail "$(p nodes)"
 exec 9>&-
 wait $stays || fail "the one that stays"
-# Its pid is n2's, and lives on elsewhere: until it ends n2 cannot leave.
+# What it reads and writes is n2's: until it ends n2 cannot leave.
 p drain n2 --undo >/dev/null || fail "undo"
 wait_for 10 state_is n2 alive n2 || fail "undone: $(p nodes)"
 as_on n2 alice sleep 3600 &
@@ -85,8 +85,8 @@ p leave --node n2 2>"$work/refused" && fail "a node that is not drained leaves"
 grep -q 'tenants have worlds here, and the node is not drained; try: pando drain NODE' "$work/refused" || fail "leave: $(cat "$work/refused")"
 drain n2 || fail "drain at last: $(cat "$work/drained")"
 wait_for 10 state_is n2 drained n2 || fail "drained: $(p nodes)"
-p leave --node n2 2>"$work/refused" && fail "a node leaves that a pid began at"
-grep -q 'alice has 0 processes here, 1 elsewhere that began here' "$work/refused" || fail "leave: $(cat "$work/refused")"
+p leave --node n2 2>"$work/refused" && fail "a node leaves that has pipes of others"
+grep -q 'alice has 0 processes here, and [1-9][0-9]* pipes and files here that processes elsewhere use' "$work/refused" || fail "leave: $(cat "$work/refused")"
 pid=$(p ps alice -o csv | grep 'sleep 3600' | cut -d, -f2)
 as_on "$(node_of alice 'sleep 3600')" alice kill "$pid" || fail "kill"
 wait $late
@@ -102,10 +102,38 @@ grep -q 'cannot drain n3: no other node is alive and open for what runs on n3; t
 drain n1 --deadline 2h
 [ $? = 2 ] || fail "a deadline of two hours: $(cat "$work/drained")"
 
-# ---- and the one that is empty leaves ----
+# ---- and the one that is empty leaves; who began there and has nothing there any more lives on ----
 p drain n1 --undo >/dev/null || fail "undo"
+p drain n2 --undo >/dev/null || fail "undo"
+wait_for 10 state_is n2 alive n2 || fail "undone: $(p nodes)"
+as_on n2 alice sh -c 'cat >last.sh' <<'SH' || fail "no file"
+sh -c 'while [ ! -e go ]; do sleep 0.1; done; exit 7' &
+echo $$ $! >pids
+wait $!
+echo $? >told
+SH
+as_on n2 alice sh -c 'exec sh last.sh </dev/null >/dev/null 2>&1' >/dev/null 2>&1 &
+last=$!
+wait_for 20 as_on n2 alice test -s pids || fail "the last ones do not begin"
+pids=$(as_on n2 alice cat pids)
+drain n2 --deadline 30s || fail "drain: $(cat "$work/drained")"
+wait_for 10 state_is n2 drained n2 || fail "drained: $(p nodes)"
 wait_for 10 p leave --node n2 2>"$work/refused" || fail "leave: $(cat "$work/refused")"
 wait_for 10 state_is n2 left || fail "$(p nodes)"
 wait_for 10 state_is n1 alive || fail "$(p nodes)"
+wait $last && fail "its login goes on without a gate"
 as_on n1 alice true || fail "login after it left"
+at() { p ps alice -o csv | awk -F, -v pid="$1" '$2 == pid { print $4 }'; }
+moves() { # PID: to the other node; refused until another one keeps its record
+	local to
+	to=$([ "$(at "$1")" = n1 ] && echo n3 || echo n1)
+	p migrate --tenant alice "$1" "$to" 2>"$work/moved" && [ "$(at "$1")" = "$to" ]
+}
+for pid in $pids; do
+	[ -n "$(at "$pid")" ] || fail "$pid has gone with the node that it began at: $(p ps alice)"
+	wait_for 20 moves "$pid" || fail "$pid does not move: $(cat "$work/moved")"
+done
+as_on n1 alice touch go
+told() { [ "$(as_on n1 alice cat told 2>/dev/null)" = 7 ]; }
+wait_for 20 told || fail "its parent was told '$(as_on n1 alice cat told)': $(p ps alice)"
 exit 0

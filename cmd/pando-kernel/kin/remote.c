@@ -385,8 +385,9 @@ void remote_stub_died(struct world *w, struct stub *s)
 	if (!s->home || !r)
 		return;
 	FAULT("kernel.remote.died");
-	/* Somebody killed the stub: the process dies the same death. */
-	if (s->leaving)
+	/* Somebody killed the stub: the process dies the same death. Where all ends, only its place
+	 * does. */
+	if (s->leaving || pid1_is_gone(w->pid1))
 		place_forget(w, r->k);
 	else
 		remote_kill(w, r->k);

@@ -453,6 +453,7 @@ struct clearing {
 	unsigned left;
 	int err;
 	char why[160];
+	bool places;           /* of processes elsewhere: they lose these with the node's life */
 	struct loop_timer end; /* worlds are not ended inside an answer of their kernels */
 	tenant_id *idle;
 	size_t count;
@@ -467,13 +468,17 @@ static void clear_end(struct loop_timer *t)
 {
 	struct clearing *c = container_of(t, struct clearing, end);
 	char why[TENANT_WHY_MAX];
+	bool all = c->places && c->err == 0;
 
-	for (size_t i = 0; i < c->count && c->err == 0; i++) {
+	for (size_t i = 0; i < c->count && c->err == 0 && !all; i++) {
 		c->err = world_stop(c->pod, c->idle[i], why);
 		if (c->err < 0)
 			(void)snprintf(c->why, sizeof(c->why), "%.150s", why);
 	}
-	c->done(c->arg, c->err, c->why);
+	if (all)
+		life_give_up(c->pod, c->done, c->arg);
+	else
+		c->done(c->arg, c->err, c->why);
 	free(c->idle);
 	free(c);
 }
@@ -487,8 +492,9 @@ static void clear_answered(void *arg, int err, const struct rpc_msg *m)
 		naming_tenant_find(naming_tables(c->pod->naming), q->tenant);
 	const char *name = t ? t->name : "?";
 
-	if (s != NULL && s->processes == 0 && s->stubs == 0 && s->held == 0) {
+	if (s != NULL && s->processes == 0 && s->held == 0) {
 		c->idle[c->count++] = q->tenant;
+		c->places |= s->stubs > 0;
 	} else if (c->err == 0) {
 		c->err = -EBUSY;
 		if (s == NULL)
@@ -496,10 +502,9 @@ static void clear_answered(void *arg, int err, const struct rpc_msg *m)
 				       name);
 		else
 			(void)snprintf(c->why, sizeof(c->why),
-				       "%s has %u processes here, %u elsewhere that began here or "
-				       "have relatives here, and %u pipes and files here that they "
-				       "use",
-				       name, s->processes, s->stubs, s->held);
+				       "%s has %u processes here, and %u pipes and files here that "
+				       "processes elsewhere use",
+				       name, s->processes, s->held);
 	}
 	kernel__status__free_unpacked(s, NULL);
 	free(q);

@@ -287,6 +287,48 @@ static void end_life(struct life *l, const char *why)
 	api_changed(p);
 }
 
+struct giving_up {
+	struct life *life;
+	member_done_fn done;
+	void *arg;
+};
+
+static void on_given_up(void *arg, int err, const struct naming_result *r)
+{
+	struct giving_up *x = arg;
+	struct life *l = x->life;
+	const char *why = "no leader answered";
+
+	if (err == 0 && r->err != 0) {
+		err = r->err;
+		why = "its life is another by now";
+	}
+	/* on_tick() may have seen it first. */
+	if (err == 0 && l->kept->epoch != 0 && l->kept->epoch < r->epoch)
+		end_life(l, "it leaves the machine");
+	x->done(x->arg, err, why);
+	free(x);
+}
+
+void life_give_up(struct pod *p, member_done_fn done, void *arg)
+{
+	struct naming_cmd cmd = { .kind = NAMING_CMD_NODE_EPOCH,
+				  .node = naming_self(p->naming),
+				  .epoch = p->life->kept->epoch,
+				  .flags = 1 };
+	struct giving_up *x = malloc(sizeof(*x));
+	int r;
+
+	CHECK(x != NULL);
+	*x = (struct giving_up){ p->life, done, arg };
+	r = naming_propose(p->naming, &cmd, clock_mono_ns() + POD_ASK_MS * NS_PER_MS, on_given_up,
+			   x);
+	if (r < 0) {
+		done(arg, r, "the machine's tables cannot be asked");
+		free(x);
+	}
+}
+
 static void mind_own(struct life *l, uint64_t now_ns)
 {
 	const struct naming_node *row = own_row(l->pod);
