@@ -396,6 +396,9 @@ struct kin_making {
 void kin_make(struct kin_making *k);
 /* A process, its relatives and children, and theirs. On the heap; free with kin_free(). */
 must_check int kin_describe(struct world *w, gpid pid, struct Peer__Task ***out, size_t *n);
+/* The same of a list that is there. */
+must_check int kin_describe_in(struct world *w, const struct proc_list *l, gpid pid,
+			       struct Peer__Task ***out, size_t *n);
 void kin_free(struct Peer__Task **v, size_t n);
 /* Starts the zygote, unless it is there. */
 void kin_zygote(struct world *w);

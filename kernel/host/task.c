@@ -176,6 +176,14 @@ int task_read(struct task_info *t, int procfs, pid_t pid)
 	return task_parse_status(t, text);
 }
 
+gpid task_gpid(int procfs, pid_t pid)
+{
+	char text[TEXT_MAX];
+	ssize_t n = task_file(procfs, pid, "status", text, sizeof(text));
+
+	return n > 0 ? last_id(line_of(text, "NStgid"), NULL) : -1;
+}
+
 uint64_t task_pid_namespace(int procfs, pid_t pid)
 {
 	char path[64], link[64];

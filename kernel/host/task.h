@@ -48,6 +48,9 @@ must_check int task_parse_status(struct task_info *t, const char *text);
 /* Both files of @pid below the directory @procfs. Errors: -ESRCH gone; -EINVAL; -EIO. */
 must_check int task_read(struct task_info *t, int procfs, pid_t pid);
 
+/* Its number in the innermost namespace, -1: gone. Of all questions the cheapest. */
+gpid task_gpid(int procfs, pid_t pid);
+
 /* Inode of the process's pid namespace, 0 if we may not look (then it is not one of ours). */
 uint64_t task_pid_namespace(int procfs, pid_t pid);
 

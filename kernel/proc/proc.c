@@ -70,18 +70,25 @@ static DIR *open_procfs(int procfs)
 	return d;
 }
 
+/* 0: no process. */
+static pid_t pid_of(const struct dirent *e)
+{
+	char *end;
+	long pid = strtol(e->d_name, &end, 10);
+
+	return pid > 0 && *end == 0 ? (pid_t)pid : 0;
+}
+
 /* The next process of the tenant, or 0 at the end. */
 static pid_t next_pid(DIR *d, const struct proc_view *view)
 {
 	struct dirent *e;
 
 	while ((e = readdir(d)) != NULL) {
-		char *end;
-		long pid = strtol(e->d_name, &end, 10);
+		pid_t pid = pid_of(e);
 
-		if (pid > 0 && *end == 0 &&
-		    task_pid_namespace(view->procfs, (pid_t)pid) == view->pidns)
-			return (pid_t)pid;
+		if (pid > 0 && task_pid_namespace(view->procfs, pid) == view->pidns)
+			return pid;
 	}
 	return 0;
 }
@@ -140,22 +147,55 @@ static int open_checked(const struct proc_view *view, const struct task_info *wa
 	return fd;
 }
 
-int proc_open(const struct proc_view *view, gpid pid, struct task_info *out)
+/* The node's pids in the order of the directory; returns how many. */
+static int list_pids(const struct proc_view *view, pid_t **out)
 {
 	DIR *d = open_procfs(view->procfs);
-	struct task_info t;
-	pid_t node_pid;
-	int fd = -ESRCH;
+	size_t n = 0, cap = 0;
+	struct dirent *e;
+	pid_t *v = NULL;
+	int r = d ? 0 : -errno;
 
-	if (!d)
-		return -errno;
-	while ((node_pid = next_pid(d, view)) != 0) {
-		if (task_read(&t, view->procfs, node_pid) != 0 || t.gpid != pid)
+	while (r == 0 && (e = readdir(d)) != NULL) {
+		pid_t pid = pid_of(e);
+
+		if (pid > 0 && n == cap) {
+			pid_t *more = reallocarray(v, cap ? 2 * cap : 256, sizeof(*v));
+
+			r = more ? 0 : -ENOMEM;
+			v = more ? more : v;
+			cap = cap ? 2 * cap : 256;
+		}
+		if (pid > 0 && r == 0)
+			v[n++] = pid;
+	}
+	if (d)
+		(void)closedir(d);
+	if (r != 0)
+		free(v);
+	else
+		*out = v;
+	return r != 0 ? r : (int)n;
+}
+
+/* The last first: who is looked for has mostly just been born. */
+int proc_open(const struct proc_view *view, gpid pid, struct task_info *out)
+{
+	pid_t *node_pids = NULL;
+	struct task_info t;
+	int fd = -ESRCH, n = list_pids(view, &node_pids);
+
+	if (n < 0)
+		return n;
+	while (n-- > 0) {
+		if (task_gpid(view->procfs, node_pids[n]) != pid ||
+		    task_pid_namespace(view->procfs, node_pids[n]) != view->pidns ||
+		    task_read(&t, view->procfs, node_pids[n]) != 0 || t.gpid != pid)
 			continue;
 		fd = open_checked(view, &t, out);
 		break;
 	}
-	(void)closedir(d);
+	free(node_pids);
 	return fd;
 }
 

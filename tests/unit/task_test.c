@@ -12,6 +12,7 @@
 
 #include "kernel/host/mem.h"
 #include "kernel/host/task.h"
+#include "kernel/proc/proc.h"
 
 static void a_name_with_brackets_is_no_trap(void **state)
 {
@@ -83,7 +84,35 @@ static void we_read_ourselves(void **state)
 	assert_non_null(strstr(args, "task_test"));
 	assert_int_equal(task_pidfd_pid(procfs, pidfd), getpid());
 	assert_int_equal(task_read(&t, procfs, 0x7ffffff0), -ESRCH);
+	assert_int_equal(task_gpid(procfs, getpid()), getpid());
+	assert_int_equal(task_gpid(procfs, 0x7ffffff0), -1);
 	close(pidfd);
+	close(procfs);
+}
+
+static void a_process_is_found_until_it_is_reaped(void **state)
+{
+	int procfs = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd;
+	const struct proc_view view = { procfs, task_pid_namespace(procfs, getpid()) };
+	const struct proc_view other = { procfs, view.pidns + 1 };
+	struct task_info t;
+	pid_t child = fork();
+
+	assert_true(child >= 0);
+	if (child == 0) {
+		(void)pause();
+		_exit(0);
+	}
+	fd = proc_open(&view, child, &t);
+	assert_true(fd >= 0);
+	assert_int_equal(t.gpid, child);
+	assert_int_equal(t.node_ppid, getpid());
+	assert_int_equal(task_pidfd_pid(procfs, fd), child);
+	assert_int_equal(proc_open(&other, child, &t), -ESRCH);
+	assert_int_equal(task_pidfd_signal(fd, SIGKILL), 0);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	assert_int_equal(proc_open(&view, child, &t), -ESRCH);
+	close(fd);
 	close(procfs);
 }
 
@@ -114,6 +143,7 @@ int main(void)
 		cmocka_unit_test(ids_are_those_of_the_innermost_namespace),
 		cmocka_unit_test(other_bytes_are_refused),
 		cmocka_unit_test(we_read_ourselves),
+		cmocka_unit_test(a_process_is_found_until_it_is_reaped),
 		cmocka_unit_test(strings_stop_at_their_end_and_at_bad_pages),
 	};
 

@@ -322,21 +322,18 @@ static bool hears(struct placing *p, const struct proc *k)
 static int add_kin(struct placing *p)
 {
 	struct proc_list l;
-	int r = kin_describe(p->w, p->gpid, &p->run.kin, &p->run.n_kin);
+	int r = proc_scan(&l, &p->w->view);
 
-	if (r == 0)
-		r = proc_scan(&l, &p->w->view);
 	if (r != 0)
 		return r;
 	r = proc_list_find(&l, p->gpid) ? 0 : -ESRCH;
+	if (r == 0)
+		r = kin_describe_in(p->w, &l, p->gpid, &p->run.kin, &p->run.n_kin);
 	for (size_t i = 0; r == 0 && i < p->run.n_kin; i++) {
-		Peer__Task *q = p->run.kin[i];
+		const Peer__Task *q = p->run.kin[i];
 		const struct proc *k = proc_list_find(&l, q->pid);
 
-		if (!k)
-			continue;
-		ttys_describe_leader(p->w, &l, k, q);
-		if (q->pid != p->gpid && !q->ended && !hears(p, k))
+		if (k && q->pid != p->gpid && !q->ended && !hears(p, k))
 			r = -ENOSPC;
 	}
 	proc_list_fini(&l);

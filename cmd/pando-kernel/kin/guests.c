@@ -167,19 +167,17 @@ bool site_want(const struct world *w, node_id node)
 	return false;
 }
 
-static gpid task_parent(struct world *w, gpid pid)
+/* 0: it is gone, or its parent is none of the tenant's. */
+static gpid task_parent(const struct guest *g)
 {
-	struct proc_list l;
-	const struct proc *p;
-	gpid parent = 0;
+	const struct proc_view *v = &g->w->view;
+	pid_t pid = g->pidfd >= 0 ? task_pidfd_pid(v->procfs, g->pidfd) : -1;
+	struct task_info t;
 
-	if (proc_scan(&l, &w->view) != 0)
+	if (pid <= 0 || task_read(&t, v->procfs, pid) != 0 ||
+	    task_pid_namespace(v->procfs, t.node_ppid) != v->pidns)
 		return 0;
-	p = proc_list_find(&l, pid);
-	if (p)
-		parent = p->ppid;
-	proc_list_fini(&l);
-	return parent;
+	return MAX(task_gpid(v->procfs, t.node_ppid), 0);
 }
 
 /* Who waits for it: its parent, if that is a stub. */
@@ -192,7 +190,7 @@ static void set_parent(struct guest *g, gpid ppid)
 /* A zombie may be hidden: then it has whom it had. */
 static void look_at_parent(struct guest *g)
 {
-	gpid ppid = task_parent(g->w, g->k->pid);
+	gpid ppid = task_parent(g);
 
 	set_parent(g, ppid ? ppid : g->ppid);
 }
@@ -593,7 +591,7 @@ static int guest_add(struct world *w, gpid pid, node_id node, int fd, gpid ppid)
 			guest_free(g);
 		return r;
 	}
-	set_parent(g, ppid ? ppid : task_parent(w, pid));
+	set_parent(g, ppid ? ppid : task_parent(g));
 	guest_runs(g);
 	return 0;
 }

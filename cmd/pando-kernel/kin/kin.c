@@ -276,15 +276,13 @@ static void step_next(struct kin_making *k)
 
 /* ---- the plan ---- */
 /* What has a task here already. */
-static uint32_t table_of_node(struct world *w, struct kin_task *t, uint32_t max)
+static uint32_t table_of_node(struct world *w, const struct proc_list *l, struct kin_task *t,
+			      uint32_t max)
 {
-	struct proc_list l;
 	uint32_t n = 0;
 
-	if (proc_scan(&l, &w->view) != 0)
-		return 0;
-	for (size_t i = 0; i < l.n && n < max; i++) {
-		const struct proc *p = &l.v[i];
+	for (size_t i = 0; i < l->n && n < max; i++) {
+		const struct proc *p = &l->v[i];
 
 		if (p->t.gpid == w->zygote)
 			continue;
@@ -298,7 +296,6 @@ static uint32_t table_of_node(struct world *w, struct kin_task *t, uint32_t max)
 								  : KIN_HERE,
 		};
 	}
-	proc_list_fini(&l);
 	return n;
 }
 
@@ -321,10 +318,10 @@ static void correct(struct kin_task *t, const Peer__Task *told)
 	t->sid = told->sid;
 }
 
-static int plan(struct kin_making *k)
+static int plan(struct kin_making *k, const struct proc_list *l)
 {
 	struct kin_task *t = calloc(KIN_MAX, sizeof(*t)), *known;
-	uint32_t n = t ? table_of_node(k->w, t, KIN_MAX / 2) : 0;
+	uint32_t n = t ? table_of_node(k->w, l, t, KIN_MAX / 2) : 0;
 	gpid bad = 0;
 	int r = t ? 0 : -ENOMEM;
 
@@ -364,13 +361,12 @@ static int plan(struct kin_making *k)
 }
 
 /* Kin that are here, but not for long? */
-static bool unsettled(struct kin_making *k)
+static bool unsettled(const struct kin_making *k, const struct proc_list *l)
 {
 	for (size_t i = 0; i < k->n_kin; i++) {
 		gpid pid = k->kin[i]->pid;
 		const struct stub *s = stubs_find(k->w->stubs, pid);
-		struct task_info t;
-		int fd;
+		const struct proc *p = proc_list_find(l, pid);
 
 		if (s && !s->leaving)
 			continue;
@@ -378,10 +374,7 @@ static bool unsettled(struct kin_making *k)
 			return true;
 		if (pid != k->pid && site_has_guest(k->w, pid))
 			continue;
-		fd = proc_open(&k->w->view, pid, &t);
-		if (fd >= 0)
-			(void)close(fd);
-		if (fd >= 0 && t.state == 'Z')
+		if (p && p->t.state == 'Z')
 			return true;
 	}
 	return false;
@@ -389,14 +382,25 @@ static bool unsettled(struct kin_making *k)
 
 static void begin(struct kin_making *k)
 {
+	struct proc_list l;
+	bool wait;
 	int r;
 
 	if (await_others(k))
 		return;
-	if ((unsettled(k) || carriers_unsettled(k->w, k->kin, k->n_kin)) && plan_again(k))
+	r = proc_scan(&l, &k->w->view);
+	if (r != 0) {
+		finish(k, r);
 		return;
+	}
+	wait = unsettled(k, &l) || carriers_unsettled(k->w, k->kin, k->n_kin);
+	if (wait && plan_again(k)) {
+		proc_list_fini(&l);
+		return;
+	}
 	k->plan->at = 0;
-	r = plan(k);
+	r = plan(k, &l);
+	proc_list_fini(&l);
 	/* What a predecessor had begun, or one that is just going, may be in the way for a moment.
 	 */
 	if (r == -EXDEV && k->retries < RETRIES_FEW && plan_again(k))
@@ -733,23 +737,34 @@ static int describe(struct world *w, gpid pid, const struct proc_list *l, Peer__
 	return r;
 }
 
+int kin_describe_in(struct world *w, const struct proc_list *l, gpid pid, Peer__Task ***out,
+		    size_t *n)
+{
+	Peer__Task **v = calloc(l->n + 1, sizeof(*v));
+	int r = v ? 0 : -ENOMEM;
+
+	*out = NULL;
+	*n = 0;
+	if (r == 0)
+		r = describe(w, pid, l, v, n);
+	if (r == 0)
+		*out = v;
+	else if (v)
+		kin_free(v, *n);
+	return r;
+}
+
 int kin_describe(struct world *w, gpid pid, Peer__Task ***out, size_t *n)
 {
 	struct proc_list l;
-	Peer__Task **v;
 	int r = proc_scan(&l, &w->view);
 
 	*out = NULL;
 	*n = 0;
 	if (r != 0)
 		return r;
-	v = calloc(l.n + 1, sizeof(*v));
-	r = v ? describe(w, pid, &l, v, n) : -ENOMEM;
+	r = kin_describe_in(w, &l, pid, out, n);
 	proc_list_fini(&l);
-	if (r == 0)
-		*out = v;
-	else if (v)
-		kin_free(v, *n);
 	return r;
 }
 
@@ -758,15 +773,17 @@ void kin_tidy(struct world *w)
 {
 	struct kin_task *t = calloc(KIN_MAX, sizeof(*t));
 	struct kin_step steps[STEPS_MAX];
+	struct proc_list l;
 	uint32_t n;
 	int count;
 
 	/* Who is about to arrive needs stubs that nothing here needs yet. */
-	if (!t || w->arriving > 0) {
+	if (!t || w->arriving > 0 || proc_scan(&l, &w->view) != 0) {
 		free(t);
 		return;
 	}
-	n = table_of_node(w, t, KIN_MAX);
+	n = table_of_node(w, &l, t, KIN_MAX);
+	proc_list_fini(&l);
 	/* Those whose process is elsewhere and whose home is here stay: they are not kin, but
 	 * places. A stub whose move is not over is that's, and one that turns takes no order: who
 	 * ends either tidies again. */
