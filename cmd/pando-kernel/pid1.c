@@ -13,6 +13,7 @@
 #include "kernel/tenant/client.h"
 
 #define ANSWER_NS (10 * NS_PER_S) /* pando-init answers within its turn; so long it is dead */
+#define OWED_MAX  32              /* answers that its socket holds for sure */
 
 /* A message that came while we waited for another. */
 struct kept {
@@ -37,6 +38,9 @@ struct pid1 {
 	void *arg;
 	uint64_t ns;
 	uint32_t last_tag;
+	bool together;
+	unsigned owed; /* answers of what is said together */
+	int owed_err;  /* the first that was none */
 	struct list spawns;
 	struct list kept;
 	struct loop_timer tell_kept;
@@ -146,6 +150,38 @@ static int send_all(struct pid1 *p, const struct init_msg *m, const void *payloa
 	}
 }
 
+/* An answer that pid1_settle() waits for? */
+static bool take_owed(struct pid1 *p)
+{
+	const struct init_msg *m = &p->in.msg;
+
+	if (p->owed == 0 || (m->op != INIT_PUT && m->op != INIT_DROP))
+		return false;
+	p->owed--;
+	if (m->result < 0 && m->op == INIT_PUT && p->owed_err == 0)
+		p->owed_err = m->result;
+	return true;
+}
+
+/* Waits for the next message that is no event; 1: it is in p->in. */
+static int next_answer(struct pid1 *p, uint64_t end_ns)
+{
+	for (;;) {
+		int r = init_recv(p->sock, &p->in);
+
+		if (r == 1 && p->in.msg.op != INIT_SPAWN && p->in.msg.op < INIT_EV_EXIT)
+			return 1;
+		if (r == 1)
+			keep(p);
+		p->in.nfds = 0;
+		if (r == 0)
+			return -EPIPE;
+		r = r == -EAGAIN ? await(p, POLLIN, end_ns) : MIN(r, 0);
+		if (r != 0)
+			return r;
+	}
+}
+
 /* Sends @m; its answer is in p->in afterwards, with descriptors for the caller to close. */
 static int call(struct pid1 *p, struct init_msg *m, int fd)
 {
@@ -156,15 +192,13 @@ static int call(struct pid1 *p, struct init_msg *m, int fd)
 	p->in.nfds = 0;
 	r = send_all(p, m, NULL, 0, &fd, fd >= 0);
 	while (r == 0) {
-		r = init_recv(p->sock, &p->in);
-		if (r == 1 && p->in.msg.op == m->op && p->in.msg.tag == m->tag)
-			return p->in.msg.result;
-		if (r == 1)
-			keep(p);
-		p->in.nfds = 0;
-		if (r == 0)
-			return -EPIPE;
-		r = r == -EAGAIN ? await(p, POLLIN, end) : MIN(r, 0);
+		r = next_answer(p, end);
+		if (r == 1 && !take_owed(p)) {
+			if (p->in.msg.op == m->op && p->in.msg.tag == m->tag)
+				return p->in.msg.result;
+			init_in_close(&p->in); /* it came too late */
+		}
+		r = MIN(r, 0);
 	}
 	return r;
 }
@@ -174,6 +208,53 @@ static int call_simple(struct pid1 *p, struct init_msg *m, int fd)
 	int r = call(p, m, fd);
 
 	init_in_close(&p->in);
+	return r;
+}
+
+/* ---- several at once ---- */
+static int settle(struct pid1 *p)
+{
+	uint64_t end = clock_mono_ns() + ANSWER_NS;
+	int r = 0;
+
+	while (p->owed > 0 && r == 0) {
+		r = next_answer(p, end);
+		if (r == 1 && !take_owed(p))
+			init_in_close(&p->in);
+		r = MIN(r, 0);
+	}
+	if (r != 0)
+		p->owed = 0; /* it is gone: everybody will see */
+	return r;
+}
+
+void pid1_together(struct pid1 *p)
+{
+	p->together = true;
+}
+
+int pid1_settle(struct pid1 *p)
+{
+	int r = settle(p);
+
+	r = r != 0 ? r : p->owed_err;
+	p->together = false;
+	p->owed_err = 0;
+	return r;
+}
+
+/* The answer is waited for now, or by pid1_settle(). */
+static int say(struct pid1 *p, struct init_msg *m, int fd)
+{
+	int r;
+
+	if (!p->together)
+		return call_simple(p, m, fd);
+	r = p->owed < OWED_MAX ? 0 : settle(p);
+	m->tag = ++p->last_tag;
+	if (r == 0)
+		r = send_all(p, m, NULL, 0, &fd, fd >= 0);
+	p->owed += r == 0;
 	return r;
 }
 
@@ -270,14 +351,25 @@ int pid1_put(struct pid1 *p, const char *key, int fd)
 {
 	struct init_msg m = key_msg(INIT_PUT, key);
 
-	return call_simple(p, &m, fd);
+	return say(p, &m, fd);
 }
 
 int pid1_drop(struct pid1 *p, const char *key)
 {
 	struct init_msg m = key_msg(INIT_DROP, key);
 
-	return call_simple(p, &m, -1);
+	return say(p, &m, -1);
+}
+
+int pid1_replace(struct pid1 *p, const char *key, int fd)
+{
+	int r, kept;
+
+	pid1_together(p);
+	(void)pid1_drop(p, key);
+	r = pid1_put(p, key, fd);
+	kept = pid1_settle(p);
+	return r < 0 ? r : MIN(kept, 0);
 }
 
 int pid1_list(struct pid1 *p, const char *prefix, void (*cb)(void *arg, const char *key), void *arg)

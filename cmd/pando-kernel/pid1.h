@@ -36,6 +36,14 @@ bool pid1_is_gone(const struct pid1 *p);
 must_check int pid1_get(struct pid1 *p, const char *key);         /* a descriptor, or -errno */
 must_check int pid1_put(struct pid1 *p, const char *key, int fd); /* borrows @fd */
 int pid1_drop(struct pid1 *p, const char *key);
+/*
+ * What is put and dropped between the two is said at once, and its answers are waited for at the
+ * end: one wake-up of pando-init instead of many. pid1_settle() gives the first error of a put.
+ */
+void pid1_together(struct pid1 *p);
+must_check int pid1_settle(struct pid1 *p);
+/* Puts @fd (borrowed), whatever is there by that name. */
+must_check int pid1_replace(struct pid1 *p, const char *key, int fd);
 /* Calls @cb for each key that begins with @prefix. */
 must_check int pid1_list(struct pid1 *p, const char *prefix, void (*cb)(void *arg, const char *key),
 			 void *arg);

@@ -90,8 +90,7 @@ static int mark_add(struct world *w, pid_t pid, node_id node)
 	if (fd < 0) /* EINVAL: a thread that is not its process' first. */
 		return fd == -EINVAL ? -EOPNOTSUPP : fd;
 	mark_key(&(struct mark){ .pid = pid, .node = node }, key);
-	(void)pid1_drop(w->pid1, key);
-	r = pid1_put(w->pid1, key, fd);
+	r = pid1_replace(w->pid1, key, fd);
 	if (r < 0) {
 		(void)close(fd);
 		return r;

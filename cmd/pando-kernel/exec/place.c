@@ -465,6 +465,17 @@ bool placing_group(struct world *w, const struct kin_group *g, struct rpc_call *
 }
 
 /* ---- the way there ---- */
+/* In the store are its descriptors all at once: one wake-up of pando-init. */
+static int start_ends(struct placing *p)
+{
+	int r, kept;
+
+	pid1_together(p->w->pid1);
+	r = place_ends_start(p);
+	kept = pid1_settle(p->w->pid1);
+	return r != 0 ? r : kept;
+}
+
 /* Who has ended since was told before there was a stub to end. */
 static void look_at_kin(struct placing *p)
 {
@@ -580,7 +591,7 @@ static void on_peer(void *arg, int err, struct rpc_conn *c)
 	}
 	p->pidfd = task_pidfd(p->pid);
 	p->run.id = ++p->w->last_relay;
-	err = p->pidfd < 0 ? p->pidfd : place_ends_start(p);
+	err = p->pidfd < 0 ? p->pidfd : start_ends(p);
 	if (err == 0)
 		err = work(p, worker);
 	if (err != 0)

@@ -263,8 +263,7 @@ static int keep_alarm(struct arrival *a)
 	char key[INIT_KEY_MAX];
 
 	(void)snprintf(key, sizeof(key), "alarm.%u", (unsigned)(a->guest->k - a->w->kept->guests));
-	(void)pid1_drop(a->w->pid1, key);
-	return MIN(pid1_put(a->w->pid1, key, a->alarm), 0);
+	return pid1_replace(a->w->pid1, key, a->alarm);
 }
 
 static int give_exec(struct arrival *a)
@@ -512,6 +511,17 @@ static void add_state(struct arrival *a, struct stub_table *t)
 	}
 }
 
+/* Its stub gets none of them before they are all in the store. */
+static int keep_descriptors(struct arrival *a, struct stub_table *t)
+{
+	int r, kept;
+
+	pid1_together(a->w->pid1);
+	r = add_descriptors(a, t);
+	kept = pid1_settle(a->w->pid1);
+	return r != 0 ? r : kept;
+}
+
 static void turn(struct arrival *a)
 {
 	struct stub_table *t = stub_table_new();
@@ -524,7 +534,7 @@ static void turn(struct arrival *a)
 	if (r == 0) {
 		a->alarm = fds[0];
 		a->alarm_write = fds[1];
-		r = add_descriptors(a, t);
+		r = keep_descriptors(a, t);
 	}
 	if (r == 0) {
 		add_state(a, t);

@@ -99,8 +99,11 @@ static void relay_discard(struct pipe_relay *p)
 {
 	kept_state_set(&p->k->state, KEPT_CHANGING);
 	FAULT("kernel.pipe.dropping");
+	pid1_together(p->w->pid1);
 	for (int i = 0; i < FDS; i++)
 		pipe_fd_close(p, i);
+	if (pid1_settle(p->w->pid1) != 0)
+		log_debug("a relay's descriptors are not dropped");
 	kept_state_set(&p->k->state, KEPT_FREE);
 	free(p);
 }

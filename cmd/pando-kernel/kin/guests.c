@@ -47,10 +47,13 @@ static void record_drop(struct world *w, struct kept_guest *k)
 	char key[INIT_KEY_MAX];
 
 	kept_state_set(&k->state, KEPT_CHANGING);
+	pid1_together(w->pid1);
 	guest_key(w, k, "guest", key);
 	(void)pid1_drop(w->pid1, key);
 	guest_key(w, k, "alarm", key);
 	(void)pid1_drop(w->pid1, key);
+	if (pid1_settle(w->pid1) != 0)
+		log_debug("a record's descriptors are not dropped");
 	kept_state_set(&k->state, KEPT_FREE);
 }
 
@@ -115,8 +118,7 @@ int guest_keep(struct guest *g, int pidfd)
 	g->pidfd = fcntl(pidfd, F_DUPFD_CLOEXEC, 0);
 	if (g->pidfd < 0)
 		return -errno;
-	(void)pid1_drop(g->w->pid1, key);
-	return MIN(pid1_put(g->w->pid1, key, g->pidfd), 0);
+	return pid1_replace(g->w->pid1, key, g->pidfd);
 }
 
 static struct guest *guest_for(struct world *w, gpid pid, node_id home)

@@ -99,8 +99,7 @@ void reapers_set(struct world *w, gpid pid, bool on)
 		return;
 	fd = proc_open(&w->view, pid, &t);
 	(void)snprintf(key, sizeof(key), "reaper.%d", pid);
-	(void)pid1_drop(w->pid1, key);
-	r = fd < 0 ? fd : MIN(pid1_put(w->pid1, key, fd), 0);
+	r = fd < 0 ? fd : pid1_replace(w->pid1, key, fd);
 	if (r == 0)
 		r = reaper_new(pid, fd);
 	if (r == 0)
