@@ -481,6 +481,15 @@ static int add_descriptors(struct arrival *a, struct stub_table *t)
 	return 0;
 }
 
+/* By birth, mostly: its relatives' stubs have them. */
+static bool has_limit(const struct stub *s, unsigned resource, const struct rlimit *want)
+{
+	struct rlimit l;
+
+	return prlimit(s->pid, resource, NULL, &l) == 0 && l.rlim_cur == want->rlim_cur &&
+	       l.rlim_max == want->rlim_max;
+}
+
 static void add_state(struct arrival *a, struct stub_table *t)
 {
 	const Peer__Run *q = a->run;
@@ -496,8 +505,11 @@ static void add_state(struct arrival *a, struct stub_table *t)
 		if ((q->ignored >> (signo - 1)) & 1)
 			STUB_CALL(t, SYS_rt_sigaction, (uint64_t)signo, act, 0, 8);
 	for (size_t i = 0; i < q->n_limits && q->limits[i]->resource < RLIM_NLIMITS; i++) {
-		struct rlimit l = { q->limits[i]->soft, q->limits[i]->hard };
+		const struct rlimit l = { q->limits[i]->soft, q->limits[i]->hard };
 
+		/* Each that is set is a notified call. */
+		if (has_limit(a->stub, q->limits[i]->resource, &l))
+			continue;
 		STUB_CALL(t, SYS_prlimit64, 0, q->limits[i]->resource,
 			  stub_table_bytes(t, &l, sizeof(l)), 0);
 	}
