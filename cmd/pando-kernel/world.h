@@ -415,6 +415,8 @@ void kin_find_parents(struct world *w);
 must_check int kin_adopted(struct world *w);
 /* Drops the stubs that nobody here needs. */
 void kin_tidy(struct world *w);
+/* In a moment: who comes next may need the same. */
+void kin_tidy_soon(struct world *w);
 
 /* ---- far.c: calls that look at a process of another node ---- */
 void far_open(struct world *w);

@@ -485,7 +485,7 @@ static void all_free(struct world *w, gpid pid)
 	list_for_each_safe (g, tmp, &w->guests, link)
 		if (g->k->pid == pid)
 			guest_free(g);
-	kin_tidy(w);
+	kin_tidy_soon(w);
 }
 
 static void on_reaped(void *arg, struct stub *s, int err, struct stub_table *t)

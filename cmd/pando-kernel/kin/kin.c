@@ -24,6 +24,7 @@
 #define KIN_MAX     4096
 #define STEPS_MAX   512
 #define AGAIN_NS    (2 * NS_PER_MS)
+#define TIDY_NS     (200 * NS_PER_MS) /* what one leaves behind the next one finds */
 #define RETRIES_MAX 500
 #define RETRIES_FEW 250
 #define WAITS_MAX   5000
@@ -769,6 +770,18 @@ int kin_describe(struct world *w, gpid pid, Peer__Task ***out, size_t *n)
 }
 
 /* ---- stubs that nothing needs any more ---- */
+static void on_tidy_soon(struct loop_timer *t)
+{
+	kin_tidy(container_of(t, struct world, tidy));
+}
+
+void kin_tidy_soon(struct world *w)
+{
+	if (w->tidy.heap_index == 0 &&
+	    loop_timer_set(w->loop, &w->tidy, loop_now_ns(w->loop) + TIDY_NS, on_tidy_soon) != 0)
+		kin_tidy(w);
+}
+
 void kin_tidy(struct world *w)
 {
 	struct kin_task *t = calloc(KIN_MAX, sizeof(*t));
