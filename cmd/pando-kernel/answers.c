@@ -242,6 +242,7 @@ static void on_nodes(void *arg, struct rpc_conn *c, struct rpc_call *call, const
 		take_blocks(w, q);
 	deaths_look(w, before, count);
 	authority_look(w);
+	follow_look(w);
 	place_look(w);
 	peers_look(w);
 	streams_look(w);

@@ -263,6 +263,12 @@ bool pipes_mark(struct world *w, uint64_t id, node_id home, uint64_t *upto);
 bool pipes_is_out(struct world *w, uint64_t id, node_id home, uint64_t upto);
 /* Target: @pid executes here from now on. */
 void pipes_came(struct world *w, gpid pid);
+/* The same after an exec that @from has sent: those that are not relays of @from's. */
+void pipes_came_along(struct world *w, gpid pid, node_id from);
+/* What @pid writes elsewhere goes by here, into a relay of another node. */
+bool pipes_pass_on(struct world *w, gpid pid);
+/* Somebody of this node but the node's @pid that has an end of this pipe; 0: nobody. Any thread. */
+gpid pipes_other_user(const struct world *w, dev_t dev, ino_t ino, pid_t pid);
 /* A relay to @node has something to say. */
 bool pipes_want(const struct world *w, node_id node);
 /* Who is in front of its terminal may have changed. */
@@ -307,6 +313,14 @@ static inline bool place_is_busy(const struct world *w, gpid pid)
 {
 	return place_pid(w, pid) != 0;
 }
+
+/* ---- follow.c: the record of one that an exec has sent on from here ---- */
+void follow_open(struct world *w);
+/* There may be one. */
+void follow_look(struct world *w);
+struct mig_msg;
+/* A RECORD. False: nobody here has asked for it. */
+bool follow_record(struct world *w, const struct mig_msg *m);
 
 /* ---- remote.c: stubs of processes elsewhere ---- */
 /* As stubs_ops.signal, for a stub of either kind. */
@@ -365,8 +379,13 @@ void site_reap_rest(struct world *w, struct stub *s);
 void site_reap_one(struct world *w, struct stub *s, gpid pid);
 /* A process of another home that is here, or whose end is not told yet. */
 bool site_has_guest(struct world *w, gpid pid);
-/* An exec has sent it here from a node that had not leased its pid. */
+/* An exec has sent it here from a node that had not leased its pid, and its record is still there.
+ */
 bool site_was_sent_on(struct world *w, gpid pid);
+/* Somebody is being told how it ends or stops, or is to be. */
+bool site_is_telling(struct world *w, gpid pid);
+/* It has left for good: nobody hears of it from us any more. */
+void site_guests_drop(struct world *w, gpid pid);
 bool site_want(const struct world *w, node_id node);
 /* A child of the stub has changed. */
 void site_reap(struct world *w, struct stub *s);

@@ -20,6 +20,7 @@ enum peer_method {
 	PEER_RELAY_MOVED = KERNEL_METHOD(98),  /* RelayMoved -> (empty); -ENOENT: no such relay */
 	PEER_HOLD = KERNEL_METHOD(99),         /* Hold -> (empty); -ESRCH: it has ended */
 	PEER_SEEK = KERNEL_METHOD(100),        /* one-way Hold: it has moved, ask who has it */
+	PEER_FOLLOW = KERNEL_METHOD(101),      /* Follow -> (empty) */
 	PEER_KILL = KERNEL_METHOD(91),         /* Kill -> (empty); -ESRCH: nobody here */
 	PEER_GROUP = KERNEL_METHOD(92),        /* Group -> (empty) */
 	PEER_LOOK = KERNEL_METHOD(93),         /* Look -> Looked */

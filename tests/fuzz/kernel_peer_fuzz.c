@@ -112,6 +112,7 @@ static const struct {
 	{ PEER_RELAY_MOVED, &peer__relay_moved__descriptor, false },
 	{ PEER_HOLD, &peer__hold__descriptor, false },
 	{ PEER_SEEK, &peer__hold__descriptor, false },
+	{ PEER_FOLLOW, &peer__follow__descriptor, false },
 	{ PEER_KILL, &peer__kill__descriptor, false },
 	{ PEER_GROUP, &peer__group__descriptor, false },
 	{ PEER_TTY, &peer__tty__descriptor, false },

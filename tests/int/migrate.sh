@@ -100,6 +100,42 @@ moved_to "$shell" n3
 moved_to "$child" n1
 finish
 
+# An exec sends it on from a node that is not its home: its record follows it, so it moves like any other.
+start_by() { # script
+	as alice rm -f enough go shell
+	: >"$PANDO_TEST_DIR/got"
+	as_on n1 alice bash -c "$1" >"$PANDO_TEST_DIR/got" &
+	session=$!
+}
+ends_well() {
+	as alice touch enough
+	wait $session
+	code=$?
+	[ $code = 5 ] || fail "what was sent on ended with $code"
+	counted "$PANDO_TEST_DIR/got"
+	nothing_left
+}
+start_by 'on n2 bash -c "exec on n3 python3 count.py"; exit $?'
+wait_for 20 grep -qs '^5 ' "$PANDO_TEST_DIR/got" || fail "it is not sent on"
+pid=$(pid_of "python3 count.py")
+[ "$(runs_on "$pid")" = n3 ] || fail "it is sent on to '$(runs_on "$pid")'"
+for node in n1 n2 n3 n2; do moved_to "$pid" $node; done
+ends_well
+
+# A shell that has moved runs its programs where it says, itself too.
+start_by 'echo $$ >shell; while [ ! -e go ]; do sleep 0.02; done
+	for n in n1 n2 n3; do on $n sh -c "cat /proc/\$\$/node"; done >where
+	exec on n3 python3 count.py'
+wait_for 20 as alice test -s shell || fail "no shell"
+pid=$(as alice cat shell)
+moved_to "$pid" n2
+as alice touch go
+wait_for 20 grep -qs '^5 ' "$PANDO_TEST_DIR/got" || fail "the shell that has moved does not execute the counter"
+[ "$(as alice cat where | tr '\n' ' ')" = "n1 n2 n3 " ] || fail "programs of a shell that has moved ran on $(as alice cat where)"
+[ "$(runs_on "$pid")" = n3 ] || fail "a shell that has moved executes on '$(runs_on "$pid")'"
+for node in n2 n1 n3; do moved_to "$pid" $node; done
+ends_well
+
 # Signals find it; a death by signal is its parent's to see.
 as alice sh -c 'sleep 3600; echo $?' >"$PANDO_TEST_DIR/killed" &
 session=$!
@@ -129,16 +165,6 @@ p why "$pid" | grep -q 'because descriptor [0-9]* is a socket' || fail "why: $(p
 exec 9>&-
 wait $session
 [ $? = 3 ] || fail "the one that stays"
-# One that an exec has sent on from a node that is not its home.
-as_on n1 alice bash -c 'on n2 bash -c "exec on n3 sleep 3601"' &
-session=$!
-wait_for 20 sh -c "'$BIN/pando' --dir '$CLUSTER_DIR' ps alice -o csv | grep -q ',n3,.*,sleep 3601'" || fail "it is not sent on"
-pid=$(pid_of "sleep 3601")
-p migrate "$pid" n1 2>&1 | grep -q 'an exec has sent it here' || fail "migrate of one that was sent on"
-p why "$pid" | grep -q 'because an exec has sent it here' || fail "why: $(p why "$pid")"
-as alice kill "$pid"
-wait $session
-[ $? = 143 ] || fail "the one that was sent on"
 p migrate 4194000 n2 2>&1 | grep -q 'there is no process 4194000; try: pando ps' || fail "migrate of nobody"
 nothing_left
 exit 0

@@ -72,6 +72,26 @@ for point in image.build.cleared image.build.ready kernel.move.noted kernel.come
 	die_at target $point
 done
 
+# One that an exec has sent on: wherever a guest kernel dies while its record follows it, it moves in the end.
+sent_on() { # node point
+	local sent
+	wait_for 20 answers || fail "before $2: no login"
+	p debug fault "$1" alice "$2" || fail "arm $2 at $1"
+	: >"$PANDO_TEST_DIR/sent"
+	as_on n1 alice bash -c 'on n2 bash -c "exec on n3 bash -c \"echo \\\$\\\$; exec sleep 3603\""; echo status $?' >"$PANDO_TEST_DIR/sent" &
+	sent_by=$!
+	wait_for 20 test -s "$PANDO_TEST_DIR/sent" || fail "$2 at $1: it is not sent on"
+	sent=$(cat "$PANDO_TEST_DIR/sent")
+	wait_for 30 sh -c "'$BIN/pando' --dir '$CLUSTER_DIR' migrate $sent n1 >'$PANDO_TEST_DIR/moved' 2>&1" ||
+		fail "$2 at $1: it does not move: $(cat "$PANDO_TEST_DIR/moved")"
+	as_on n1 alice kill "$sent" || fail "$2 at $1: kill"
+	wait $sent_by
+	[ "$(tail -n 1 "$PANDO_TEST_DIR/sent")" = "status 143" ] || fail "$2 at $1: $(cat "$PANDO_TEST_DIR/sent")"
+	echo "sent on $1 $2"
+}
+for point in kernel.follow.answered kernel.remote.both kernel.follow.let_go; do sent_on n2 $point; done
+for point in kernel.follow.heard kernel.follow.claimed; do sent_on n3 $point; done
+
 # A source that has not said that this was all may let its process go on: whatever the target has by then may not run.
 built() { [ "$(runs_on | wc -l)" = 2 ]; }
 for _ in 1 2 3; do

@@ -52,6 +52,13 @@ counter=$!
 # What began on n3 and executes on n1.
 as_on n3 alice sh -c 'on n1 sh -c "while [ ! -e enough ]; do date +%s%N >tick; sleep 0.1; done; echo well >after"' >/dev/null 2>&1 &
 wait_for 20 as alice test -e tick || fail "what began on n3 does not run on n1"
+# What n3 has sent on to n2: its record has followed it.
+as_on n1 alice on n3 sh -c 'exec on n2 sh -c "exec >/dev/null 2>&1; echo \$\$ >sent; while [ ! -e enough ]; do sleep 0.1; done; exit 6"' >"$work/sent" 2>&1 &
+sent=$!
+followed() {
+	sent_pid=$(as_on n1 alice cat sent 2>/dev/null) && [ -n "$sent_pid" ] && p why "$sent_pid" 2>/dev/null | grep -q 'it can move'
+}
+wait_for 20 followed || fail "what n3 sends on to n2 is still its"
 
 # ---- it dies ----
 t0=$(now)
@@ -146,6 +153,9 @@ wait $counter
 code=$?
 [ $code = 9 ] || fail "the counter ended with $code"
 [ "$(cat "$work/count")" = "$(seq 0 $(($(wc -l <"$work/count") - 1)))" ] || fail "the counter has gaps"
+wait $sent
+code=$?
+[ $code = 6 ] || fail "what n3 had sent on ended with $code: $(cat "$work/sent")"
 wait_for 10 as_on n1 alice test -e after || fail "what began on n3 did not go on to its end"
 left() { [ "$(p ps alice -o csv | tail -n +2 | wc -l)" = 0 ]; }
 wait_for 20 left || fail "processes stay: $(p ps alice)"

@@ -112,6 +112,12 @@ as_on n1 alice bash -c 'readlink /proc/$$/fd/1; for i in $(seq 12); do
 pipe=$(head -n 1 "$PANDO_TEST_DIR/got")
 for i in $(seq 12); do printf 'there %s\nback %s\n%s\nover %s\n' "$i" "$i" "$pipe" "$i"; done >"$PANDO_TEST_DIR/want"
 tail -n +2 "$PANDO_TEST_DIR/got" | cmp - "$PANDO_TEST_DIR/want" || fail "an exec that comes back: $(head -n 8 "$PANDO_TEST_DIR/got")"
+# And of one that goes on to a third node, whose end its home hears of at once.
+as_on n1 alice bash -c 'for i in $(seq 12); do
+	on n2 sh -c "echo there $i; exec on n3 sh -c \"echo on $i; head -c 60000 /dev/zero; echo end $i\""; echo over $i; done' |
+	tr -d '\0' >"$PANDO_TEST_DIR/got"
+for i in $(seq 12); do printf 'there %s\non %s\nend %s\nover %s\n' "$i" "$i" "$i" "$i"; done >"$PANDO_TEST_DIR/want"
+cmp "$PANDO_TEST_DIR/got" "$PANDO_TEST_DIR/want" || fail "an exec that goes on: $(head -n 8 "$PANDO_TEST_DIR/got")"
 # Nobody reads what was written there: it goes by two relays, and is not lost.
 as_on n1 alice bash -c 'on n2 sh -c "head -c 120000 /dev/zero; exec on n1 echo end" | { sleep 1.5; cat; }' >"$PANDO_TEST_DIR/got"
 [ "$(tr -d '\0' <"$PANDO_TEST_DIR/got")" = end ] || fail "the end is not there"

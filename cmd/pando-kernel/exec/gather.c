@@ -427,6 +427,7 @@ void gather_free(struct placing *p)
 			(void)close(p->sources[i]);
 		streams_given(p->w, p->fds[i]);
 		free(p->fds[i]->numbers);
+		free(p->fds[i]->data.data);
 		if (p->fds[i]->path != protobuf_c_empty_string)
 			free(p->fds[i]->path);
 		free(p->fds[i]);

@@ -282,6 +282,7 @@ static void it_runs(struct placing *p)
 	p->k->phase = PLACE_RUNS;
 	FAULT("kernel.place.runs");
 	pipes_go(p->w, p->gpid);
+	pipes_left(p->w, p->gpid);
 	/* From here on an exec of it is the one that makes it the stub. */
 	marks_drop(p->w, p->pid);
 	decide(p, VERDICT_STUB, 0);
@@ -293,6 +294,7 @@ static void it_does_not(struct placing *p, int err)
 	p->k->phase = PLACE_OVER;
 	FAULT("kernel.place.over");
 	pipes_drop(p->w, p->gpid, true);
+	pipes_thaw(p->w, p->gpid);
 	if (err == 0 || (p->site_is_why && marks_try_again(p->w, p->pid))) {
 		decide(p, VERDICT_AGAIN, 0);
 	} else if (p->asked_for) {
@@ -410,6 +412,7 @@ static void place_end(struct placing *p)
 		remote_changed(w, p->gpid, p->status, p->changed);
 	remotes_look_at_lives(w);
 	ttys_look_again(w);
+	follow_look(w);
 	placing_free(p);
 	if (next)
 		place_exec(w, next);
@@ -727,6 +730,7 @@ static void on_recover(struct loop_timer *t)
 	 */
 	if (p->k && p->k->phase == PLACE_RUNS && !gate_slot_find(&p->w->gates, p->pid)) {
 		pipes_go(p->w, p->gpid);
+		pipes_left(p->w, p->gpid);
 		marks_drop(p->w, p->pid);
 		p->verdict = VERDICT_STUB;
 		place_end(p);
@@ -763,6 +767,7 @@ static int adopt(struct world *w, struct kept_place *k)
 	if (p->pid > 0) /* when the loop runs: its calls must be answered */
 		return loop_timer_set(w->loop, &p->again, 0, on_recover);
 	placing_free(p);
+	pipes_thaw(w, k->pid);
 	if (k->phase == PLACE_OVER)
 		place_forget(w, k);
 	else
@@ -796,6 +801,7 @@ int place_open(struct world *w)
 	int r;
 
 	list_init(&w->placings);
+	follow_open(w);
 	w->last_relay = clock_wall_ns();
 	r = marks_open(w);
 	if (r >= 0)

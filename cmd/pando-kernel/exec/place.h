@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * place.h - execs of this node that run on others: marks.c says who wants to be where, gather.c
- * what travels, place.c how they leave, remote.c what becomes of them. Private to these.
+ * what travels, place.c how they leave, remote.c what becomes of them, follow.c how the record of
+ * one that goes on from here follows it. Private to these.
  */
 #ifndef PANDO_KERNEL_PLACE_H
 #define PANDO_KERNEL_PLACE_H
@@ -118,6 +119,13 @@ void place_forget(struct world *w, struct kept_place *k);
 must_check int remote_begin(struct world *w, struct kept_place *k);
 /* What executes at its site is killed, until that is certain; takes the record. */
 void remote_kill(struct world *w, struct kept_place *k);
+/* The record of @pid, whose stub is here and well, if that stands for a place; else NULL. */
+const struct kept_place *remote_place(struct world *w, gpid pid);
+/*
+ * Another node has the place of @pid by now: the stub is a relative's from here on. Errors: -EBUSY,
+ * it has something to do first; those of the store.
+ */
+must_check int remote_let_go(struct world *w, gpid pid);
 /* As if its site had told it. */
 void remote_changed(struct world *w, gpid pid, int status, struct rpc_call *call);
 

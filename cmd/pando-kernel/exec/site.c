@@ -234,6 +234,7 @@ static void on_alarm(struct loop_fd *fd, short revents)
 		(void)close(stubs_take(s));
 	}
 	a->stub = NULL;
+	pipes_came_along(a->w, g->k->pid, g->k->home);
 	pipes_go(a->w, g->k->pid);
 	guest_runs(g);
 	/* A parent has come: what is here already is its own to wait for. */
@@ -437,10 +438,20 @@ static int add_opened(struct arrival *a, struct stub_table *t, const Peer__Fd *f
 
 static int take_end(struct arrival *a, const Peer__Fd *f)
 {
+	const struct pipes_end e = { .id = f->relay,
+				     .home = f->owner,
+				     .pid = a->run->pid,
+				     .process_writes = true,
+				     .start = f->start,
+				     .bytes = f->data.data,
+				     .len = f->data.len };
+
 	if (f->kind == PEER__FD_KIND__FD_TTY)
 		return ttys_take(a->w, f);
 	if (f->kind == PEER__FD_KIND__FD_OUTPUT && f->owner == a->w->node)
 		return pipes_output(a->w, f->relay);
+	if (f->kind == PEER__FD_KIND__FD_OUTPUT && f->owner != NODE_NONE)
+		return pipes_end_make(a->w, &e);
 	return pipes_site(a->w, f->relay, a->guest->k->home, a->run->pid,
 			  f->kind == PEER__FD_KIND__FD_OUTPUT);
 }
@@ -753,7 +764,8 @@ static void adopt_kin(void *arg, const char *key)
 		if (stubs_add(w->stubs, pid, &s) == 0)
 			w->zygote = pid;
 	} else if (sscanf(key, "kin.%d.%u", &pid, &node) == 2) {
-		if (is_guest(w, pid))
+		/* A place that was about to be no more than that (remote_let_go). */
+		if (is_guest(w, pid) || stubs_find(w->stubs, pid))
 			(void)pid1_drop(w->pid1, key);
 		else if (stubs_add(w->stubs, pid, &s) == 0)
 			s->peer = node; /* else kin_adopted() looks again */

@@ -37,6 +37,8 @@ struct guest {
 /* A record for what arrives. NULL: full, or out of memory. */
 struct guest *guest_new(struct world *w, gpid pid, node_id home, uint64_t id);
 struct guest *guest_find(struct world *w, gpid pid);
+/* The one of which @home hears. */
+struct guest *guest_for(struct world *w, gpid pid, node_id home);
 void guest_free(struct guest *g);
 /* @pidfd (borrowed) is its stub's: in the store from now on. */
 must_check int guest_keep(struct guest *g, int pidfd);

@@ -6,8 +6,10 @@
  */
 #include "cmd/pando-kernel/files/pipes.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -316,6 +318,68 @@ void pipes_came(struct world *w, gpid pid)
 			retire(p);
 	}
 	tell_all(w);
+}
+
+void pipes_came_along(struct world *w, gpid pid, node_id from)
+{
+	struct pipe_relay *p;
+
+	list_for_each (p, &w->pipes, link)
+		if (p->k->pid == pid && !p->k->home && !p->k->going && p->k->peer != from)
+			p->k->came = true;
+	tell_all(w);
+}
+
+bool pipes_pass_on(struct world *w, gpid pid)
+{
+	const struct pipe_relay *p;
+
+	list_for_each (p, &w->pipes, link)
+		if (p->k->pid == pid && p->k->home && !p->k->is_out && !p->ended &&
+		    find_end(w, p->fd[END]))
+			return true;
+	return false;
+}
+
+/* ---- who else has an end ---- */
+static bool has_pipe(const struct world *w, pid_t pid, dev_t dev, ino_t ino)
+{
+	char path[64];
+	struct dirent *e;
+	bool found = false;
+	int dir;
+	DIR *d;
+
+	(void)snprintf(path, sizeof(path), "%d/fd", pid);
+	dir = openat(w->view.procfs, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	d = dir < 0 ? NULL : fdopendir(dir);
+	if (!d) {
+		if (dir >= 0)
+			(void)close(dir);
+		return false;
+	}
+	while (!found && (e = readdir(d)) != NULL) {
+		struct stat st;
+
+		if (e->d_name[0] != '.' && fstatat(dir, e->d_name, &st, 0) == 0)
+			found = st.st_dev == dev && st.st_ino == ino;
+	}
+	(void)closedir(d);
+	return found;
+}
+
+gpid pipes_other_user(const struct world *w, dev_t dev, ino_t ino, pid_t pid)
+{
+	struct proc_list l;
+	gpid found = 0;
+
+	if (proc_scan(&l, &w->view) != 0)
+		return 0;
+	for (size_t i = 0; i < l.n && found == 0; i++)
+		if (l.v[i].t.pid != pid && has_pipe(w, l.v[i].t.pid, dev, ino))
+			found = l.v[i].t.gpid;
+	proc_list_fini(&l);
+	return found;
 }
 
 static void on_moved(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)

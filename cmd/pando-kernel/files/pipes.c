@@ -547,7 +547,8 @@ void pipes_go(struct world *w, gpid pid)
 	struct pipe_relay *p, *tmp;
 
 	list_for_each_safe (p, tmp, &w->pipes, link) {
-		if (p->k->pid != pid || p->k->going)
+		/* The owner of one that came along has to know first where it is. */
+		if (p->k->pid != pid || p->k->going || (p->k->came && !p->k->home))
 			continue;
 		p->k->going = true;
 		/* Who writes waits for HAVE, which the other side says when it goes too. */

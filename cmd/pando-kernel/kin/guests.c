@@ -121,7 +121,7 @@ int guest_keep(struct guest *g, int pidfd)
 	return pid1_replace(g->w->pid1, key, g->pidfd);
 }
 
-static struct guest *guest_for(struct world *w, gpid pid, node_id home)
+struct guest *guest_for(struct world *w, gpid pid, node_id home)
 {
 	struct guest *g;
 
@@ -640,6 +640,29 @@ void site_guest_drop(struct world *w, gpid pid, node_id node)
 
 	if (g && !g->telling)
 		guest_free(g);
+}
+
+void site_guests_drop(struct world *w, gpid pid)
+{
+	struct guest *g, *tmp;
+
+	list_for_each_safe (g, tmp, &w->guests, link) {
+		if (g->k->pid != pid)
+			continue;
+		g->left = true;
+		if (!g->telling)
+			guest_free(g);
+	}
+}
+
+bool site_is_telling(struct world *w, gpid pid)
+{
+	const struct guest *g;
+
+	list_for_each (g, &w->guests, link)
+		if (g->k->pid == pid && (g->has_news || g->telling || g->ended))
+			return true;
+	return false;
 }
 
 uint32_t *site_hearers(struct world *w, gpid pid, size_t *n)

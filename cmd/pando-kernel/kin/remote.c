@@ -702,6 +702,36 @@ void remote_drop(struct world *w, struct stub *s)
 	free(r);
 }
 
+const struct kept_place *remote_place(struct world *w, gpid pid)
+{
+	const struct remote *r = remote_find(w, pid);
+
+	return r && !r->stub->leaving && !r->stub->arriving && !r->stub->turning ? r->k : NULL;
+}
+
+int remote_let_go(struct world *w, gpid pid)
+{
+	struct remote *r = remote_find(w, pid);
+	struct stub *s = r ? r->stub : NULL;
+	char key[INIT_KEY_MAX];
+	int err;
+
+	/* What it does just now it does for the place. */
+	if (!r || r->ending || r->stopping || r->conts > 0 || s->running || !list_empty(&s->tables))
+		return -EBUSY;
+	(void)snprintf(key, sizeof(key), "kin.%d.%u", pid, s->peer);
+	err = pid1_put(w->pid1, key, s->pidfd);
+	if (err < 0 && err != -EEXIST)
+		return err;
+	FAULT("kernel.remote.both");
+	place_forget(w, r->k);
+	list_del(&r->link);
+	free(r);
+	s->home = false;
+	s->heard = true;
+	return 0;
+}
+
 int remote_take(struct world *w, struct stub *s)
 {
 	char key[INIT_KEY_MAX];

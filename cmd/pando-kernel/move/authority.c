@@ -310,7 +310,6 @@ void authority_message(struct world *w, const struct mig_msg *m)
 	const struct world_block *row = row_of(w, m->pid);
 	struct block *b = block_find(m->pid);
 	const struct mig_rec *rec;
-	node_id before;
 
 	if (!b && row && row->authority == w->node && row->home == w->node && m->kind == MIG_READ)
 		b = block_make(w, row);
@@ -321,12 +320,12 @@ void authority_message(struct world *w, const struct mig_msg *m)
 		begin_record(w, b, m);
 	}
 	rec = migrate_auth_find(&b->auth, m->pid);
-	before = rec->site;
 	/* No answer: who executes it is not known just now. */
-	if (m->kind == MIG_READ && before == NODE_NONE && !b->kept->heir)
+	if (m->kind == MIG_READ && rec->site == NODE_NONE && !b->kept->heir)
 		return;
 	step(w, b, m, true);
-	if (rec->site != before && rec->site != NODE_NONE && rec->site != w->node)
+	/* A predecessor may have died between the two: the claim comes again. */
+	if (m->kind == MIG_CLAIM && rec->site == m->from && rec->site != w->node)
 		remote_moved(w, m->pid, rec->site);
 }
 

@@ -11,7 +11,6 @@
  * A terminal is its owner's (ttys.h). What the process has written to a carrier must have arrived
  * before it may write on another node, and what was typed for it must not stay behind here unread.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -55,58 +54,6 @@ static int await(struct awaited *x)
 		(void)pthread_cond_wait(&x->came, &x->lock);
 	(void)pthread_mutex_unlock(&x->lock);
 	return x->result;
-}
-
-/* ---- who else has it ---- */
-struct other {
-	struct carry *c;
-	const struct image_fd *f;
-	pid_t pid; /* who moves */
-	gpid found;
-};
-
-/* Any descriptor of the same pipe counts. */
-static bool is_same(const struct other *o, const struct stat *st)
-{
-	return st->st_dev == o->f->dev && st->st_ino == o->f->ino;
-}
-
-static bool has_it(const struct other *o, pid_t pid)
-{
-	char path[64];
-	struct dirent *e;
-	bool found = false;
-	int dir;
-	DIR *d;
-
-	(void)snprintf(path, sizeof(path), "%d/fd", pid);
-	dir = openat(o->c->w->view.procfs, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	d = dir < 0 ? NULL : fdopendir(dir);
-	if (!d) {
-		if (dir >= 0)
-			(void)close(dir);
-		return false;
-	}
-	while (!found && (e = readdir(d)) != NULL) {
-		struct stat st;
-
-		if (e->d_name[0] != '.' && fstatat(dir, e->d_name, &st, 0) == 0)
-			found = is_same(o, &st);
-	}
-	(void)closedir(d);
-	return found;
-}
-
-static void find_other(struct other *o)
-{
-	struct proc_list l;
-
-	if (proc_scan(&l, &o->c->w->view) != 0)
-		return;
-	for (size_t i = 0; i < l.n && o->found == 0; i++)
-		if (l.v[i].t.pid != o->pid && has_it(o, l.v[i].t.pid))
-			o->found = l.v[i].t.gpid;
-	proc_list_fini(&l);
 }
 
 static int refuse(struct carry *c, const struct image_fd *f, const char *what, gpid other)
@@ -198,16 +145,17 @@ static int on_take(void *arg)
 static int take_pipe(struct carry *c, pid_t pid, const struct image_fd *f, struct buf *cookie)
 {
 	struct taking t = { .c = c, .pid = pid, .f = f, .cookie = cookie };
-	struct other o = { .c = c, .f = f, .pid = pid };
+	gpid other = 0;
 	int r;
 
 	if ((f->flags & O_ACCMODE) == O_RDWR)
 		return -ENOTSUP;
 	r = mover_ask(c->mover, on_look, &t);
 	if (r == 0 && t.is_end)
-		find_other(&o);
-	if (o.found != 0)
-		return refuse(c, f, "an end of a pipe of another node", o.found);
+		/* Any descriptor of the same pipe counts. */
+		other = pipes_other_user(c->w, (dev_t)f->dev, (ino_t)f->ino, pid);
+	if (other != 0)
+		return refuse(c, f, "an end of a pipe of another node", other);
 	return r != 0 || c->asking ? r : mover_ask(c->mover, on_take, &t);
 }
 

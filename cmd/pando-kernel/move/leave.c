@@ -22,10 +22,11 @@
 #include "cmd/pando-kernel/move/ship.h"
 #include "kernel/proc/peer.h"
 
-#define AGAIN_NS (2 * NS_PER_MS)
-#define FLUSH_NS (2 * NS_PER_S) /* how long what it wrote may take to arrive, frozen */
-#define RETRY_NS (100 * NS_PER_MS)
-#define KNOWN_NS (5 * NS_PER_S) /* for naming to tell who keeps its record */
+#define AGAIN_NS       (2 * NS_PER_MS)
+#define FLUSH_NS       (2 * NS_PER_S) /* how long what it wrote may take to arrive, frozen */
+#define RETRY_NS       (100 * NS_PER_MS)
+#define KNOWN_NS       (5 * NS_PER_S) /* for all to know who keeps its record, and has it */
+#define KNOWN_AGAIN_NS (20 * NS_PER_MS)
 
 struct leave {
 	struct list link;
@@ -187,7 +188,9 @@ static int keep_stub(struct leave *l, bool home)
 
 	if (home)
 		return remote_left(w, l->pid, l->m.target, l->life);
-	site_guest_drop(w, l->pid, home_of(w, l->pid));
+	/* If its home is over site_guest_left() tells them whom to ask. */
+	if (!home_is_over(w, l->pid))
+		site_guests_drop(w, l->pid);
 	r = stubs_find(w->stubs, l->pid) ? 0 : stubs_add(w->stubs, l->pid, &s);
 	if (r != 0)
 		return r;
@@ -294,11 +297,11 @@ static void add_reasons(struct world *w, gpid pid, struct buf *reasons)
 {
 	gpid traced = find_traced(w, pid);
 
-	/* Who tells its end to whom goes by the node that leased its pid, which does not know of
-	 * it. */
+	/* Who tells its end to whom goes by its home, which does not know of it (follow.c). */
 	if (site_was_sent_on(w, pid))
 		(void)!buf_addf(reasons,
-				"an exec has sent it here from a node that was not its home\n");
+				"an exec has sent it here from a node that what it writes goes by, "
+				"or that does not answer\n");
 	if (traced != 0)
 		(void)!buf_addf(reasons, "it traces process %d\n", traced);
 }
@@ -630,21 +633,23 @@ static void on_begin_again(struct loop_timer *t)
 	begin(container_of(t, struct leave, again));
 }
 
-/* A block of pids that was leased just now is not known to all yet. */
+/* A block of pids that was leased just now, or an exec that has sent it here, is not known to all
+ * yet. */
 static void begin(struct leave *l)
 {
 	struct world *w = l->w;
 	uint64_t now_ns = loop_now_ns(w->loop), aterm;
 	node_id authority = authority_of(w, l->pid, &aterm);
 
-	if (authority != NODE_NONE) {
+	if (authority != NODE_NONE && (!site_was_sent_on(w, l->pid) || now_ns >= l->known_end_ns)) {
 		migrate_source_init(&l->m, &move_conf, l->pid, w->node, l->carry.target, authority,
 				    aterm, random_move());
 		l->carry.asking = true;
 		l->wanted = MOVER_WHY;
 		do_wanted(l);
 	} else if (now_ns >= l->known_end_ns ||
-		   loop_timer_set(w->loop, &l->again, now_ns + RETRY_NS, on_begin_again) != 0) {
+		   loop_timer_set(w->loop, &l->again, now_ns + KNOWN_AGAIN_NS, on_begin_again) !=
+			   0) {
 		(void)!buf_addf(&l->why, "the node that keeps its record is not known");
 		leave_end(l, -EAGAIN);
 	}

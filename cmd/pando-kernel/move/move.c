@@ -215,6 +215,8 @@ static void dispatch(struct world *w, const struct mig_msg *m, const Peer__Move 
 		authority_stand(w, m);
 		return;
 	default:
+		if (m->kind == MIG_RECORD && follow_record(w, m))
+			return;
 		if (leave_message(w, m, q->why) || come_message(w, m))
 			return;
 		if (m->kind != MIG_RECORD && migrate_stray(m, &reply))
