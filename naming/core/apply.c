@@ -3,44 +3,9 @@
  * apply.c - one function per command. Each checks first and changes then: an error
  * leaves the tables as they were.
  */
-#include <errno.h>
-#include <string.h>
-
 #include "base/check.h"
 #include "base/mutant.h"
-#include "naming/core/tables.h"
-
-struct apply {
-	struct naming_core *k;
-	const struct naming_cmd *cmd;
-	struct naming_result *r;
-	struct naming_change *c;
-};
-
-static void changed(struct apply *a, unsigned kind, uint32_t id)
-{
-	a->c->kinds |= naming_kind_bit(kind);
-	if (id != 0)
-		a->c->id = id;
-}
-
-static bool terminated(const char *s, size_t max)
-{
-	return memchr(s, '\0', max) != NULL;
-}
-
-static bool zero(const uint8_t *p, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		if (p[i] != 0)
-			return false;
-	return true;
-}
-
-static bool created(const struct naming_core *k)
-{
-	return !zero(k->machine.id, sizeof(k->machine.id));
-}
+#include "naming/core/apply.h"
 
 /* A node that may be given something: it is there and not on its way out. */
 static int node_takes(struct naming_core *k, node_id id)
@@ -60,282 +25,9 @@ static int node_takes_for_long(struct naming_core *k, node_id id)
 	return r == 0 && naming_core_node(k, id)->drain != NAMING_OPEN ? -EINVAL : r;
 }
 
-static bool node_used(const struct naming_core *k, node_id id)
-{
-	const struct naming_block *b;
-	const struct naming_volume *v;
-
-	for (uint32_t i = 0; (b = naming_block_at(k, i)) != NULL; i++)
-		if (b->authority == id)
-			return true;
-	for (uint32_t i = 0; (v = naming_volume_at(k, i)) != NULL; i++)
-		if (v->node == id)
-			return true;
-	return false;
-}
-
-/* Room for one more node, if need be by dropping one that has left and left nothing. */
-static bool node_room(struct naming_core *k)
-{
-	struct naming_table *t = &k->table[NAMING_NODE];
-	struct naming_node *n;
-
-	if (t->count < t->max)
-		return true;
-	for (uint32_t i = 0; (n = table_at(t, i)) != NULL; i++) {
-		if (n->state == NAMING_NODE_LEFT && !node_used(k, n->id)) {
-			naming_table_del(t, n);
-			return true;
-		}
-	}
-	return false;
-}
-
-static int node_check(struct apply *a)
-{
-	const struct naming_cmd *cmd = a->cmd;
-
-	if (!naming_name_ok(cmd->name, sizeof(cmd->name), false) ||
-	    !terminated(cmd->addr, sizeof(cmd->addr)) || cmd->addr[0] == '\0' ||
-	    zero(cmd->key, sizeof(cmd->key)))
-		return -EINVAL;
-	if (naming_node_find_name(a->k, cmd->name) != NULL)
-		return -EEXIST;
-	if (a->k->next_node == UINT32_MAX)
-		return -ENOSPC;
-	return 0;
-}
-
-static void node_add(struct apply *a)
-{
-	struct naming_node *n = naming_table_add(&a->k->table[NAMING_NODE]);
-
-	CHECK(n != NULL);
-	n->id = a->k->next_node;
-	a->k->next_node += MUTANT("naming.node.id_again") ? 0 : 1;
-	memcpy(n->name, a->cmd->name, sizeof(n->name));
-	memcpy(n->addr, a->cmd->addr, sizeof(n->addr));
-	memcpy(n->key, a->cmd->key, sizeof(n->key));
-	n->epoch = 1;
-	n->state = NAMING_NODE_JOINED;
-	n->joined_ms = a->k->now_ms;
-	n->since_ms = a->k->now_ms;
-	a->k->machine.epoch++;
-	a->r->id = n->id;
-	a->r->epoch = n->epoch;
-	changed(a, NAMING_MACHINE, 0);
-	changed(a, NAMING_NODE, n->id);
-}
-
 static int noop(struct apply *a)
 {
 	a->r->value = a->k->machine.epoch;
-	return 0;
-}
-
-static int create(struct apply *a)
-{
-	struct naming_machine *m = &a->k->machine;
-	const struct naming_cmd *cmd = a->cmd;
-	int r;
-
-	if (created(a->k))
-		return -EPERM;
-	if (zero(cmd->machine_id, sizeof(cmd->machine_id)) ||
-	    !naming_name_ok(cmd->text, sizeof(m->name), false))
-		return -EINVAL;
-	r = node_check(a);
-	if (r != 0)
-		return r;
-	if (!node_room(a->k))
-		return -ENOSPC;
-	memcpy(m->id, cmd->machine_id, sizeof(m->id));
-	memcpy(m->name, cmd->text, sizeof(m->name));
-	m->created_ms = a->k->now_ms;
-	node_add(a);
-	return 0;
-}
-
-static int token_add(struct apply *a)
-{
-	const struct naming_cmd *cmd = a->cmd;
-	struct naming_token *t;
-
-	if (zero(cmd->key, sizeof(cmd->key)) || cmd->number == 0 || cmd->ttl_ms == 0 ||
-	    cmd->ttl_ms > UINT64_MAX - a->k->now_ms)
-		return -EINVAL;
-	if (naming_token_find(a->k, cmd->key) != NULL)
-		return -EEXIST;
-	t = naming_table_add(&a->k->table[NAMING_TOKEN]);
-	/* Expired ones make room. */
-	for (uint32_t i = 0; t == NULL && i < a->k->table[NAMING_TOKEN].count; i++) {
-		struct naming_token *old = table_at(&a->k->table[NAMING_TOKEN], i);
-
-		if (old->expires_ms <= a->k->now_ms) {
-			naming_table_del(&a->k->table[NAMING_TOKEN], old);
-			t = naming_table_add(&a->k->table[NAMING_TOKEN]);
-		}
-	}
-	if (t == NULL)
-		return -ENOSPC;
-	memcpy(t->hash, cmd->key, sizeof(t->hash));
-	t->expires_ms = a->k->now_ms + cmd->ttl_ms;
-	t->uses_left = cmd->number;
-	changed(a, NAMING_TOKEN, 0);
-	return 0;
-}
-
-static int token_remove(struct apply *a)
-{
-	void *t = (void *)naming_token_find(a->k, a->cmd->key);
-
-	if (t == NULL)
-		return -ENOENT;
-	naming_table_del(&a->k->table[NAMING_TOKEN], t);
-	changed(a, NAMING_TOKEN, 0);
-	return 0;
-}
-
-static int node_join(struct apply *a)
-{
-	struct naming_token *t = (void *)naming_token_find(a->k, a->cmd->key2);
-	int r;
-
-	if (t == NULL || t->uses_left == 0 ||
-	    (t->expires_ms <= a->k->now_ms && !MUTANT("naming.token.never_over")))
-		return -EACCES;
-	r = node_check(a);
-	if (r != 0)
-		return r;
-	if (!node_room(a->k))
-		return -ENOSPC;
-	t->uses_left -= MUTANT("naming.token.used_again") ? 0 : 1;
-	CHECK_INV(N6, t->uses_left < UINT32_MAX);
-	if (t->uses_left == 0)
-		naming_table_del(&a->k->table[NAMING_TOKEN], t);
-	changed(a, NAMING_TOKEN, 0);
-	node_add(a);
-	return 0;
-}
-
-static void loans_drop(struct apply *a, node_id node)
-{
-	if (naming_loans_drop(a->k, node))
-		changed(a, NAMING_LOAN, 0);
-}
-
-static void ports_drop(struct apply *a, node_id node)
-{
-	struct naming_table *ports = &a->k->table[NAMING_PORT];
-
-	for (uint32_t i = ports->count; i-- > 0;) {
-		struct naming_port *p = table_at(ports, i);
-
-		if (p->node == node) {
-			naming_table_del(ports, p);
-			changed(a, NAMING_PORT, 0);
-		}
-	}
-}
-
-static int node_epoch(struct apply *a)
-{
-	struct naming_node *n = naming_core_node(a->k, a->cmd->node);
-	bool dead = (a->cmd->flags & 1) != 0;
-
-	if (n == NULL)
-		return -ENOENT;
-	if (n->state == NAMING_NODE_LEFT)
-		return -EINVAL;
-	if (n->epoch != a->cmd->epoch)
-		return -ESTALE;
-	if (n->down && dead)
-		return -EINVAL;
-	n->down = dead;
-	a->r->epoch = ++n->epoch;
-	n->since_ms = a->k->now_ms;
-	/* What it gave pids from is free to be leased: their processes may have moved away. */
-	for (uint32_t i = MUTANT("naming.block.freed_by_death") ? a->k->table[NAMING_BLOCK].count
-								: 0;
-	     i-- > 0;) {
-		struct naming_block *b = table_at(&a->k->table[NAMING_BLOCK], i);
-
-		naming_core_tenant(a->k, b->tenant)->next_block = NAMING_BLOCK_FIRST;
-		if (b->authority == n->id)
-			naming_table_del(&a->k->table[NAMING_BLOCK], b);
-	}
-	a->r->id = n->id;
-	a->k->machine.epoch++;
-	/* It starts empty: nothing that it was lent is in use, nobody there listens. */
-	loans_drop(a, n->id);
-	ports_drop(a, n->id);
-	changed(a, NAMING_MACHINE, 0);
-	changed(a, NAMING_NODE, n->id);
-	return 0;
-}
-
-static int node_addr(struct apply *a)
-{
-	struct naming_node *n = naming_core_node(a->k, a->cmd->node);
-
-	if (n == NULL)
-		return -ENOENT;
-	if (!terminated(a->cmd->addr, sizeof(n->addr)) || a->cmd->addr[0] == '\0')
-		return -EINVAL;
-	memcpy(n->addr, a->cmd->addr, sizeof(n->addr));
-	changed(a, NAMING_NODE, n->id);
-	return 0;
-}
-
-static int node_drain(struct apply *a)
-{
-	struct naming_node *n = naming_core_node(a->k, a->cmd->node);
-	uint32_t want = a->cmd->flags;
-
-	if (n == NULL)
-		return -ENOENT;
-	if (n->state != NAMING_NODE_JOINED || want > NAMING_DRAINED ||
-	    (want == NAMING_DRAINED && n->drain == NAMING_OPEN))
-		return -EINVAL;
-	if (n->drain == want)
-		return 0;
-	n->drain = want;
-	changed(a, NAMING_NODE, n->id);
-	return 0;
-}
-
-static int node_leave(struct apply *a)
-{
-	struct naming_node *n = naming_core_node(a->k, a->cmd->node);
-
-	if (n == NULL)
-		return -ENOENT;
-	if (n->state != NAMING_NODE_JOINED)
-		return -EINVAL;
-	n->state = NAMING_NODE_LEAVING;
-	a->k->machine.epoch++;
-	changed(a, NAMING_MACHINE, 0);
-	changed(a, NAMING_NODE, n->id);
-	return 0;
-}
-
-static int node_left(struct apply *a)
-{
-	struct naming_node *n = naming_core_node(a->k, a->cmd->node);
-	bool dead = (a->cmd->flags & 1) != 0;
-
-	if (n == NULL)
-		return -ENOENT;
-	if (n->state == NAMING_NODE_LEFT || (n->state == NAMING_NODE_JOINED && !dead))
-		return -EINVAL;
-	if (!dead && node_used(a->k, n->id))
-		return -EBUSY;
-	n->state = NAMING_NODE_LEFT;
-	loans_drop(a, n->id);
-	ports_drop(a, n->id);
-	a->k->machine.epoch++;
-	changed(a, NAMING_MACHINE, 0);
-	changed(a, NAMING_NODE, n->id);
 	return 0;
 }
 
@@ -367,7 +59,7 @@ static int tenant_add(struct apply *a)
 	t->created_ms = k->now_ms;
 	a->r->id = t->id;
 	a->r->value = t->host_id;
-	changed(a, NAMING_TENANT, t->id);
+	apply_changed(a, NAMING_TENANT, t->id);
 	return 0;
 }
 
@@ -381,8 +73,8 @@ static int tenant_limits(struct apply *a)
 		return -EINVAL;
 	t->limits = a->cmd->limits;
 	naming_loans_settle(a->k, t);
-	changed(a, NAMING_TENANT, t->id);
-	changed(a, NAMING_LOAN, 0);
+	apply_changed(a, NAMING_TENANT, t->id);
+	apply_changed(a, NAMING_LOAN, 0);
 	return 0;
 }
 
@@ -395,7 +87,7 @@ static int tenant_flags(struct apply *a)
 	if (((a->cmd->number | a->cmd->flags) & ~(uint32_t)NAMING_TENANT_FLAGS) != 0)
 		return -EINVAL;
 	t->flags = (t->flags & ~a->cmd->number) | (a->cmd->flags & a->cmd->number);
-	changed(a, NAMING_TENANT, t->id);
+	apply_changed(a, NAMING_TENANT, t->id);
 	return 0;
 }
 
@@ -411,7 +103,7 @@ static void drop_rows(struct apply *a, unsigned kind, size_t offset, tenant_id t
 		memcpy(&have, row + offset, sizeof(have));
 		if (have == tenant) {
 			naming_table_del(t, row);
-			changed(a, kind, 0);
+			apply_changed(a, kind, 0);
 		}
 	}
 }
@@ -438,7 +130,7 @@ static int tenant_remove(struct apply *a)
 	if (MUTANT("naming.tenant.id_of_gone") && id + 1 == a->k->next_tenant)
 		a->k->next_tenant = id;
 	naming_table_del(&a->k->table[NAMING_TENANT], t);
-	changed(a, NAMING_TENANT, id);
+	apply_changed(a, NAMING_TENANT, id);
 	return 0;
 }
 
@@ -449,8 +141,9 @@ static int key_add(struct apply *a)
 
 	if (naming_core_tenant(a->k, cmd->tenant) == NULL)
 		return -ENOENT;
-	if (zero(cmd->key, sizeof(cmd->key)) || !terminated(cmd->text, sizeof(cmd->text)) ||
-	    cmd->text[0] == '\0' || strchr(cmd->text, '\n') != NULL)
+	if (apply_zero(cmd->key, sizeof(cmd->key)) ||
+	    !apply_terminated(cmd->text, sizeof(cmd->text)) || cmd->text[0] == '\0' ||
+	    strchr(cmd->text, '\n') != NULL)
 		return -EINVAL;
 	/* One key logs in one tenant: the login's user name is not what decides. */
 	if (naming_key_find(a->k, cmd->key) != NULL && !MUTANT("naming.key.twice"))
@@ -462,7 +155,7 @@ static int key_add(struct apply *a)
 	memcpy(key->fingerprint, cmd->key, sizeof(key->fingerprint));
 	memcpy(key->line, cmd->text, strlen(cmd->text) + 1);
 	naming_keys_note(a->k, a->k->table[NAMING_KEY].count - 1);
-	changed(a, NAMING_KEY, 0);
+	apply_changed(a, NAMING_KEY, 0);
 	return 0;
 }
 
@@ -474,7 +167,7 @@ static int key_remove(struct apply *a)
 		return -ENOENT;
 	naming_table_del(&a->k->table[NAMING_KEY], key);
 	naming_keys_index(a->k);
-	changed(a, NAMING_KEY, 0);
+	apply_changed(a, NAMING_KEY, 0);
 	return 0;
 }
 
@@ -517,7 +210,7 @@ static int block_lease(struct apply *a)
 		b->life = naming_core_node(a->k, b->authority)->epoch;
 		a->r->epoch = ++b->epoch;
 		a->r->value = b->number;
-		changed(a, NAMING_BLOCK, 0);
+		apply_changed(a, NAMING_BLOCK, 0);
 		return 0;
 	}
 	number = block_free_number(a->k, t->id, t->next_block);
@@ -538,7 +231,7 @@ static int block_lease(struct apply *a)
 	CHECK_INV(N5, naming_block_find(a->k, t->id, number) == b);
 	a->r->value = number;
 	a->r->epoch = b->epoch;
-	changed(a, NAMING_BLOCK, 0);
+	apply_changed(a, NAMING_BLOCK, 0);
 	return 0;
 }
 
@@ -565,7 +258,7 @@ static int block_release(struct apply *a)
 	t = naming_core_tenant(a->k, b->tenant);
 	t->block_epoch = MAX(t->block_epoch, b->epoch);
 	naming_table_del(&a->k->table[NAMING_BLOCK], b);
-	changed(a, NAMING_BLOCK, 0);
+	apply_changed(a, NAMING_BLOCK, 0);
 	return 0;
 }
 
@@ -587,7 +280,7 @@ static int block_move(struct apply *a)
 	a->r->epoch = b->epoch;
 	a->r->value = b->number;
 	CHECK_INV(N2, naming_core_node(a->k, b->authority) != NULL);
-	changed(a, NAMING_BLOCK, 0);
+	apply_changed(a, NAMING_BLOCK, 0);
 	return 0;
 }
 
@@ -633,7 +326,7 @@ static int port_bind(struct apply *a)
 	memcpy(p->name, cmd->name, sizeof(p->name));
 	p->node = cmd->node;
 	p->owner = cmd->pid;
-	changed(a, NAMING_PORT, 0);
+	apply_changed(a, NAMING_PORT, 0);
 	return 0;
 }
 
@@ -651,7 +344,7 @@ static int port_free(struct apply *a)
 	if (p->node != cmd->node)
 		return -ESTALE;
 	naming_table_del(&a->k->table[NAMING_PORT], p);
-	changed(a, NAMING_PORT, 0);
+	apply_changed(a, NAMING_PORT, 0);
 	return 0;
 }
 
@@ -662,7 +355,7 @@ static int volume_add(struct apply *a)
 	int r;
 
 	if (!naming_name_ok(cmd->name, sizeof(cmd->name), true) || cmd->text[0] != '/' ||
-	    !terminated(cmd->text, sizeof(v->path)) || cmd->subkind < NAMING_VOLUME_DIR ||
+	    !apply_terminated(cmd->text, sizeof(v->path)) || cmd->subkind < NAMING_VOLUME_DIR ||
 	    cmd->subkind > NAMING_VOLUME_MOUNT)
 		return -EINVAL;
 	if (cmd->tenant != TENANT_NONE && naming_core_tenant(a->k, cmd->tenant) == NULL)
@@ -680,7 +373,7 @@ static int volume_add(struct apply *a)
 	v->kind = cmd->subkind;
 	v->node = cmd->subkind == NAMING_VOLUME_SERVED ? cmd->node : NODE_NONE;
 	memcpy(v->path, cmd->text, strlen(cmd->text) + 1);
-	changed(a, NAMING_VOLUME, 0);
+	apply_changed(a, NAMING_VOLUME, 0);
 	return 0;
 }
 
@@ -688,12 +381,12 @@ static int volume_remove(struct apply *a)
 {
 	struct naming_volume *v = NULL;
 
-	if (terminated(a->cmd->name, sizeof(a->cmd->name)))
+	if (apply_terminated(a->cmd->name, sizeof(a->cmd->name)))
 		v = (void *)naming_volume_find(a->k, a->cmd->tenant, a->cmd->name);
 	if (v == NULL)
 		return -ENOENT;
 	naming_table_del(&a->k->table[NAMING_VOLUME], v);
-	changed(a, NAMING_VOLUME, 0);
+	apply_changed(a, NAMING_VOLUME, 0);
 	return 0;
 }
 
@@ -704,15 +397,15 @@ static int loan(struct apply *a)
 
 static int (*const handlers[NAMING_CMD_COUNT])(struct apply *a) = {
 	[NAMING_CMD_NOOP] = noop,
-	[NAMING_CMD_CREATE] = create,
-	[NAMING_CMD_TOKEN_ADD] = token_add,
-	[NAMING_CMD_TOKEN_REMOVE] = token_remove,
-	[NAMING_CMD_NODE_JOIN] = node_join,
-	[NAMING_CMD_NODE_EPOCH] = node_epoch,
-	[NAMING_CMD_NODE_ADDR] = node_addr,
-	[NAMING_CMD_NODE_LEAVE] = node_leave,
-	[NAMING_CMD_NODE_LEFT] = node_left,
-	[NAMING_CMD_NODE_DRAIN] = node_drain,
+	[NAMING_CMD_CREATE] = apply_create,
+	[NAMING_CMD_TOKEN_ADD] = apply_token_add,
+	[NAMING_CMD_TOKEN_REMOVE] = apply_token_remove,
+	[NAMING_CMD_NODE_JOIN] = apply_node_join,
+	[NAMING_CMD_NODE_EPOCH] = apply_node_epoch,
+	[NAMING_CMD_NODE_ADDR] = apply_node_addr,
+	[NAMING_CMD_NODE_LEAVE] = apply_node_leave,
+	[NAMING_CMD_NODE_LEFT] = apply_node_left,
+	[NAMING_CMD_NODE_DRAIN] = apply_node_drain,
 	[NAMING_CMD_TENANT_ADD] = tenant_add,
 	[NAMING_CMD_TENANT_LIMITS] = tenant_limits,
 	[NAMING_CMD_TENANT_FLAGS] = tenant_flags,
@@ -734,9 +427,11 @@ static void execute(struct apply *a)
 	const struct naming_cmd *cmd = a->cmd;
 
 	if (cmd->kind <= 0 || cmd->kind >= NAMING_CMD_COUNT ||
-	    !terminated(cmd->name, sizeof(cmd->name)) || !terminated(cmd->text, sizeof(cmd->text)))
+	    !apply_terminated(cmd->name, sizeof(cmd->name)) ||
+	    !apply_terminated(cmd->text, sizeof(cmd->text)))
 		a->r->err = -EINVAL;
-	else if (!created(a->k) && cmd->kind != NAMING_CMD_CREATE && cmd->kind != NAMING_CMD_NOOP)
+	else if (!apply_created(a->k) && cmd->kind != NAMING_CMD_CREATE &&
+		 cmd->kind != NAMING_CMD_NOOP)
 		a->r->err = -EPERM;
 	else
 		a->r->err = handlers[cmd->kind](a);
