@@ -11,18 +11,34 @@ addr=$(echo "$invite" | python3 -c 'import json,sys; print(json.load(sys.stdin)[
 token=$(echo "$invite" | python3 -c 'import json,sys; print(json.load(sys.stdin)["token"])')
 p invite | grep -qx "pando join [0-9.:]* [^ ]*" || fail "invite does not print a command"
 
-# A node of a 3-node machine leaves, and its voice with it; the others go on.
+# A node of a 3-node machine leaves, and its voice with it; the others go on. Who is to be moved there just then is told:
+# a guest kernel that does not answer makes the question last.
+as_on n2 alice true || fail "login on n2"
+spawn_as alice sleep 300
+sleeper() { pid=$(p ps alice -o csv | awk -F, '/,sleep 300/ { print $2 }') && [ -n "$pid" ]; }
+wait_for 20 sleeper || fail "no sleeper"
+daemon=$(pandod_pid n1)
+kill -STOP "$(kernel_pid n2 alice)"
+p migrate "$pid" n3 >"$PANDO_TEST_DIR/late" 2>&1 &
+late=$!
 p leave --node n3 || fail "n3 cannot leave"
+kill -CONT "$(kernel_pid n2 alice)"
+wait $late && fail "a process moves to a node that has left"
+grep -q "there is no node n3" "$PANDO_TEST_DIR/late" || fail "migrate to a node that has left: $(cat "$PANDO_TEST_DIR/late")"
+[ "$(pandod_pid n1)" = "$daemon" ] || fail "the daemon of n1 died"
+as alice kill "$pid"
+wait $SPAWNED
 wait_for 10 sh -c "! pgrep -f '[p]andod guard --dir $CLUSTER_DIR --node n3 ' >/dev/null" || fail "n3's daemons stay"
-p nodes --node n1 -o csv | grep -q '^n3,3,left' || fail "n3 has not left: $(p nodes --node n1 -o csv)"
+left() { p nodes --node n1 -o csv | grep -q '^n3,3,left'; }
+wait_for 10 left || fail "n3 has not left: $(p nodes --node n1 -o csv)"
 as alice true || fail "login after a node left"
 
 # Real hosts, played by two network namespaces with one veth between them: no --local anywhere.
 hosts=$PANDO_TEST_DIR/h
 mkdir -p "$hosts/a" "$hosts/b"
-unshare -n sleep 100 &
+unshare -n sleep 300 &
 a=$!
-unshare -n sleep 100 &
+unshare -n sleep 300 &
 b=$!
 end_hosts() {
 	for h in a b; do

@@ -346,7 +346,7 @@ static void built(struct come *c, int err)
 {
 	FAULT("kernel.come.built");
 	/* K1: until its source has said that this was all it may let its own copy go on. */
-	c->built = err == 0 && c->ship.stream;
+	c->built = err == 0 && ship_in_is_open(&c->ship);
 	if (c->built)
 		return;
 	if (err == 0 && !c->ship.whole)

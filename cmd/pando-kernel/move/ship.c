@@ -29,25 +29,30 @@ static int pipe_new(int fds[2], int ours)
 	return r;
 }
 
+static void way_end(struct world *w, struct ship_way *way, int err)
+{
+	if (way->watching)
+		loop_fd_del(w->loop, &way->watch);
+	way->watching = false;
+	if (way->pipe >= 0)
+		(void)close(way->pipe);
+	way->pipe = -1;
+	if (way->stream)
+		rpc_stream_close(way->stream, err);
+	way->stream = NULL;
+}
+
 /* ---- source ---- */
 static void out_end(struct ship_out *s, int err)
 {
-	if (s->watching)
-		loop_fd_del(s->w->loop, &s->watch);
-	s->watching = false;
-	if (s->pipe >= 0)
-		(void)close(s->pipe);
-	s->pipe = -1;
-	if (s->stream)
-		rpc_stream_close(s->stream, err);
-	s->stream = NULL;
+	way_end(s->w, &s->way, err);
 	free(s->piece);
 	s->piece = NULL;
 }
 
 void ship_out_init(struct ship_out *s, struct world *w, void (*failed)(struct ship_out *s, int err))
 {
-	*s = (struct ship_out){ .w = w, .failed = failed, .pipe = -1 };
+	*s = (struct ship_out){ .w = w, .failed = failed, .way = { .pipe = -1 } };
 }
 
 void ship_out_fini(struct ship_out *s)
@@ -73,7 +78,7 @@ void ship_out_fail(struct ship_out *s, int err)
 
 static void pause_reading(struct ship_out *s, bool pause)
 {
-	if (s->watching && loop_fd_mod(s->w->loop, &s->watch, pause ? 0 : POLLIN) != 0)
+	if (s->way.watching && loop_fd_mod(s->w->loop, &s->way.watch, pause ? 0 : POLLIN) != 0)
 		log_error("cannot watch an image: out of memory");
 }
 
@@ -81,7 +86,7 @@ static void pause_reading(struct ship_out *s, bool pause)
 static bool send_piece(struct ship_out *s)
 {
 	while (s->piece_len > 0) {
-		ssize_t n = rpc_stream_write(s->stream, s->piece + s->piece_at, s->piece_len);
+		ssize_t n = rpc_stream_write(s->way.stream, s->piece + s->piece_at, s->piece_len);
 
 		if (n < 0) {
 			ship_out_fail(s, (int)n);
@@ -98,7 +103,7 @@ static bool send_piece(struct ship_out *s)
 /* All of it has been written, read, and sent. */
 static void look_at_end(struct ship_out *s)
 {
-	if (!s->dumped || s->watching || s->piece_len > 0 || !s->stream)
+	if (!s->dumped || s->way.watching || s->piece_len > 0 || !s->way.stream)
 		return;
 	if (FAULT_ERR("kernel.leave.ending", 0) != 0)
 		return; /* as if it had not come to that */
@@ -109,20 +114,20 @@ static void look_at_end(struct ship_out *s)
 
 static void on_readable(struct loop_fd *fd, short revents)
 {
-	struct ship_out *s = container_of(fd, struct ship_out, watch);
+	struct ship_out *s = container_of(fd, struct ship_out, way.watch);
 	ssize_t n;
 
 	if (!send_piece(s)) {
 		pause_reading(s, true);
 		return;
 	}
-	n = read(s->pipe, s->piece, PIECE_BYTES);
+	n = read(s->way.pipe, s->piece, PIECE_BYTES);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
 		/* The end: whether it was a good one the mover says. */
-		loop_fd_del(s->w->loop, &s->watch);
-		s->watching = false;
+		loop_fd_del(s->w->loop, &s->way.watch);
+		s->way.watching = false;
 		look_at_end(s);
 		return;
 	}
@@ -146,7 +151,7 @@ static void on_out_closed(void *arg, struct rpc_stream *stream, int err)
 {
 	struct ship_out *s = arg;
 
-	s->stream = NULL;
+	s->way.stream = NULL;
 	if (!s->sent)
 		ship_out_fail(s, err ? err : -EPIPE);
 }
@@ -164,7 +169,7 @@ static const struct rpc_stream_ops out_ops = {
 
 int ship_out_start(struct ship_out *s, struct rpc_conn *c, const struct rpc_msg *m, int *mover_end)
 {
-	int fds[2], r = rpc_stream_open(c, m, &out_ops, s, &s->stream);
+	int fds[2], r = rpc_stream_open(c, m, &out_ops, s, &s->way.stream);
 
 	if (r != 0)
 		return r;
@@ -172,10 +177,10 @@ int ship_out_start(struct ship_out *s, struct rpc_conn *c, const struct rpc_msg 
 	r = s->piece ? pipe_new(fds, 0) : -ENOMEM;
 	if (r != 0)
 		return r;
-	s->pipe = fds[0];
+	s->way.pipe = fds[0];
 	*mover_end = fds[1];
-	r = loop_fd_add(s->w->loop, &s->watch, s->pipe, POLLIN, on_readable);
-	s->watching = r == 0;
+	r = loop_fd_add(s->w->loop, &s->way.watch, s->way.pipe, POLLIN, on_readable);
+	s->way.watching = r == 0;
 	return r;
 }
 
@@ -188,20 +193,12 @@ void ship_out_dumped(struct ship_out *s)
 /* ---- target ---- */
 void ship_in_init(struct ship_in *s, struct world *w)
 {
-	*s = (struct ship_in){ .w = w, .pipe = -1 };
+	*s = (struct ship_in){ .w = w, .way = { .pipe = -1 } };
 }
 
 void ship_in_end(struct ship_in *s, int err)
 {
-	if (s->watching)
-		loop_fd_del(s->w->loop, &s->watch);
-	s->watching = false;
-	if (s->pipe >= 0)
-		(void)close(s->pipe);
-	s->pipe = -1;
-	if (s->stream)
-		rpc_stream_close(s->stream, err);
-	s->stream = NULL;
+	way_end(s->w, &s->way, err);
 	buf_fini(&s->queue);
 	s->poured = 0;
 	s->ended = true;
@@ -220,7 +217,7 @@ static void pour(struct ship_in *s)
 	int r = 0;
 
 	while (left(s) > 0 && r == 0) {
-		ssize_t n = write(s->pipe, s->queue.data + s->poured, left(s));
+		ssize_t n = write(s->way.pipe, s->queue.data + s->poured, left(s));
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -228,8 +225,8 @@ static void pour(struct ship_in *s)
 		if (n < 0)
 			break;
 		s->poured += (size_t)n;
-		if (s->stream)
-			rpc_stream_consumed(s->stream, (size_t)n);
+		if (s->way.stream)
+			rpc_stream_consumed(s->way.stream, (size_t)n);
 	}
 	if (s->poured * 2 >= s->queue.len) {
 		buf_consume(&s->queue, s->poured);
@@ -243,18 +240,18 @@ static void pour(struct ship_in *s)
 		ship_in_end(s, 0);
 		return;
 	}
-	if (left(s) > 0 && !s->watching) {
-		r = loop_fd_add(s->w->loop, &s->watch, s->pipe, POLLOUT, on_room);
-		s->watching = r == 0;
-	} else if (left(s) == 0 && s->watching) {
-		loop_fd_del(s->w->loop, &s->watch);
-		s->watching = false;
+	if (left(s) > 0 && !s->way.watching) {
+		r = loop_fd_add(s->w->loop, &s->way.watch, s->way.pipe, POLLOUT, on_room);
+		s->way.watching = r == 0;
+	} else if (left(s) == 0 && s->way.watching) {
+		loop_fd_del(s->w->loop, &s->way.watch);
+		s->way.watching = false;
 	}
 }
 
 static void on_room(struct loop_fd *fd, short revents)
 {
-	pour(container_of(fd, struct ship_in, watch));
+	pour(container_of(fd, struct ship_in, way.watch));
 }
 
 static void on_in_data(void *arg, struct rpc_stream *stream, const void *bytes, size_t len)
@@ -265,7 +262,7 @@ static void on_in_data(void *arg, struct rpc_stream *stream, const void *bytes, 
 		ship_in_end(s, -ENOMEM);
 		return;
 	}
-	if (s->pipe >= 0)
+	if (s->way.pipe >= 0)
 		pour(s);
 }
 
@@ -273,12 +270,12 @@ static void on_in_closed(void *arg, struct rpc_stream *stream, int err)
 {
 	struct ship_in *s = arg;
 
-	s->stream = NULL;
+	s->way.stream = NULL;
 	s->ended = true;
 	s->whole = err == 0;
 	if (err != 0)
 		s->queue.len = s->poured = 0; /* without its end mark it is worth nothing */
-	if (s->pipe >= 0)
+	if (s->way.pipe >= 0)
 		pour(s);
 	if (s->over)
 		s->over(s);
@@ -288,8 +285,13 @@ static const struct rpc_stream_ops in_ops = { .data = on_in_data, .closed = on_i
 
 void ship_in_take(struct ship_in *s, struct rpc_stream *stream)
 {
-	s->stream = stream;
+	s->way.stream = stream;
 	rpc_stream_set_ops(stream, &in_ops, s);
+}
+
+bool ship_in_is_open(const struct ship_in *s)
+{
+	return s->way.stream != NULL;
 }
 
 int ship_in_start(struct ship_in *s, int *mover_end)
@@ -298,7 +300,7 @@ int ship_in_start(struct ship_in *s, int *mover_end)
 
 	if (r != 0)
 		return r;
-	s->pipe = fds[1];
+	s->way.pipe = fds[1];
 	*mover_end = fds[0];
 	pour(s);
 	return 0;

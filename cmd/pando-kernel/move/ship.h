@@ -11,6 +11,14 @@
 #include "base/buf.h"
 #include "cmd/pando-kernel/world.h"
 
+/* Private: between a mover on this node and the other node. */
+struct ship_way {
+	struct rpc_stream *stream;
+	int pipe; /* our end; -1: none */
+	struct loop_fd watch;
+	bool watching;
+};
+
 /* ---- source ---- */
 struct ship_out {
 	/* Fill in. @failed is called once, in a turn of its own; what there was is ended by then.
@@ -21,10 +29,7 @@ struct ship_out {
 	bool sent; /* all of it: the target has it unless the connection is lost */
 
 	/* Private. */
-	struct rpc_stream *stream;
-	int pipe; /* our end; -1: none */
-	struct loop_fd watch;
-	bool watching;
+	struct ship_way way;
 	uint8_t *piece;
 	size_t piece_at, piece_len;
 	bool dumped; /* all of it is in the pipe, or has been */
@@ -57,18 +62,17 @@ struct ship_in {
 	bool whole;
 
 	/* Private. */
-	struct rpc_stream *stream;
+	struct ship_way way;
 	struct buf queue; /* came, and does not fit into the pipe yet: from `poured` on */
 	size_t poured;
-	int pipe;
-	struct loop_fd watch;
-	bool watching;
 };
 
 void ship_in_init(struct ship_in *s, struct world *w);
 /* Takes the stream; what comes is kept until a mover reads. */
 void ship_in_take(struct ship_in *s, struct rpc_stream *stream);
 must_check int ship_in_start(struct ship_in *s, int *mover_end);
+/* The source has not said yet that this was all. */
+bool ship_in_is_open(const struct ship_in *s);
 void ship_in_end(struct ship_in *s, int err);
 
 #endif

@@ -245,6 +245,19 @@ static tenant_id row_tenant(const struct gather *g, const json_t *row)
 	return t ? t->id : TENANT_NONE;
 }
 
+/* The one process that was found and where it is; false: there is none, and @g is gone. */
+static bool only_one(struct gather *g, const json_t **row, const struct naming_node **at)
+{
+	*row = g->req ? only_row(g) : NULL;
+	*at = *row ? row_node(g, *row) : NULL;
+	if (*at != NULL)
+		return true;
+	if (*row != NULL)
+		ctl_problem(g->req, 404, "pando ps", "the node of process %d has left", g->pid);
+	gather_free(g);
+	return false;
+}
+
 static void moved(void *arg, int err, const struct rpc_msg *m)
 {
 	struct gather *g = arg;
@@ -270,17 +283,26 @@ static void moved(void *arg, int err, const struct rpc_msg *m)
 	gather_free(g);
 }
 
+static void no_node(struct ctl_req *r, const char *name)
+{
+	ctl_problem(r, 404, "pando nodes", "there is no node %.40s", name);
+}
+
 static void migrate_found(struct gather *g)
 {
 	const struct naming_node *to =
 		naming_node_find_name(naming_tables(g->pod->naming), g->target);
-	json_t *row = g->req ? only_row(g) : NULL;
-	const struct naming_node *from = row ? row_node(g, row) : NULL;
 	Kernel__Migrate mv = KERNEL__MIGRATE__INIT;
+	const struct naming_node *from;
+	const json_t *row;
 	uint8_t body[32];
 	int r;
 
-	if (row == NULL || from == NULL) {
+	if (!only_one(g, &row, &from))
+		return;
+	if (to == NULL) {
+		/* It has left while the others were asked. */
+		no_node(g->req, g->target);
 		gather_free(g);
 		return;
 	}
@@ -309,7 +331,7 @@ void api_migrate(struct pod *p, struct ctl_req *r, int pid)
 	tenant_id t;
 
 	if (n == NULL || n->state != NAMING_NODE_JOINED) {
-		ctl_problem(r, 404, "pando nodes", "there is no node %.40s", node ? node : "");
+		no_node(r, node ? node : "");
 		return;
 	}
 	if (scope(p, r, tenant ? tenant : "", &t))
@@ -339,16 +361,14 @@ static void explained(void *arg, int err, const struct rpc_msg *m)
 
 static void why_found(struct gather *g)
 {
-	json_t *row = g->req ? only_row(g) : NULL;
-	const struct naming_node *at = row ? row_node(g, row) : NULL;
 	Kernel__Why why = KERNEL__WHY__INIT;
+	const struct naming_node *at;
+	const json_t *row;
 	uint8_t body[16];
 	int r;
 
-	if (row == NULL || at == NULL) {
-		gather_free(g);
+	if (!only_one(g, &row, &at))
 		return;
-	}
 	why.pid = g->pid;
 	r = kern_request_at(g->pod, at->id, row_tenant(g, row), KERNEL_WHY, body,
 			    kernel__why__pack(&why, body), explained, g);

@@ -538,18 +538,27 @@ static tenant_id read_id(const char *dir)
 	return id;
 }
 
+/* One that an earlier pandod has left, and what is needed to take it over. */
+static struct world *world_of_before(struct pod *p, const char *name, struct places *pl,
+				     struct tenant_cfg *cfg)
+{
+	struct world *w = world_new(p, TENANT_NONE, name);
+
+	CHECK(w != NULL);
+	places_fill(w, pl);
+	config_fill(w, pl, NULL, cfg);
+	return w;
+}
+
 static int adopt_one(struct pod *p, const char *name)
 {
 	char why[TENANT_WHY_MAX] = "";
 	struct tenant_cfg cfg;
 	struct places pl;
-	struct world *w = world_new(p, TENANT_NONE, name);
+	struct world *w = world_of_before(p, name, &pl, &cfg);
 	int r;
 
-	CHECK(w != NULL);
-	places_fill(w, &pl);
 	w->id = read_id(pl.run);
-	config_fill(w, &pl, NULL, &cfg);
 	r = w->id == TENANT_NONE ? -ENOENT : tenant_adopt(&cfg, &w->t, why);
 	if (r < 0) {
 		if (r != -ENOENT)
@@ -570,13 +579,9 @@ static int clear_one(struct pod *p, const char *name)
 	char why[TENANT_WHY_MAX] = "";
 	struct tenant_cfg cfg;
 	struct places pl;
-	struct world *w = world_new(p, TENANT_NONE, name);
-	int r;
+	struct world *w = world_of_before(p, name, &pl, &cfg);
+	int r = tenant_adopt(&cfg, &w->t, why);
 
-	CHECK(w != NULL);
-	places_fill(w, &pl);
-	config_fill(w, &pl, NULL, &cfg);
-	r = tenant_adopt(&cfg, &w->t, why);
 	if (r == 0) {
 		log_warn("the world of %s is of an earlier life: it is ended", name);
 		r = tenant_stop(w->t, why);
