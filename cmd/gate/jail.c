@@ -28,7 +28,7 @@ static const unsigned short allowed[] = {
 	SYS_sched_getaffinity,
 	SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sigaltstack, SYS_signalfd4,
 	SYS_restart_syscall,
-	SYS_nanosleep, SYS_clock_nanosleep, SYS_clock_gettime, SYS_gettimeofday, SYS_getrandom,
+	SYS_clock_gettime, SYS_gettimeofday, SYS_getrandom,
 };
 /* clang-format on */
 

@@ -18,7 +18,6 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <termios.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "cmd/ctl/ctl.h"
@@ -26,7 +25,11 @@
 #include "cmd/line/line.h"
 #include "cmd/line/pump.h"
 
-enum { INPUT_KEPT = 65536, ON = -1 /* no exit status yet */ };
+enum {
+	INPUT_KEPT = 65536,
+	LOST_MAX = 20, /* daemons that die under one question */
+	ON = -1,       /* no exit status yet */
+};
 
 struct client {
 	const struct line *l;
@@ -58,43 +61,45 @@ static int failed(struct client *s, const char *why)
 	return s->l->ops->failed(s->l->arg, why);
 }
 
-static int call(struct client *s, const char *method, const char *path, const json_t *body,
-		struct ctl_answer *a)
+static int call(struct client *s, uint64_t until_ns, const char *method, const char *path,
+		const json_t *body, struct ctl_answer *a)
 {
 	int r;
 
 	memset(a, 0, sizeof(*a));
 	ctl_client_free(s->api);
 	s->api = NULL;
-	r = s->l->ops->dial(s->l->arg, &s->api);
+	r = s->l->ops->dial(s->l->arg, until_ns, &s->api);
 	return r < 0 ? r : ctl_client_call(s->api, method, path, body, a);
 }
 
-/* A daemon that is being started again: its socket is not there yet, or goes away under us. */
-static bool is_away(int err)
+/* A daemon that died under us. */
+static bool is_lost(int err)
 {
-	return err == -ECONNREFUSED || err == -ENOENT || err == -ECONNRESET || err == -EPIPE;
+	return err == -ECONNRESET || err == -EPIPE;
 }
 
-/* The same, patiently. What started a program on three pipes is not said twice: they are lost. */
+/* Or is being started again, and its socket is not there yet. */
+static bool is_away(int err)
+{
+	return is_lost(err) || err == -ECONNREFUSED || err == -ENOENT;
+}
+
+/*
+ * The same, patiently: the next daemon is waited for, and that waits for a guest kernel by itself.
+ * What started a program on three pipes is not said twice: they are lost.
+ */
 static int call_again(struct client *s, const char *method, const char *path, const json_t *body,
 		      struct ctl_answer *a)
 {
-	uint64_t until = clock_mono_ns() + s->l->patience_s * NS_PER_S;
-	const struct timespec pause = { 0, 50000000 };
+	uint64_t until_ns = clock_mono_ns() + s->l->patience_s * NS_PER_S;
 	bool once = !s->l->tty && strcmp(method, "POST") == 0;
-	int r;
+	int lost = 0, r;
 
-	for (;;) {
-		r = call(s, method, path, body, a);
-		/* 503: the guest kernel is on its way. */
-		if (r < 0 ? !is_away(r) || (once && s->api != NULL) : a->status != 503)
-			return r;
-		if (clock_mono_ns() >= until)
-			return r;
-		ctl_answer_fini(a);
-		(void)nanosleep(&pause, NULL);
-	}
+	do
+		r = call(s, until_ns, method, path, body, a);
+	while (is_lost(r) && !once && ++lost < LOST_MAX && clock_mono_ns() < until_ns);
+	return r;
 }
 
 /* ---- signals: with a terminal they came as bytes, so these are meant for us and go on ---- */
@@ -105,7 +110,7 @@ static void hand_on_signal(struct client *s, int signo)
 	char path[HTTP_PATH_MAX];
 	json_t *body;
 
-	if (s->l->ops->dial(s->l->arg, &cl) < 0)
+	if (s->l->ops->dial(s->l->arg, 0, &cl) < 0)
 		return;
 	body = json_pack("{s:i}", "signal", signo);
 	(void)snprintf(path, sizeof(path), "%s/%s/signal", s->l->base, s->id);

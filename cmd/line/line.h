@@ -87,8 +87,11 @@ struct ctl_client;
 struct ctl_answer;
 
 struct line_ops {
-	/* A connection to the daemon to ask: any, or the one of line_ops.node()'s node. -errno. */
-	int (*dial)(void *arg, struct ctl_client **out);
+	/*
+	 * A connection to the daemon to ask: any, or the one of line_ops.node()'s node. One that is
+	 * being started anew is waited for until then (clock_mono_ns; 0: not at all). -errno.
+	 */
+	int (*dial)(void *arg, uint64_t until_ns, struct ctl_client **out);
 	void (*node)(void *arg, const char *name);
 	/* Says why not; returns the exit status. */
 	int (*refused)(void *arg, const struct ctl_answer *a);

@@ -299,9 +299,11 @@ static void on_request(void *arg, struct ctl_req *r)
 		ctl_problem(r, ctl_status_of(err ? err : -ENOMEM), NULL, "%s", why);
 		return;
 	}
-	*x = (struct asking){
-		.w = w, .req = r, .ask = ask, .looks = strcmp(row->method, "GET") == 0
-	};
+	*x = (struct asking){ .w = w,
+			      .req = r,
+			      .ask = ask,
+			      .looks = strcmp(row->method, "GET") == 0 ||
+				       row->id == CTL_SESSION_ATTACH };
 	list_add_tail(&askings, &x->link);
 	ctl_req_on_gone(r, on_gone, x);
 	send_ask(x);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/un.h>
 
+#include "base/clock.h"
 #include "cmd/pando/cmd.h"
 
 enum { RESTART_MS = 2000 };
@@ -76,19 +77,24 @@ static int dial(struct ctx *c, unsigned wait_ms, struct ctl_client **out)
 	return c->node ? open_node(c, c->node, wait_ms, out) : open_any(c, wait_ms, out);
 }
 
-int api_dial(struct ctx *c, struct ctl_client **out)
+int api_dial(struct ctx *c, uint64_t until_ns, struct ctl_client **out)
 {
-	return dial(c, 0, out);
+	int r = dial(c, 0, out);
+	uint64_t now_ns = clock_mono_ns();
+
+	/* Its guard is starting it anew: that takes a moment, longer if it keeps dying. */
+	if ((r == -ECONNREFUSED || r == -ENOENT) && now_ns < until_ns)
+		r = dial(c, (unsigned)((until_ns - now_ns) / NS_PER_MS) + 1, out);
+	return r;
 }
 
 int api_open(struct ctx *c, const char *what, struct ctl_client **out)
 {
 	const char *reason;
-	int r = api_dial(c, out);
+	int r = dial(c, 0, out);
 
-	/* Its guard is starting it anew: that takes a moment, longer if it keeps dying. */
 	if (r == -ECONNREFUSED)
-		r = dial(c, RESTART_MS, out);
+		r = api_dial(c, clock_mono_ns() + RESTART_MS * NS_PER_MS, out);
 	if (r == 0)
 		return 0;
 	if (r == -EACCES || r == -EPERM)

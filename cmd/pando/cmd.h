@@ -103,7 +103,7 @@ void text_ns(char out[32], uint64_t ns);
 /* Prints why not and returns a code, or 0 and @out. */
 must_check int api_open(struct ctx *c, const char *what, struct ctl_client **out);
 /* The same, silently; -errno. */
-must_check int api_dial(struct ctx *c, struct ctl_client **out);
+must_check int api_dial(struct ctx *c, uint64_t until_ns, struct ctl_client **out);
 /* We are in a session of a tenant, and speak for that tenant. */
 bool api_is_inside(const struct ctx *c);
 /* A connection to one node's daemon, silently; -errno. */

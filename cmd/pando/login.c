@@ -27,11 +27,11 @@ struct login {
 };
 
 /* ---- what the line asks of us ---- */
-static int dial(void *arg, struct ctl_client **out)
+static int dial(void *arg, uint64_t until_ns, struct ctl_client **out)
 {
 	struct login *s = arg;
 
-	return api_dial(s->c, out);
+	return api_dial(s->c, until_ns, out);
 }
 
 /* The session is there: whom to ask from now on. Inside a session there is one socket for all. */

@@ -18,6 +18,9 @@
 /* A node that takes longer is not waited for: a login must not hang on one that is dying. */
 enum { ROLL_MS = 500 };
 
+/* How long a line may be waited for, and how long between two looks at who has the session. */
+enum { PATIENCE_S = 60, LOOK_MS = 50 };
+
 /* ---- the roll ---- */
 struct roll {
 	struct pod *pod;
@@ -179,6 +182,8 @@ struct attaching {
 	json_int_t number;
 	char node_name[NODE_NAME_MAX];
 	int ours, theirs; /* ends of the line */
+	uint64_t until_ns;
+	struct loop_timer again;
 };
 
 static void attaching_gone(void *arg)
@@ -188,20 +193,46 @@ static void attaching_gone(void *arg)
 	x->req = NULL;
 }
 
-static void attaching_free(struct attaching *x)
+static void drop_ends(struct attaching *x)
 {
 	if (x->ours >= 0)
 		(void)close(x->ours);
 	if (x->theirs >= 0)
 		(void)close(x->theirs);
+	x->ours = x->theirs = -1;
+}
+
+static void attaching_free(struct attaching *x)
+{
+	loop_timer_clear(x->pod->loop, &x->again);
+	drop_ends(x);
 	free(x);
 }
 
-/* @again: it may well be there in a moment. */
-static void cannot(struct attaching *x, bool again, const char *why)
+static void found(void *arg, json_t *rows, bool complete);
+
+static void look(struct loop_timer *t)
 {
+	struct attaching *x = container_of(t, struct attaching, again);
+
+	if (x->req == NULL)
+		attaching_free(x);
+	else
+		roll_call(x->pod, x->tenant, found, x);
+}
+
+/* @passes: a daemon on the way is being started, or a node does not answer just now. */
+static void cannot(struct attaching *x, bool passes, const char *why)
+{
+	struct loop *l = x->pod->loop;
+
+	drop_ends(x);
+	x->node = NODE_NONE;
+	if (x->req != NULL && passes && loop_now_ns(l) < x->until_ns &&
+	    loop_timer_set(l, &x->again, loop_now_ns(l) + LOOK_MS * NS_PER_MS, look) == 0)
+		return;
 	if (x->req != NULL)
-		ctl_problem(x->req, again ? 503 : 404, "attach -l", "%s", why);
+		ctl_problem(x->req, passes ? 503 : 404, "attach -l", "%s", why);
 	attaching_free(x);
 }
 
@@ -316,9 +347,13 @@ void attach_session(struct pod *p, const struct naming_tenant *t, uint64_t id, s
 	struct attaching *x = calloc(1, sizeof(*x));
 
 	CHECK(x != NULL);
-	*x = (struct attaching){
-		.pod = p, .tenant = t->id, .req = r, .id = id, .ours = -1, .theirs = -1
-	};
+	*x = (struct attaching){ .pod = p,
+				 .tenant = t->id,
+				 .req = r,
+				 .id = id,
+				 .ours = -1,
+				 .theirs = -1,
+				 .until_ns = loop_now_ns(p->loop) + PATIENCE_S * NS_PER_S };
 	ctl_req_on_gone(r, attaching_gone, x);
 	roll_call(p, t->id, found, x);
 }

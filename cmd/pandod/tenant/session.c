@@ -28,7 +28,14 @@
 #include "kernel/kernel.pb-c.h"
 #include "kernel/tenant/client.h"
 
-enum { KEEP_S = 120, ORPHAN_S = 60, ATTEMPTS_MAX = 20, WORDS_MAX = 4096 };
+enum {
+	KEEP_S = 120,
+	ORPHAN_S = 60,
+	PATIENCE_S = 60,
+	AGAIN_MS = 50,
+	FULL_MAX = 20,
+	WORDS_MAX = 4096
+};
 
 enum session_state {
 	SESSION_STARTING = 1,
@@ -50,8 +57,9 @@ struct session {
 	json_t *detached; /* others of the tenant's, told when this one has begun */
 	int pid;
 	int status;
-	uint64_t event; /* to be acknowledged; 0: none */
-	unsigned attempts;
+	uint64_t event;    /* to be acknowledged; 0: none */
+	uint64_t until_ns; /* while it is starting: who comes after a kernel is asked again */
+	unsigned full;     /* answers that there was no room */
 	struct loop_timer timer;
 	uint8_t *ask; /* packed SessionStart */
 	size_t ask_len;
@@ -217,7 +225,7 @@ void session_ended(struct world *w, uint64_t id, int pid, int status, uint64_t e
 	s->pid = pid;
 	/* While it is starting, the answer of the start comes first: see started(). */
 	if (s->state == SESSION_STARTING && s->ask != NULL) {
-		s->attempts = ATTEMPTS_MAX;
+		s->until_ns = 0;
 		return;
 	}
 	s->state = SESSION_ENDED;
@@ -288,7 +296,21 @@ static void waiter_gone(void *arg)
 }
 
 /* ---- the start ---- */
-static void try_start(struct session *s);
+static void try_start(struct session *s, unsigned pause_ms);
+
+/* A kernel that died on the way: its successor knows the session, or starts it. */
+static bool begins_again(struct session *s, int err)
+{
+	bool died = err == -ECONNRESET || err == -ECANCELED;
+
+	/* A tenant that has no process left may have one in a moment. */
+	if (!died && (err != -EAGAIN || ++s->full >= FULL_MAX))
+		return false;
+	if (loop_now_ns(s->pod->loop) >= s->until_ns)
+		return false;
+	try_start(s, AGAIN_MS);
+	return true;
+}
 
 static void refuse(struct session *s, int err, const char *why)
 {
@@ -371,12 +393,8 @@ static void started(void *arg, int err, const struct rpc_msg *m)
 		err == 0 ? kernel__session_started__unpack(NULL, m->len, m->body) : NULL;
 	bool ended = s->event != 0;
 
-	/* A kernel that died on the way: its successor knows the session, or starts it. */
-	if ((err == -ECONNRESET || err == -EAGAIN || err == -ECANCELED) &&
-	    ++s->attempts < ATTEMPTS_MAX) {
-		try_start(s);
+	if (err != 0 && begins_again(s, err))
 		return;
-	}
 	if (err == 0 && (x == NULL || m->fd_count != 1))
 		err = -EPROTO;
 	if (err != 0) {
@@ -425,7 +443,8 @@ static void world_is_up(void *arg, struct world *w, int err, const char *why)
 		err = kern_request(w, KERNEL_SESSION_START, s->ask, s->ask_len, fds, n, started, s);
 	if (err < 0) {
 		close_all(fds);
-		refuse(s, err, "its guest kernel cannot be asked");
+		if (!begins_again(s, err))
+			refuse(s, err, "its guest kernel cannot be asked");
 	}
 }
 
@@ -439,12 +458,10 @@ static void retry_due(struct loop_timer *t)
 		world_get(s->pod, s->tenant, world_is_up, s);
 }
 
-static void try_start(struct session *s)
+static void try_start(struct session *s, unsigned pause_ms)
 {
-	uint64_t pause_ns = s->attempts == 0 ? 0 : 50 * NS_PER_MS;
-
-	CHECK(loop_timer_set(s->pod->loop, &s->timer, loop_now_ns(s->pod->loop) + pause_ns,
-			     retry_due) == 0);
+	CHECK(loop_timer_set(s->pod->loop, &s->timer,
+			     loop_now_ns(s->pod->loop) + pause_ms * NS_PER_MS, retry_due) == 0);
 }
 
 /* ---- reading the request ---- */
@@ -575,7 +592,7 @@ static void prepare(struct session *s)
 	if (err < 0)
 		refuse(s, err, err == -EINVAL ? "the request is malformed" : strerror(-err));
 	else
-		try_start(s);
+		try_start(s, 0);
 }
 
 /* The least number that no session of the tenant has, on any node that answers. */
@@ -625,6 +642,7 @@ void session_start(struct pod *p, struct ctl_req *r, const struct naming_tenant 
 		return;
 	}
 	s->state = SESSION_STARTING;
+	s->until_ns = loop_now_ns(p->loop) + PATIENCE_S * NS_PER_S;
 	s->tty = json_is_true(json_object_get(body, "tty"));
 	s->wants_agent = json_is_true(json_object_get(body, "agent"));
 	s->waiter = r;
@@ -641,7 +659,10 @@ struct session_query {
 	tenant_id tenant;
 	uint64_t id;
 	struct ctl_req *req; /* NULL: gone */
+	uint64_t until_ns;
 };
+
+static void query(struct session_query *q);
 
 static void query_gone(void *arg)
 {
@@ -694,6 +715,11 @@ static void listed(void *arg, int err, const struct rpc_msg *m)
 	struct session_query *q = arg;
 	struct session *s;
 
+	/* Each asking waits for a kernel. */
+	if (err == -ECONNRESET && q->req != NULL && loop_now_ns(q->pod->loop) < q->until_ns) {
+		query(q);
+		return;
+	}
 	if (err == 0)
 		learn(q->pod, q->tenant, m);
 	s = find(q->pod, q->tenant, q->id);
@@ -706,17 +732,12 @@ static void listed(void *arg, int err, const struct rpc_msg *m)
 	free(q);
 }
 
-static void query_world(void *arg, struct world *w, int err, const char *why)
+static void query(struct session_query *q)
 {
-	struct session_query *q = arg;
+	int err = kern_request_here(q->pod, q->tenant, KERNEL_SESSION_LIST, NULL, 0, listed, q);
 
-	if (err == 0)
-		err = kern_request(w, KERNEL_SESSION_LIST, NULL, 0, NULL, 0, listed, q);
-	if (err == 0)
-		return;
-	if (q->req != NULL)
-		api_refuse(q->req, -EAGAIN, NULL, why);
-	free(q);
+	if (err < 0)
+		listed(q, err, NULL);
 }
 
 void session_adopt(struct world *w)
@@ -725,7 +746,7 @@ void session_adopt(struct world *w)
 
 	if (q == NULL)
 		return;
-	*q = (struct session_query){ w->pod, w->id, 0, NULL };
+	*q = (struct session_query){ .pod = w->pod, .tenant = w->id };
 	if (kern_request(w, KERNEL_SESSION_LIST, NULL, 0, NULL, 0, listed, q) < 0)
 		free(q);
 }
@@ -748,9 +769,13 @@ void session_wait(struct pod *p, const struct naming_tenant *t, uint64_t id, str
 		api_refuse(r, -ENOMEM, NULL, "the node is out of memory");
 		return;
 	}
-	*q = (struct session_query){ p, t->id, id, r };
+	*q = (struct session_query){ .pod = p,
+				     .tenant = t->id,
+				     .id = id,
+				     .req = r,
+				     .until_ns = loop_now_ns(p->loop) + PATIENCE_S * NS_PER_S };
 	ctl_req_on_gone(r, query_gone, q);
-	world_get(p, t->id, query_world, q);
+	query(q);
 }
 
 void session_signal(struct pod *p, const struct naming_tenant *t, uint64_t id, struct ctl_req *r)
