@@ -29,6 +29,7 @@ at again 1 "${SSH1[@]}" || fail "attach at the same gate"
 
 # From another node's gate; and by the operator's command.
 at lose "$PANDO_TEST_DIR/pid" "${SSH1[@]}" || fail "lose"
+wait_for 20 detached 1 || fail "the session is not detached: $(sessions)"
 sleep 1.2
 at again 1 "${SSH2[@]}" || fail "attach at another gate"
 at lose "$PANDO_TEST_DIR/pid" "${SSH2[@]}" || fail "lose"

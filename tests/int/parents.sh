@@ -27,8 +27,8 @@ while time.process_time() < 0.3: sum(range(100000))"' 2>&1)
 # Its wait is seized, for its child has had a child elsewhere; it moves all the same, and waits on.
 spawn_as alice python3 -c '
 import os, time
-p = os.spawnlp(os.P_NOWAIT, "bash", "bash", "-c", "on n2 true; touch began; until [ -e go ]; do sleep 0.02; done; exit 5")
 open("pid", "w").write(str(os.getpid()))
+p = os.spawnlp(os.P_NOWAIT, "bash", "bash", "-c", "on n2 true; touch began; until [ -e go ]; do sleep 0.02; done; exit 5")
 os._exit(os.WEXITSTATUS(os.wait4(p, 0)[1]))'
 began() { find "$CLUSTER_DIR/vol" -name began | grep .; }
 wait_for 20 began >/dev/null || fail "the parent that waits does not begin"

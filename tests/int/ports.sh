@@ -140,7 +140,7 @@ wait_for 20 free || fail "port 8000 stays taken"
 serve n2 tcp 8000 A
 for node in n1 n2; do
 	kill -9 "$(kernel_pid $node alice)"
-	wait_for 20 kernel_pid $node alice >/dev/null || fail "no successor on $node"
+	wait_for 20 as_on n1 alice on n2 true 2>/dev/null || fail "no successor on $node"
 	ask n1 "A 15 1000" tcp 8000 10
 done
 kill "$SPAWNED"

@@ -35,7 +35,7 @@ expect refused 'echo n9 2>/dev/null >/proc/$$/node || echo refused'
 # Nobody sees another tenant.
 as alice sleep 60 &
 sleeper=$!
-wait_for 5 sh -c "'$BIN/pando' --dir '$CLUSTER_DIR' login -T alice -- pgrep -x sleep >/dev/null"
+wait_for 20 sh -c "'$BIN/pando' --dir '$CLUSTER_DIR' login -T alice -- pgrep -x sleep >/dev/null" || fail "alice's sleeper does not start"
 [ -z "$(as bob pgrep -x sleep)" ] || fail "bob sees alice's process"
 as alice pkill -x sleep
 wait $sleeper

@@ -70,6 +70,7 @@ here 'exec 9>f; on n2 sh -c "ls /proc/.stream; cat \$(readlink /proc/self/fd/9)"
 cat >"$home/moves.py" <<'END'
 import os, sys, time
 for i in range(40):
+    while i == 30 and not os.path.exists("moved"): time.sleep(0.02)
     n = b""
     while not n.endswith(b"\n"): n += os.read(0, 1) or sys.exit("the end")
     os.write(1, b"python %s" % n)
@@ -83,17 +84,18 @@ got=$(here 'exec 6<in >m 5>nodes
 		echo $n >/proc/$pid/node || echo "not to $n" >&5
 		echo "shell $n"
 	done
+	touch moved
 	wait $pid; read -r x <&6; echo "last $x"; cat nodes >&2')
 same "where it ended" n2 "$got"
 same "read and written on the way" "$(seq -f "python %g" 40)" "$(grep python "$home/m")"
 same "written meanwhile" "shell n2 shell n3 shell n1 shell n2 last 41" "$(grep -v python "$home/m" | xargs)"
 
 # ---- it is let go ----
-deleted() { # descriptors of a guest kernel that are files of the volume
-	ls -l "/proc/$(kernel_pid n1 alice)/fd" 2>/dev/null | grep -c "home/big"
+let_go() { # no descriptor of the guest kernel is that file
+	[ "$(ls -l "/proc/$(kernel_pid n1 alice)/fd" | grep -c "home/big")" = 0 ]
 }
 here 'exec 5>big; on n2 true; on n3 sh -c "echo x >&5"' || fail "big"
-wait_for 10 sh -c '[ "$1" = 0 ]' _ "$(deleted)" || fail "the owner keeps what nobody holds"
+wait_for 10 let_go || fail "the owner keeps what nobody holds"
 
 # ---- deaths ----
 # At each step of a request, on the owner's side (n1) and on the site's (n2).

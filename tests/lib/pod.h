@@ -66,7 +66,7 @@ struct pod_session *pod_shell(struct pod *p, const char *text, int *out);
 
 void pod_turn(struct pod *p); /* at most 10 ms */
 #define POD_UNTIL(p, cond)                                                                         \
-	for (uint64_t end_ = clock_mono_ns() + 20 * NS_PER_S; !(cond);) {                          \
+	for (uint64_t end_ = clock_mono_ns() + 40 * NS_PER_S; !(cond);) {                          \
 		if (clock_mono_ns() > end_)                                                        \
 			pod_fail(p, "%s:%d: never: %s", __FILE__, __LINE__, #cond);                \
 		pod_turn(p);                                                                       \

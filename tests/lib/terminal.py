@@ -30,7 +30,7 @@ class Session:
     def send(self, data):
         os.write(self.fd, data)
 
-    def expect(self, pattern, seconds=15):
+    def expect(self, pattern, seconds=40):
         end = time.monotonic() + seconds
         while not (m := re.search(pattern, self.seen)):
             left = end - time.monotonic()
