@@ -627,8 +627,9 @@ static void kin_changed(struct world *w, gpid pid, int status, struct rpc_call *
 	/* It has left, and is not its stub yet. */
 	if (!s && (move_is_busy(w, pid) || (ends && kin_is_making(pid))))
 		err = -EAGAIN;
-	/* One that arrives itself: who sent it sees that it was killed. */
-	if (s && !s->home && !s->turning) {
+	/* One that an exec makes its process: who sent it sees that it was killed. One that a move
+	 * does: where it has ended it was, and stays. */
+	if (s && !s->home && (!s->turning || s->arriving)) {
 		if (ends) {
 			err = kin_end(w, pid, status);
 		} else if (kin_lags(w, s, status) && WIFSTOPPED(status)) {

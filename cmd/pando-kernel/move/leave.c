@@ -452,6 +452,9 @@ static bool effect(struct leave *l, const struct mig_fx *fx)
 	case MIG_FX_THAW:
 		ship_out_fini(&l->ship);
 		loop_timer_clear(l->w->loop, &l->again);
+		/* The target has a stub of it, and would hear from nobody how it ends. */
+		if (home_is_over(l->w, l->pid) && site_guest_add(l->w, l->pid, l->m.target) != 0)
+			log_warn("node %u will not hear of pid %d", l->m.target, l->pid);
 		l->wanted = MOVER_THAW;
 		l->waiting = true;
 		return false;
