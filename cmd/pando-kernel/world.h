@@ -307,6 +307,8 @@ bool place_magic(struct world *w, struct init_slot *s);
 /* An exec of @pid is on its way, or its process is elsewhere. */
 bool place_has(const struct world *w, gpid pid);
 
+/* An exec of a child of @parent is on its way from here. */
+bool place_of_child(const struct world *w, gpid parent);
 /* An exec of it is being placed: the node's pid of the caller; 0: none is. */
 pid_t place_pid(const struct world *w, gpid pid);
 static inline bool place_is_busy(const struct world *w, gpid pid)
@@ -531,6 +533,7 @@ bool move_is_busy(const struct world *w, gpid pid);
 /* The copy here is void: it executes elsewhere, or soon will. */
 /* The site of a process that is coming here has told that it ended there. */
 void come_ended(struct world *w, gpid pid);
+bool come_is_busy(const struct world *w, gpid pid);
 bool leave_is_lost(const struct world *w, gpid pid);
 /* A thread of a process that is leaving. */
 bool leave_is_of(const struct world *w, pid_t tid);

@@ -621,8 +621,11 @@ static struct placing *placing_new(struct world *w, struct init_slot *s, node_id
 
 static void go(struct placing *p)
 {
-	int r = gather(p);
+	int r;
 
+	if (place_awaits_parent(p, go))
+		return;
+	r = gather(p);
 	if (r != 0)
 		refuse(p, r);
 	else

@@ -56,6 +56,8 @@ struct placing {
 	int pidfd;            /* -1: not yet */
 	struct loop_timer again;
 	uint64_t reach_until_ns;
+	void (*turn)(struct placing *p); /* place_turns.c */
+	uint64_t turn_until_ns;
 
 	/* Its end or stop was told before it was a stub: told on then. */
 	struct rpc_call *changed;
@@ -91,6 +93,10 @@ void marks_stay(struct world *w, pid_t pid);
 /* Fills p->run and what belongs to it. Errors: -errno, with p->why; gather_free() all the same. */
 must_check int gather(struct placing *p);
 void gather_free(struct placing *p);
+
+/* ---- place_turns.c ---- */
+/* True: its parent moves just now; @again is called when it is over. */
+bool place_awaits_parent(struct placing *p, void (*again)(struct placing *p));
 
 /* ---- place_ends.c: its pipes ---- */
 /* A pipe that it goes on with, of our @copy. */

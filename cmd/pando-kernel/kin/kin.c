@@ -72,15 +72,38 @@ static void on_again_begin(struct loop_timer *t)
 	begin_with_zygote(container_of(t, struct kin_making, again));
 }
 
+static gpid parent_of(const struct kin_making *k, gpid pid)
+{
+	for (size_t i = 0; i < k->n_kin; i++)
+		if (k->kin[i]->pid == pid)
+			return k->kin[i]->ppid;
+	return 0;
+}
+
+/* One above it is being moved here: it brings the stub of this one along, or bears none any more.
+ */
+static bool follows_one(const struct kin_making *k)
+{
+	gpid pid = parent_of(k, k->pid);
+
+	for (size_t i = 0; pid > 1 && i < k->n_kin; i++) {
+		if (come_is_busy(k->w, pid))
+			return true;
+		pid = parent_of(k, pid);
+	}
+	return false;
+}
+
 /*
  * One of them is just leaving from here, and what it has become elsewhere is quicker than we: it is
- * a stub in a moment, or runs on. Or its own stub begins anew after an exec that failed: a signal
- * for a table would kill it until then. That takes as long as the host is busy.
+ * a stub in a moment, or runs on. Or one is just coming. Or its own stub begins anew after an exec
+ * that failed: a signal for a table would kill it until then. That takes as long as the host is
+ * busy.
  */
 static bool await_others(struct kin_making *k)
 {
 	const struct stub *own = stubs_find(k->w->stubs, k->pid);
-	bool busy = own && own->renewing;
+	bool busy = (own && own->renewing) || follows_one(k);
 
 	for (size_t i = 0; i < k->n_kin && !busy; i++)
 		busy = place_is_busy(k->w, k->kin[i]->pid);
@@ -319,6 +342,15 @@ static void correct(struct kin_task *t, const Peer__Task *told)
 	t->sid = told->sid;
 }
 
+/*
+ * What began here has a task here as long as it lives (K2): who sends it does not know yet that it
+ * has ended, and nobody would ever tell a stub of it that.
+ */
+static bool is_over(const struct kin_making *k, const Peer__Task *told)
+{
+	return !told->ended && home_of(k->w, told->pid) == k->w->node;
+}
+
 static int plan(struct kin_making *k, const struct proc_list *l)
 {
 	struct kin_task *t = calloc(KIN_MAX, sizeof(*t)), *known;
@@ -337,6 +369,8 @@ static int plan(struct kin_making *k, const struct proc_list *l)
 			r = -EXDEV;
 		else if (known)
 			correct(known, told);
+		else if (is_over(k, told))
+			r = -EAGAIN;
 		else if (n == KIN_MAX)
 			r = -E2BIG;
 		else
@@ -351,6 +385,10 @@ static int plan(struct kin_making *k, const struct proc_list *l)
 		r = kin_plan_arrive(t, n, k->pid, k->plan->steps, STEPS_MAX, &bad);
 	}
 	free(t);
+	if (r == -EAGAIN) {
+		k->why = "a relative of it has just ended";
+		return r;
+	}
 	if (r < 0)
 		log_info("pid %d from node %u cannot come: its relative %d is in the way here",
 			 k->pid, k->from, bad);

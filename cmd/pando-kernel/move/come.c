@@ -205,9 +205,14 @@ static void on_held(void *arg, int err)
 	struct come *c = find(h->pid);
 
 	if (c && c->m.move == h->move) {
-		/* ESRCH: the source knows how it ended, or will. */
-		if (err != 0 && err != -ESRCH && h->child)
-			c->hold_err = err;
+		/*
+		 * ESRCH: it has ended, which the source knows, or will: its parent is to be told
+		 * there, for nobody would tell a stub that is here.
+		 */
+		if (err == -ESRCH && h->child && c->why.len == 0)
+			(void)!buf_addf(&c->why, "a child of it has just ended\n");
+		if (err != 0 && h->child)
+			c->hold_err = err == -ESRCH ? -EAGAIN : err;
 		if (--c->holds == 0)
 			kin_ready(c, c->hold_err);
 	}

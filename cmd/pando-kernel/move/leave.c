@@ -644,7 +644,9 @@ static void begin(struct leave *l)
 	uint64_t now_ns = loop_now_ns(w->loop), aterm;
 	node_id authority = authority_of(w, l->pid, &aterm);
 
-	if (authority != NODE_NONE && (!site_was_sent_on(w, l->pid) || now_ns >= l->known_end_ns)) {
+	bool waits = site_was_sent_on(w, l->pid) || place_of_child(w, l->pid);
+
+	if (authority != NODE_NONE && (!waits || now_ns >= l->known_end_ns)) {
 		migrate_source_init(&l->m, &move_conf, l->pid, w->node, l->carry.target, authority,
 				    aterm, random_move());
 		l->carry.asking = true;

@@ -47,7 +47,6 @@ void leaves_stand(void (*cb)(void *arg, const struct mig_stand *st), void *arg);
 void comes_stand(void (*cb)(void *arg, const struct mig_stand *st), void *arg);
 
 /* ---- come.c ---- */
-bool come_is_busy(const struct world *w, gpid pid);
 bool come_message(struct world *w, const struct mig_msg *m);
 /* Its site has told that it ended there. */
 void come_ended(struct world *w, gpid pid);

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * place_turns.c - an exec that leaves and a move of its caller's parent, one after the other.
+ *
+ * Both say what the child is to the parent, each to another node, and neither would say what the
+ * other makes of it. So who begins later waits: a move until the execs of its children are decided
+ * (leave.c), an exec until its parent is here, or has left. At the site of the exec it is the same
+ * (await_others() of kin.c). An exec waits for no longer than a caller may be held, and a move that
+ * waits has begun to nobody: neither waits for the other.
+ */
+#include "base/log.h"
+#include "cmd/pando-kernel/exec/place.h"
+
+#define AGAIN_NS    (2 * NS_PER_MS)
+#define PATIENCE_NS (10 * NS_PER_S)
+
+static gpid parent_of(const struct world *w, pid_t pid)
+{
+	struct task_info t, parent;
+
+	return task_read(&t, w->view.procfs, pid) == 0 &&
+			       task_read(&parent, w->view.procfs, t.node_ppid) == 0
+		       ? parent.gpid
+		       : 0;
+}
+
+bool place_of_child(const struct world *w, gpid parent)
+{
+	const struct placing *p;
+
+	/* One that is not known yet by its pid has not begun, and waits. */
+	list_for_each (p, &w->placings, link)
+		if (p->gpid != 0 && parent_of(w, p->pid) == parent)
+			return true;
+	return false;
+}
+
+static void on_turn(struct loop_timer *t)
+{
+	struct placing *p = container_of(t, struct placing, again);
+
+	p->turn(p);
+}
+
+bool place_awaits_parent(struct placing *p, void (*again)(struct placing *p))
+{
+	uint64_t now_ns = loop_now_ns(p->w->loop);
+	gpid parent = parent_of(p->w, p->pid);
+
+	if (p->turn_until_ns == 0)
+		p->turn_until_ns = now_ns + PATIENCE_NS;
+	if (parent <= 1 || !move_is_busy(p->w, parent) || now_ns >= p->turn_until_ns)
+		return false;
+	p->turn = again;
+	return loop_timer_set(p->w->loop, &p->again, now_ns + AGAIN_NS, on_turn) == 0;
+}
