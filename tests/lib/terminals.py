@@ -78,8 +78,9 @@ def modes(argv):
     # The size, and a change of it while a program elsewhere waits for one.
     sh.run("on n2 stty size", "^40 100$")
     # (A shell would do: but one that gets ctrl-C just when its child has ended by itself goes on, on any host.)
+    # It writes past python's buffer: a print in a handler that interrupts a print is an error of python's.
     sh.send("on n2 python3 -c 'import os,signal,time\n"
-            "signal.signal(signal.SIGWINCH, lambda *a: print(*os.get_terminal_size(), flush=True))\n"
+            "signal.signal(signal.SIGWINCH, lambda *a: os.write(1, b\"%d %d\\n\" % os.get_terminal_size()))\n"
             "print(\"se\"+\"t\", flush=True)\n"
             "while 1: time.sleep(0.05)'\n")
     sh.expect(r"\nset\r\n")
@@ -228,8 +229,8 @@ def jobs(argv):
     sh.run("stty -tostop")
     sh.run("fg", r"out\nof back")
     # A signal that a member handles comes once.
-    sh.send("on n2 python3 -c 'import signal,time; n=[0]\n"
-            "def f(*a): n[0]+=1; print(\"got\",n[0],flush=True)\n"
+    sh.send("on n2 python3 -c 'import os,signal,time; n=[0]\n"
+            "def f(*a): n[0]+=1; os.write(1,b\"got %d\\n\"%n[0])\n"
             "signal.signal(signal.SIGINT,f); print(\"re\"+\"ady\",flush=True)\n"
             "while n[0]<2: time.sleep(0.1)\n"
             "time.sleep(1); print(\"total\",n[0])'\n")
