@@ -762,26 +762,7 @@ void come_adopt(struct world *w, const struct mig_note *note, epoch_t life)
 	run_effects(c);
 }
 
-/* A process that a predecessor held in a gate, and noted nothing of. */
-static void on_rest(struct mover *m, enum mover_job job, int result)
-{
-	struct world *w = m->w;
-	struct stub *s = stubs_find_node_pid(w->stubs, m->pid);
-
-	if (result != 0 && result != -ESRCH)
-		log_error("task %d is held: %s", m->pid, strerror(-result));
-	if (s) {
-		s->arriving = s->turning = false;
-		site_reap_rest(w, s);
-		site_look_again(w);
-	}
-	w->arriving--;
-	mover_end(m);
-	free(m);
-	kin_tidy(w);
-}
-
-static bool is_noted(pid_t pid)
+bool come_has(pid_t pid)
 {
 	const struct come *c;
 
@@ -789,41 +770,4 @@ static bool is_noted(pid_t pid)
 		if (c->mover.pid == pid)
 			return true;
 	return false;
-}
-
-static void adopt_held(struct world *w, pid_t pid, enum mover_job job)
-{
-	struct mover *m = calloc(1, sizeof(*m));
-	struct stub *s = stubs_find_node_pid(w->stubs, pid);
-
-	if (!m)
-		return;
-	*m = (struct mover){ .w = w, .pid = pid, .done = on_rest, .pipe = -1 };
-	if (mover_do(m, job) != 0) {
-		free(m);
-		return;
-	}
-	w->arriving++;
-	if (s)
-		s->arriving = true;
-}
-
-void come_adopt_rest(struct world *w)
-{
-	pid_t done[64];
-	unsigned n = 0;
-	uint32_t high = MIN(w->gates.mem->high, (uint32_t)GATE_SLOTS);
-
-	for (uint32_t i = 0; i < high && n < ARRAY_LEN(done); i++) {
-		const struct gate_slot *slot = &w->gates.mem->slot[i];
-		bool again = slot->tid <= 0 || is_noted(slot->pid);
-
-		for (unsigned j = 0; j < n; j++)
-			again |= done[j] == slot->pid;
-		/* GATE_MOVE has a note, GATE_PLACE is an exec's that leaves (place.c). */
-		if (again || slot->role == GATE_MOVE || slot->role == GATE_PLACE)
-			continue;
-		done[n++] = slot->pid;
-		adopt_held(w, slot->pid, slot->role == GATE_CALL ? MOVER_THAW : MOVER_UNBUILD);
-	}
 }

@@ -280,7 +280,7 @@ int move_open(struct world *w)
 		else if (note)
 			come_adopt(w, note, w->kept->notes[i].life);
 	}
-	come_adopt_rest(w);
+	rest_adopt(w);
 	pipes_sweep(w);
 	return 0;
 }

@@ -54,8 +54,11 @@ void come_disconnected(struct world *w, node_id node);
 void come_prepare(struct world *w, const struct mig_msg *m, const Peer__Move *q);
 void come_open(struct world *w);
 void come_adopt(struct world *w, const struct mig_note *note, epoch_t life);
-/* What a predecessor held without a note. */
-void come_adopt_rest(struct world *w);
+/* The host's @pid is of one that comes. */
+bool come_has(pid_t pid);
+
+/* ---- rest.c: what a predecessor held without a note; when those with one are adopted ---- */
+void rest_adopt(struct world *w);
 
 /* ---- carry.c: descriptors of a process that moves ---- */
 struct carry {
