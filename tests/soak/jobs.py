@@ -172,6 +172,8 @@ class Jobs:
         argv = [sys.executable, f"{os.path.dirname(__file__)}/shell.py", self.c.pando, "--dir", self.c.dir, "login",
                 "--node", rng.choice(NODES), "alice"]
         r = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        if r.returncode == 8:  # it was tried for longer than any fault lasts
+            raise Wrong(f"ctrl-C ends nothing: {(r.stdout + r.stderr)[-300:]}")
         if r.returncode != 7:
             raise Refused(f"status {r.returncode}: {(r.stdout + r.stderr)[-600:]}")
 
@@ -214,7 +216,8 @@ class Jobs:
         )
         which = rng.randrange(3)
         code, out, err = self.login("mallory", "python3", "-c", hogs[which], node=rng.choice(NODES))
-        if code == 0 and out.strip() not in ((b"11",), (b"12",), (b"28", b"122"))[which]:
+        # A fork may meet the limit of memory first: the host's own of a child is counted too.
+        if code == 0 and out.strip() not in ((b"11", b"12"), (b"12",), (b"28", b"122"))[which]:
             raise Wrong(f"hog {which} ends with {out!r} {err}")
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""shell.py CMD...: a person at a shell on a terminal; ends with status 7 when all was as it should be."""
+"""shell.py CMD...: a person at a shell on a terminal; ends with status 7 when all was as it should be, 8 if ctrl-C ended nothing."""
 import os
 import sys
 import time
@@ -31,7 +31,8 @@ def main():
         except SystemExit as why:
             last = why
     else:
-        raise last
+        print(last)
+        sys.exit(8)
     s.send(b"exit 7\n")
     sys.exit(s.status())
 
