@@ -338,7 +338,7 @@ int cgroup_enter(struct cgroup_host *h, const char *path, pid_t pid)
 static int entrances(struct cgroup_host *h, const char *path, int top, int fds[CGROUP_FDS_MAX])
 {
 	char name[CGROUP_PATH_MAX + 16];
-	int n = 0, fd;
+	int n = 0, cpu = -1, fd;
 
 	(void)snprintf(name, sizeof(name), "%s/cgroup.procs", path);
 	for (int i = 0; tree(h, i) >= 0; i++) {
@@ -346,6 +346,7 @@ static int entrances(struct cgroup_host *h, const char *path, int top, int fds[C
 		fd = openat(tree(h, i), tree(h, i) == top ? "cgroup.procs" : name,
 			    O_WRONLY | O_CLOEXEC);
 		if (fd >= 0) {
+			cpu = tree(h, i) == h->v1[CPU] ? n : cpu;
 			fds[n++] = fd;
 			continue;
 		}
@@ -353,6 +354,11 @@ static int entrances(struct cgroup_host *h, const char *path, int top, int fds[C
 		while (n > 0)
 			(void)close(fds[--n]);
 		return fd;
+	}
+	if (cpu >= 0) {
+		fd = fds[cpu];
+		fds[cpu] = fds[n - 1];
+		fds[n - 1] = fd;
 	}
 	return n;
 }

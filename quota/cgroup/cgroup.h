@@ -108,8 +108,9 @@ must_check int cgroup_cached(struct cgroup_host *h, const char *path, uint64_t *
 
 /*
  * Descriptors through which their holder moves *itself* into the group by writing "0", one per
- * hierarchy: permission is checked against who opened them, so an unprivileged holder may. Returns
- * their number (at most CGROUP_FDS_MAX; the caller closes them), or -errno with none open.
+ * hierarchy: permission is checked against who opened them, so an unprivileged holder may. The one
+ * of CPU time is the last: who has entered that waits there for his turn at each further step.
+ * Returns their number (at most CGROUP_FDS_MAX; the caller closes them), or -errno with none open.
  */
 must_check int cgroup_entrances(struct cgroup_host *h, const char *path, int fds[CGROUP_FDS_MAX]);
 

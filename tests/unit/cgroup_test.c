@@ -357,6 +357,25 @@ static void whoever_holds_the_entrances_may_enter(void **state)
 		(void)close(fds[i]);
 }
 
+static void the_entrance_to_where_turns_are_waited_for_is_the_last(void **state)
+{
+	int fds[CGROUP_FDS_MAX], n = cgroup_entrances(h, group, fds);
+	char link[32], path[4096];
+
+	assert_true(n > 0);
+	for (int i = 0; i < n; i++) {
+		ssize_t len;
+
+		(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fds[i]);
+		len = readlink(link, path, sizeof(path) - 1);
+		assert_true(len > 0);
+		path[len] = '\0';
+		if (i < n - 1)
+			assert_false(strstr(path, "/cpu/") || strstr(path, "/cpu,"));
+		(void)close(fds[i]);
+	}
+}
+
 static void sleeps(int arg)
 {
 	(void)pause();
@@ -415,6 +434,7 @@ int main(void)
 		cmocka_unit_test(limits_of_tasks_hold),
 		cmocka_unit_test(a_frozen_group_uses_no_cpu_and_can_be_killed),
 		cmocka_unit_test(whoever_holds_the_entrances_may_enter),
+		cmocka_unit_test(the_entrance_to_where_turns_are_waited_for_is_the_last),
 		cmocka_unit_test(an_empty_group_is_waited_for),
 		cmocka_unit_test(removing_what_is_gone_is_fine),
 	};
