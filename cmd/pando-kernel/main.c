@@ -34,7 +34,7 @@ static void on_stored(void *arg, const char *key)
 		calls_listen(arg);
 	else if (strcmp(key, INIT_KEY_API) == 0)
 		control_listen(arg);
-	else if (session_stored(arg, key) || site_stored(arg, key))
+	else if (session_stored(arg, key) || kin_stored(arg, key))
 		log_info("%s had been asked for by a predecessor", key);
 }
 

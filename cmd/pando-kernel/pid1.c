@@ -243,7 +243,7 @@ int pid1_settle(struct pid1 *p)
 	return r;
 }
 
-/* The answer is waited for now, or by pid1_settle(). */
+/* The answer is waited for here, or by pid1_settle(). */
 static int say(struct pid1 *p, struct init_msg *m, int fd)
 {
 	int r;

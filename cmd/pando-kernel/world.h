@@ -353,8 +353,6 @@ bool remote_is_well(struct world *w, gpid pid);
 
 /* ---- site.c: execs that come ---- */
 must_check int site_open(struct world *w);
-/* Something was stored: the zygote that a predecessor has asked for? */
-bool site_stored(struct world *w, const char *key);
 /* @node has a stub of @pid, which has a task here: it is told how that ends. Errors: -ESRCH. */
 must_check int site_guest_add(struct world *w, gpid pid, node_id node);
 void site_guest_drop(struct world *w, gpid pid, node_id node);
@@ -415,12 +413,6 @@ struct kin_making {
 };
 /* Fill in the upper half. done() may be called at once. */
 void kin_make(struct kin_making *k);
-/* A process, its relatives and children, and theirs. On the heap; free with kin_free(). */
-must_check int kin_describe(struct world *w, gpid pid, struct Peer__Task ***out, size_t *n);
-/* The same of a list that is there. */
-must_check int kin_describe_in(struct world *w, const struct proc_list *l, gpid pid,
-			       struct Peer__Task ***out, size_t *n);
-void kin_free(struct Peer__Task **v, size_t n);
 /* Starts the zygote, unless it is there. */
 void kin_zygote(struct world *w);
 /* Relatives of who arrives here by exec: those of other homes than the sender's are asked to tell.
@@ -432,12 +424,22 @@ void kin_hear_one(struct world *w, gpid pid, node_id from);
 bool kin_is_making(gpid pid);
 /* Whose children the stubs here are: who waits for one that has ended. */
 void kin_find_parents(struct world *w);
-/* After a predecessor's death. */
+/* Something was stored: the zygote that a predecessor has asked for? */
+bool kin_stored(struct world *w, const char *key);
+/* After a predecessor's death: finds its stubs. */
 must_check int kin_adopted(struct world *w);
 /* Drops the stubs that nobody here needs. */
 void kin_tidy(struct world *w);
 /* In a moment: who comes next may need the same. */
 void kin_tidy_soon(struct world *w);
+
+/* ---- tell.c ---- */
+/* A process, its relatives and children, and theirs. On the heap; free with kin_free(). */
+must_check int kin_describe(struct world *w, gpid pid, struct Peer__Task ***out, size_t *n);
+/* The same of a list that is there. */
+must_check int kin_describe_in(struct world *w, const struct proc_list *l, gpid pid,
+			       struct Peer__Task ***out, size_t *n);
+void kin_free(struct Peer__Task **v, size_t n);
 
 /* ---- far.c: calls that look at a process of another node ---- */
 void far_open(struct world *w);
@@ -516,7 +518,7 @@ void authority_check(struct world *w, gpid pid);
 uint64_t fence_of(const struct world *w, gpid pid);
 void fence_message(struct world *w, const struct mig_msg *m);
 
-/* ---- move.c, leave.c, come.c: moves of running processes ---- */
+/* ---- move.c, leave.c, come.c, why.c: moves of running processes ---- */
 struct moved {
 	int err;
 	const char *why; /* completes "cannot move it: " */

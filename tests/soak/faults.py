@@ -84,9 +84,9 @@ class Weather:
 
     def run(self, say, seconds):
         start = time.monotonic()
-        todo = sorted([(f.at, i, True) for i, f in enumerate(self.faults)] +
-                      [(f.at + f.seconds, i, False) for i, f in enumerate(self.faults) if f.seconds])
-        for at, i, begins in todo:
+        changes = sorted([(f.at, i, True) for i, f in enumerate(self.faults)] +
+                         [(f.at + f.seconds, i, False) for i, f in enumerate(self.faults) if f.seconds])
+        for at, i, begins in changes:
             time.sleep(max(0, start + at - time.monotonic()))
             if begins:
                 say(self.faults[i])

@@ -437,48 +437,7 @@ bool place_magic(struct world *w, struct init_slot *s)
 	return true;
 }
 
-bool placing_changed(struct world *w, gpid pid, node_id site, int status, struct rpc_call *call)
-{
-	struct placing *p;
-
-	list_for_each (p, &w->placings, link) {
-		if (p->gpid != pid || p->site != site || !p->k || p->k->phase == PLACE_OVER)
-			continue;
-		if (p->changed)
-			answers_reply(p->changed, -EAGAIN, NULL);
-		p->changed = call;
-		p->status = status;
-		return true;
-	}
-	return false;
-}
-
-bool placing_group(struct world *w, const struct kin_group *g, struct rpc_call *call)
-{
-	struct placing *p;
-
-	list_for_each (p, &w->placings, link) {
-		if (p->gpid != g->pid || !p->k || p->k->phase == PLACE_OVER || p->grouped)
-			continue;
-		p->grouped = call;
-		p->group = *g;
-		return true;
-	}
-	return false;
-}
-
 /* ---- the way there ---- */
-/* In the store are its descriptors all at once: one wake-up of pando-init. */
-static int start_ends(struct placing *p)
-{
-	int r, kept;
-
-	pid1_together(p->w->pid1);
-	r = place_ends_start(p);
-	kept = pid1_settle(p->w->pid1);
-	return r != 0 ? r : kept;
-}
-
 /* Who has ended since was told before there was a stub to end. */
 static void look_at_kin(struct placing *p)
 {
@@ -594,7 +553,7 @@ static void on_peer(void *arg, int err, struct rpc_conn *c)
 	}
 	p->pidfd = task_pidfd(p->pid);
 	p->run.id = ++p->w->last_relay;
-	err = p->pidfd < 0 ? p->pidfd : start_ends(p);
+	err = p->pidfd < 0 ? p->pidfd : place_ends_start(p);
 	if (err == 0)
 		err = work(p, worker);
 	if (err != 0)

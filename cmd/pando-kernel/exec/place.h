@@ -105,7 +105,7 @@ must_check int place_ends_start(struct placing *p);
 /* The caller is parked. Then @ready, maybe at once. */
 void place_ends_settle(struct placing *p, place_ends_fn ready);
 
-/* ---- place.c ---- */
+/* ---- place_told.c ---- */
 /* True: @pid is on its way to @site, and @call is answered when it is a stub. */
 bool placing_changed(struct world *w, gpid pid, node_id site, int status, struct rpc_call *call);
 

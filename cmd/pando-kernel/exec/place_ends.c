@@ -73,8 +73,10 @@ static int start(struct placing *p, size_t i)
 
 int place_ends_start(struct placing *p)
 {
-	int r = 0;
+	int r = 0, kept;
 
+	/* All at once into the store: one wake-up of pando-init. */
+	pid1_together(p->w->pid1);
 	for (size_t i = 0; r == 0 && i < p->run.n_fds; i++) {
 		const Peer__Fd *f = p->fds[i];
 
@@ -82,7 +84,8 @@ int place_ends_start(struct placing *p)
 		    !is_there(p, f) && !comes_along(p, f))
 			r = start(p, i);
 	}
-	return r;
+	kept = pid1_settle(p->w->pid1);
+	return r != 0 ? r : kept;
 }
 
 /* Its relay is not there any more, or nobody takes what is in it. */

@@ -741,45 +741,6 @@ int arrival_adopt(struct guest *g)
 	return a->alarm < 0 ? a->alarm : watch_alarm(a);
 }
 
-/* It executes: what was its stub is none any more. */
-static bool is_guest(const struct world *w, gpid pid)
-{
-	for (size_t i = 0; i < KEPT_GUESTS; i++) {
-		const struct kept_guest *k = &w->kept->guests[i];
-
-		if (k->state == KEPT_THERE && k->pid == pid && k->phase == GUEST_RUNS)
-			return true;
-	}
-	return false;
-}
-
-static void adopt_kin(void *arg, const char *key)
-{
-	struct world *w = arg;
-	struct stub *s;
-	unsigned node = 0;
-	gpid pid;
-
-	if (sscanf(key, "zygote.%d", &pid) == 1) {
-		if (stubs_add(w->stubs, pid, &s) == 0)
-			w->zygote = pid;
-	} else if (sscanf(key, "kin.%d.%u", &pid, &node) == 2) {
-		/* A place that was about to be no more than that (remote_let_go). */
-		if (is_guest(w, pid) || stubs_find(w->stubs, pid))
-			(void)pid1_drop(w->pid1, key);
-		else if (stubs_add(w->stubs, pid, &s) == 0)
-			s->peer = node; /* else kin_adopted() looks again */
-	}
-}
-
-bool site_stored(struct world *w, const char *key)
-{
-	if (strncmp(key, "zygote.", 7) != 0 || w->zygote != 0 || w->zygote_asked)
-		return false;
-	adopt_kin(w, key);
-	return true;
-}
-
 static void reap_rest(void *arg, struct stub *s)
 {
 	site_reap_rest(arg, s);
@@ -802,11 +763,7 @@ int site_open(struct world *w)
 	list_init(&w->ending);
 	rpc_serve(w->peer_rpc, PEER_RUN, on_run, w);
 	rpc_serve(w->peer_rpc, PEER_ASK, on_ask, w);
-	r = pid1_list(w->pid1, "kin.", adopt_kin, w);
-	if (r == 0)
-		r = pid1_list(w->pid1, "zygote.", adopt_kin, w);
-	if (r == 0)
-		r = kin_adopted(w);
+	r = kin_adopted(w);
 	if (r == 0)
 		r = guests_open(w);
 	return r == 0 ? loop_timer_set(w->loop, &w->tidy, 0, on_tidy) : r;

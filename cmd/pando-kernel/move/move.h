@@ -46,6 +46,10 @@ void comes_fenced(struct world *w);
 void leaves_stand(void (*cb)(void *arg, const struct mig_stand *st), void *arg);
 void comes_stand(void (*cb)(void *arg, const struct mig_stand *st), void *arg);
 
+/* ---- why.c ---- */
+/* Adds a line for each reason that forbids a move of @pid besides what the process is. */
+void move_forbids(struct world *w, gpid pid, struct buf *reasons);
+
 /* ---- come.c ---- */
 bool come_message(struct world *w, const struct mig_msg *m);
 /* Its site has told that it ended there. */

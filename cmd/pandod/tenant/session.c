@@ -308,7 +308,8 @@ static bool begins_again(struct session *s, int err)
 		return false;
 	if (loop_now_ns(s->pod->loop) >= s->until_ns)
 		return false;
-	try_start(s, AGAIN_MS);
+	/* A kernel on its way is waited for; a place among the tenant's processes tells nobody. */
+	try_start(s, died ? 0 : AGAIN_MS);
 	return true;
 }
 
