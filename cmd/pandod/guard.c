@@ -8,8 +8,7 @@
  *
  *	SIGTERM, SIGINT  pandod gets SIGTERM; when it is gone, or after STOP_MS, all else is killed
  *	pandod exits 0   the node left the machine: the guard ends too
- *	pandod dies      a new one starts, after 20 ms, doubling up to 5 s while it keeps dying
- *young
+ *	pandod dies      a new one starts, after 20 ms, doubling up to 5 s while it dies young
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -3,7 +3,7 @@
  * notify.h - receives the guests' suspended system calls and answers each exactly once.
  *
  * A call is received *into* a slot of a memfd that pando-init keeps (kernel/tenant/init.h), so it
- *is known before we could die; a successor maps the same slots and finishes what is open:
+ * is known before we could die; a successor maps the same slots and finishes what is open:
  *
  *	(free) -> TAKEN -> DONE -> SENT -> (free)
  *	          |        |        the host has the answer

@@ -2,7 +2,7 @@
 /*
  * rpc_fuzz.c - bytes from a peer that lies: frames with random fields, changed, cut and glued, and
  * handshakes of strangers. Nothing may break but the connection; files given as arguments are
- *inputs.
+ * inputs.
  *
  *	rpc_fuzz [SEED [ROUNDS]]      rpc_fuzz FILE...
  */

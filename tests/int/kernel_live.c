@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * kernel_live.c - one tenant, one node, the real pando-init and pando-kernel; this program is
- *pandod.
+ * pandod.
  *
  *	kernel_live sessions|crash|points
  */

@@ -15,10 +15,10 @@
  *	the stub is a relative's
  *
  * Nobody else can claim from e: the sender has a stub, which executes nothing, and the site starts
- *no move before it has claimed (site_was_sent_on). Whoever dies, the sender's record of the place
- *says that this is to be done, and every step may be done again; a record that names a third node
- *says that the site had it and has passed it on. Of several that have sent it on, each waits for
- *the one before it.
+ * no move before it has claimed (site_was_sent_on). Whoever dies, the sender's record of the place
+ * says that this is to be done, and every step may be done again; a record that names a third node
+ * says that the site had it and has passed it on. Of several that have sent it on, each waits for
+ * the one before it.
  *
  * A process whose output goes by the sender stays there (pipes_pass_on): its last words would come
  * after its end.

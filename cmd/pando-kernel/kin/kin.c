@@ -589,8 +589,7 @@ void kin_find_parents(struct world *w)
 	proc_list_fini(&l);
 }
 
-/* ---- after a predecessor's death: the stubs that there are, and births that it has ordered ----
- */
+/* ---- after a predecessor's death ---- */
 /* It executes: what was its stub is none any more. */
 static bool is_guest(const struct world *w, gpid pid)
 {

@@ -8,7 +8,7 @@
  * under our eyes, and its end stops the thread; a signal that comes first ends the mend, and the
  * call comes again by itself. A call is mended when it is notified and something is known of the
  * caller's children. One that was begun before anything was known is looked for when an end is
- *told, before the stub hears of it: in the host's own words, for we may not have been there.
+ * told, before the stub hears of it: in the host's own words, for we may not have been there.
  */
 #include <errno.h>
 #include <dirent.h>

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * balance.c - running programs are moved from a node with more to do than CPUs, and what was
- *decided.
+ * decided.
  *
- *	short of CPU -> look at what runs, every LOOK_MS -> kernel/sched: one move that pays ->
- *REST_MS
+ *	short of CPU -> look at what runs, every LOOK_MS -> kernel/sched: one move that pays
+ *	-> REST_MS
  *
  * A node looks only while it is short itself, and gives away its own. It comes to rest: a move must
  * make the pressures more equal by a margin (IMBALANCE_MILLI) and gain a multiple of its price; who
  * came is looked at for some time before it may go again; who cannot move is left alone for a
- *while; and after each move the loads settle first. What is in front of a terminal stays: it may
- *read it.
+ * while; and after each move the loads settle first. What is in front of a terminal stays: it may
+ * read it.
  *
  * Decisions are kept in memory, the newest DECISIONS of each daemon: `pando sched`.
  */

@@ -4,7 +4,7 @@
  *
  *	kernel A --PEER_WANTED--> pandod A --PeerAsk--> pandod B starts the tenant's kernel there,
  *	makes a ticket, offers (address, ticket); pandod A connects there by TCP and sends the
- *ticket; pandod B hands the socket to its kernel (PEER_IN), pandod A to its own (the reply).
+ * ticket; pandod B hands the socket to its kernel (PEER_IN), pandod A to its own (the reply).
  *
  * What the kernels then say to each other is sealed between them by keys and certificates of their
  * nodes (KERNEL_IDENTITY): pandod sees none of it, and a stranger at this port has no ticket.
