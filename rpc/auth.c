@@ -150,11 +150,19 @@ int rpc_cert_check(const struct rpc_cert *c, uint64_t now_s)
 
 /* ---- tokens ---- */
 
+/*
+ * A token is pasted as an argument, so its text must not look like an option: the two values above
+ * the letters and digits, '-' and '_', do not begin one.
+ */
+#define BASE64_PUNCTUATION 62
+
 int rpc_token_new(struct rpc_token *out, const uint8_t node_key[RPC_KEY_BYTES])
 {
 	if (sodium_init() < 0)
 		return -ENXIO;
-	randombytes_buf(out->secret, sizeof(out->secret));
+	do
+		randombytes_buf(out->secret, sizeof(out->secret));
+	while (out->secret[0] >> 2 >= BASE64_PUNCTUATION);
 	memcpy(out->node_key, node_key, RPC_KEY_BYTES);
 	return 0;
 }

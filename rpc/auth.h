@@ -54,6 +54,7 @@ struct rpc_token {
 	uint8_t secret[RPC_TOKEN_BYTES];
 	uint8_t node_key[RPC_KEY_BYTES]; /* of the node that invites */
 };
+/* Its text begins with a letter or a digit. Errors: -ENXIO: no source of randomness. */
 must_check int rpc_token_new(struct rpc_token *out, const uint8_t node_key[RPC_KEY_BYTES]);
 /* What the machine stores, and what admit finds in rpc_peer.token. */
 void rpc_token_hash(uint8_t out[RPC_KEY_BYTES], const uint8_t secret[RPC_TOKEN_BYTES]);
