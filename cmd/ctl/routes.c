@@ -115,7 +115,8 @@ static const struct ctl_route routes[] = {
 	  .summary = "The processes of all nodes, or of one account.",
 	  .curl = "'http://pando/v1/processes?tenant=carol'", .query = "tenant:string" },
 	{ CTL_WHY, "GET", "/v1/processes/:pid/why", CTL_ANYBODY, true,
-	  .summary = "What forbids moving a process, or what moving it would cost.",
+	  .summary = "What forbids moving a process or what that would cost; "
+		     "notes: which of its connections failed lately.",
 	  .curl = "\"http://pando/v1/processes/$PID/why?tenant=carol\"", .query = "tenant:string" },
 	{ CTL_SCHED, "GET", "/v1/sched", CTL_ANYBODY, true,
 	  .summary = "What was decided lately about where programs run, on all nodes, and why.",

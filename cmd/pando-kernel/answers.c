@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "cmd/pando-kernel/kin/deaths.h"
 #include "cmd/pando-kernel/files/streams.h"
+#include "cmd/pando-kernel/move/notes.h"
 #include "cmd/pando-kernel/world.h"
 #include "kernel/kernel.h"
 #include "kernel/kernel.pb-c.h"
@@ -150,7 +151,24 @@ static void on_migrate(void *arg, struct rpc_conn *c, struct rpc_call *call,
 struct why {
 	struct world *w;
 	struct rpc_call *call;
+	gpid pid;
 };
+
+static size_t pack_notes(struct world *w, gpid pid, Kernel__Note to[NOTES_EACH_MAX],
+			 Kernel__Note *ptr[NOTES_EACH_MAX])
+{
+	const struct note *v[NOTES_EACH_MAX];
+	size_t n = notes_of(w, pid, v);
+
+	for (size_t i = 0; i < n; i++) {
+		kernel__note__init(&to[i]);
+		to[i].text = (char *)(uintptr_t)v[i]->text;
+		to[i].age_ns = loop_now_ns(w->loop) - v[i]->at_ns;
+		to[i].times = v[i]->times;
+		ptr[i] = &to[i];
+	}
+	return n;
+}
 
 /* One line each. */
 static void on_reasons(void *arg, int err, const char *reasons, uint64_t bytes, uint64_t freeze_ns)
@@ -159,6 +177,7 @@ static void on_reasons(void *arg, int err, const char *reasons, uint64_t bytes, 
 	Kernel__WhyAnswer a = KERNEL__WHY_ANSWER__INIT;
 	cleanup_free char *text = strdup(reasons);
 	char *lines[REASONS_MAX], *at, *save = NULL;
+	Kernel__Note notes[NOTES_EACH_MAX], *ptr[NOTES_EACH_MAX];
 
 	for (at = text ? strtok_r(text, "\n", &save) : NULL; at && a.n_reasons < REASONS_MAX;
 	     at = strtok_r(NULL, "\n", &save))
@@ -167,6 +186,8 @@ static void on_reasons(void *arg, int err, const char *reasons, uint64_t bytes, 
 	a.node = q->w->node;
 	a.bytes = bytes;
 	a.freeze_ns = freeze_ns;
+	a.notes = ptr;
+	a.n_notes = pack_notes(q->w, q->pid, notes, ptr);
 	if (err == 0 && text)
 		REPLY(q->call, why_answer, &a);
 	else
@@ -181,7 +202,7 @@ static void on_why(void *arg, struct rpc_conn *c, struct rpc_call *call, const s
 
 	close_fds(m);
 	if (to) {
-		*to = (struct why){ arg, call };
+		*to = (struct why){ arg, call, q->pid };
 		move_why(arg, q->pid, on_reasons, to);
 	} else {
 		answers_reply(call, q ? -ENOMEM : -EPROTO, NULL);

@@ -65,14 +65,6 @@ static struct machine {
 
 /* ---- processes ---- */
 
-static const char *node_name(const struct world *w, node_id id)
-{
-	for (size_t i = 0; i < w->node_count; i++)
-		if (w->nodes[i].id == id)
-			return w->nodes[i].name;
-	return "?";
-}
-
 static const Kernel__Process *far_find(gpid pid)
 {
 	struct far_node *f;
@@ -101,7 +93,7 @@ static int find_far(gpid pid, struct procfs_pid *out)
 	if (node == NODE_NONE || pid == machine.w->zygote)
 		return -ESRCH;
 	*out = (struct procfs_pid){ .pid = pid, .uid = q ? q->uid : TENANT_UID };
-	(void)snprintf(out->node, sizeof(out->node), "%s", node_name(machine.w, node));
+	(void)snprintf(out->node, sizeof(out->node), "%s", peers_name(machine.w, node));
 	return 0;
 }
 

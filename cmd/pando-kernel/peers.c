@@ -313,6 +313,14 @@ void peers_with(struct world *w, node_id node, peers_fn fn, void *arg)
 		tell_waiting(p, r);
 }
 
+const char *peers_name(const struct world *w, node_id node)
+{
+	for (size_t i = 0; i < w->node_count; i++)
+		if (w->nodes[i].id == node)
+			return w->nodes[i].name;
+	return "?";
+}
+
 bool peers_alive(const struct world *w, node_id node)
 {
 	for (size_t i = 0; i < w->node_count; i++)

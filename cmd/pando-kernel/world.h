@@ -194,6 +194,8 @@ void peers_with(struct world *w, node_id node, peers_fn fn, void *arg);
 /* Dials the nodes that somebody here has something for and that are not connected. */
 void peers_look(struct world *w);
 bool peers_alive(const struct world *w, node_id node);
+/* For people; "?" if it is no node of the machine. */
+const char *peers_name(const struct world *w, node_id node);
 /*
  * Calls @cb for each node that is alive, has leased pids for this tenant, and is not connected:
  * what of the tenant executes is there, or where such a one is connected.

@@ -95,6 +95,8 @@ struct col {
 int print_rows(struct ctx *c, const json_t *rows, const struct col *cols, size_t n);
 /* Prints any JSON with two spaces of indentation. */
 int print_json(const json_t *j);
+/* What a guest has named: what could move the cursor is shown as '?'. Returns how many bytes. */
+int print_plain(const char *text);
 /* For tables: "1.5G", "3.2s"; @out of 32 bytes. */
 void text_bytes(char out[32], uint64_t bytes);
 void text_ns(char out[32], uint64_t ns);

@@ -44,12 +44,48 @@ static int migrate_run(struct ctx *c, int argc, char **argv)
 	return CODE_DONE;
 }
 
-static int why_run(struct ctx *c, int argc, char **argv)
+static void print_notes(const json_t *out)
+{
+	json_t *note;
+	size_t i;
+
+	json_array_foreach(json_object_get(out, "notes"), i, note)
+	{
+		char age[32];
+
+		text_ns(age, (uint64_t)json_number(note, "age_ns"));
+		printf("%s ago its ", age);
+		(void)print_plain(json_text(note, "text"));
+		if (json_number(note, "times") > 1)
+			printf(" (%lld times)", (long long)json_number(note, "times"));
+		putchar('\n');
+	}
+}
+
+static void print_reasons(const json_t *out)
 {
 	char bytes[32], freeze[32];
-	json_t *out, *reasons, *reason;
-	long pid;
+	json_t *reasons = json_object_get(out, "reasons"), *reason;
 	size_t i;
+
+	json_array_foreach(reasons, i, reason)
+	{
+		fputs("it cannot move because ", stdout);
+		(void)print_plain(json_string_value(reason));
+		putchar('\n');
+	}
+	if (json_array_size(reasons) > 0)
+		return;
+	text_bytes(bytes, (uint64_t)json_number(out, "bytes"));
+	text_ns(freeze, (uint64_t)json_number(out, "freeze_ns"));
+	printf("it can move: about %s would be sent, and it would stand still for about %s\n",
+	       bytes, freeze);
+}
+
+static int why_run(struct ctx *c, int argc, char **argv)
+{
+	json_t *out;
+	long pid;
 	int code = read_pid(c, "explain", argv[0], &pid);
 
 	if (code != 0)
@@ -66,17 +102,9 @@ static int why_run(struct ctx *c, int argc, char **argv)
 		json_decref(out);
 		return code;
 	}
-	reasons = json_object_get(out, "reasons");
 	printf("%ld runs on %s\n", pid, json_text(out, "node"));
-	json_array_foreach(reasons, i, reason)
-		printf("it cannot move because %s\n", json_string_value(reason));
-	if (json_array_size(reasons) == 0) {
-		text_bytes(bytes, (uint64_t)json_number(out, "bytes"));
-		text_ns(freeze, (uint64_t)json_number(out, "freeze_ns"));
-		printf("it can move: about %s would be sent, and it would stand still for about "
-		       "%s\n",
-		       bytes, freeze);
-	}
+	print_notes(out);
+	print_reasons(out);
 	json_decref(out);
 	return CODE_DONE;
 }
@@ -101,6 +129,8 @@ const struct cmd cmd_why = {
 	.name = "why",
 	.usage = "why PID",
 	.help = "Say where a process runs and what forbids moving it.",
+	.more = "And which of its connections to servers on other nodes failed lately, and why:\n"
+		"the last four, until it moves or its guest kernel dies.",
 	.opts = opts,
 	.args_min = 1,
 	.args_max = 1,

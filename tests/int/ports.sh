@@ -109,6 +109,42 @@ ask n1 ECONNREFUSED tcp 8009 1
 ask n1 ENOENT unix /home/alice/no.sock 1
 [ "$(holders tcp ':1F40 .* 0A ')" = "n2 " ] || fail "a stand-in has stayed"
 
+# ---- nodes that do not answer: `pando why` names them ----
+cat >"$home/fails.py" <<'END'
+import concurrent.futures, errno, socket, sys
+def connect(name):
+    try: socket.socket(socket.AF_UNIX if type(name) is str else socket.AF_INET).connect(name)
+    except OSError as e: return errno.errorcode[e.errno]
+print("up", flush=True)
+sys.stdin.readline()
+with concurrent.futures.ThreadPoolExecutor() as at_once:
+    print(*at_once.map(connect, ["/home/alice/b.sock", "/home/alice/b.sock", ("127.0.0.1", 8009)]), flush=True)
+sys.stdin.read()
+END
+mkfifo "$PANDO_TEST_DIR/stays" || fail "mkfifo"
+"$BIN/pando" --dir "$CLUSTER_DIR" login -T --node n1 alice -- python3 fails.py <"$PANDO_TEST_DIR/stays" >"$PANDO_TEST_DIR/fails" &
+stays=$!
+exec 9>"$PANDO_TEST_DIR/stays"
+wait_for 20 grep -qs up "$PANDO_TEST_DIR/fails" || fail "the one that fails does not start"
+silent="$(kernel_pid n2 alice) $(kernel_pid n3 alice)"
+# shellcheck disable=SC2086
+kill -STOP $silent
+echo >&9
+wait_for 20 grep -q ECONN "$PANDO_TEST_DIR/fails"
+# shellcheck disable=SC2086
+kill -CONT $silent
+[ "$(tail -n 1 "$PANDO_TEST_DIR/fails")" = "EHOSTUNREACH EHOSTUNREACH ECONNREFUSED" ] || fail "n2, n3 are silent: $(cat "$PANDO_TEST_DIR/fails")"
+pid=$(p ps alice -o csv | grep 'fails.py' | cut -d, -f2)
+p why "$pid" >"$PANDO_TEST_DIR/why" || fail "why: $(cat "$PANDO_TEST_DIR/why")"
+grep -q 'ago its connect to /home/alice/b.sock failed with EHOSTUNREACH: n2, n3 may hold it, and did not answer (2 times)$' "$PANDO_TEST_DIR/why" &&
+	grep -q 'ago its connect to 127.0.0.1:8009 failed with ECONNREFUSED: n2, n3 may hold it, and did not answer$' "$PANDO_TEST_DIR/why" &&
+	grep -q 'it can move' "$PANDO_TEST_DIR/why" || fail "why says: $(cat "$PANDO_TEST_DIR/why")"
+p why "$pid" --json | python3 -c 'import json, sys
+notes = sorted((n["times"], n["age_ns"], n["text"].split()[2]) for n in json.load(sys.stdin)["notes"])
+assert [(n[0], n[2]) for n in notes] == [(1, "127.0.0.1:8009"), (2, "/home/alice/b.sock")] and 0 < notes[0][1] < 60e9, notes' || fail "why --json"
+exec 9>&-
+wait $stays || fail "the one that stays"
+
 # ---- bind ----
 cat >"$home/bind.py" <<'END'
 import errno, socket, sys

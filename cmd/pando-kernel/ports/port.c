@@ -104,6 +104,22 @@ int port_parse(struct world *w, pid_t pid, const void *addr, size_t len, bool da
 	return out->port != 0 && (is_any(out->addr) || is_loopback(out->addr)) ? 0 : -EINVAL;
 }
 
+void port_text(const struct port *p, char out[PORT_TEXT_MAX])
+{
+	char addr[INET6_ADDRSTRLEN] = "";
+
+	if (p->family == AF_UNIX)
+		(void)snprintf(out, PORT_TEXT_MAX, "%s%.*s", p->kind == PORT_ABSTRACT ? "@" : "",
+			       (int)p->name_len, p->name);
+	else if (p->family == AF_INET)
+		(void)snprintf(out, PORT_TEXT_MAX, "%s:%u",
+			       inet_ntop(AF_INET, p->addr + sizeof(mapped), addr, sizeof(addr)),
+			       p->port);
+	else
+		(void)snprintf(out, PORT_TEXT_MAX, "[%s]:%u",
+			       inet_ntop(AF_INET6, p->addr, addr, sizeof(addr)), p->port);
+}
+
 socklen_t port_sockaddr(const struct port *p, struct sockaddr_storage *out)
 {
 	struct sockaddr_in *in = (void *)out;

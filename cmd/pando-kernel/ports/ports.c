@@ -19,6 +19,7 @@
 
 #include "base/log.h"
 #include "cmd/pando-kernel/errand.h"
+#include "cmd/pando-kernel/move/notes.h"
 #include "kernel/host/mem.h"
 #include "kernel/proc/peer.h"
 
@@ -34,13 +35,15 @@ struct question {
 	struct init_slot *slot; /* NULL: answered */
 	struct port port;
 	bool claims;
-	bool unsure;     /* a node has not answered */
-	bool going;      /* to the node that holds it */
-	unsigned silent; /* nodes that have not answered */
+	bool going;     /* to the node that holds it */
+	node_id holder; /* that node */
+	struct list askeds;
+	unsigned silent; /* nodes that have not answered; one more until all have been asked */
 	unsigned refs;   /* these, and the slot or the claim */
 	struct loop_timer patience;
 
 	/* connect */
+	pid_t pid;  /* the caller's leader */
 	int number; /* the caller's descriptor */
 	bool cloexec, nonblock;
 	struct bridge *bridge;
@@ -48,8 +51,10 @@ struct question {
 };
 
 struct asked {
+	struct list link;
 	struct question *q;
 	node_id node;
+	bool says_no;
 };
 
 /* A listening socket at the address of a server that is elsewhere, while clients connect to it. */
@@ -79,6 +84,12 @@ static void question_put(struct question *q)
 	if (--q->refs > 0)
 		return;
 	loop_timer_clear(q->w->loop, &q->patience);
+	while (!list_empty(&q->askeds)) {
+		struct asked *a = list_front(&q->askeds, struct asked, link);
+
+		list_del(&a->link);
+		free(a);
+	}
 	list_del(&q->link);
 	free(q);
 }
@@ -105,6 +116,29 @@ static void answer_run(struct question *q)
 	answered(q);
 }
 
+/* What the caller is told is less than its owner wants to know: `pando why` has the rest. */
+static void note(struct question *q, int err, const char *nodes, const char *reason)
+{
+	char name[PORT_TEXT_MAX];
+
+	port_text(&q->port, name);
+	notes_add(q->w, q->pid, "connect to %s failed with %s: %s %s", name, strerrorname_np(-err),
+		  nodes, reason);
+}
+
+/* The nodes that may hold it, for they have not said no: "n2, n3"; empty if all have. */
+static void doubtful(const struct question *q, char *out, size_t size)
+{
+	const struct asked *a;
+	size_t len = 0;
+
+	*out = '\0';
+	list_for_each (a, &q->askeds, link)
+		if (!a->says_no && len < size)
+			len += (size_t)snprintf(out + len, size - len, "%s%s", len ? ", " : "",
+						peers_name(q->w, a->node));
+}
+
 static void on_claim_over(struct loop_timer *t)
 {
 	question_put(container_of(t, struct question, patience));
@@ -116,9 +150,14 @@ static void on_claim_over(struct loop_timer *t)
  */
 static void nobody(struct question *q)
 {
-	if (q->unsure && !q->claims && q->port.kind == PORT_PATH) {
-		log_info("pid %u: %s may be held by a node that does not answer",
-			 notify_call(q->slot)->pid, q->port.name);
+	bool is_path = q->port.kind == PORT_PATH;
+	char nodes[3 * NODE_NAME_MAX]; /* some are enough */
+
+	doubtful(q, nodes, sizeof(nodes));
+	if (*nodes && !q->claims)
+		note(q, is_path ? -EHOSTUNREACH : -ECONNREFUSED, nodes,
+		     "may hold it, and did not answer");
+	if (*nodes && !q->claims && is_path) {
 		answer_errno(q, -EHOSTUNREACH);
 		return;
 	}
@@ -148,10 +187,9 @@ static void on_heard(void *arg, int err, const struct rpc_msg *m)
 {
 	struct asked *a = arg;
 
-	a->q->unsure |= err != 0 && err != -ENOENT;
+	a->says_no = err == -ENOENT;
 	heard(a->q, a->node, err == 0);
 	question_put(a->q);
-	free(a);
 }
 
 static void on_peer(void *arg, int err, struct rpc_conn *c)
@@ -177,7 +215,6 @@ static void on_patience(struct loop_timer *t)
 {
 	struct question *q = container_of(t, struct question, patience);
 
-	q->unsure = true;
 	if (q->slot && !q->going)
 		nobody(q);
 }
@@ -201,7 +238,8 @@ static void ask_all(struct question *q)
 
 		if (!a)
 			continue;
-		*a = (struct asked){ q, w->nodes[i].id };
+		*a = (struct asked){ .q = q, .node = w->nodes[i].id };
+		list_add_tail(&q->askeds, &a->link);
 		q->refs++;
 		q->silent++;
 		peers_with(w, a->node, on_peer, a);
@@ -222,6 +260,7 @@ static struct question *question_new(struct world *w, struct init_slot *s, const
 	q->port = *p;
 	q->claims = claims;
 	q->refs = 1;
+	list_init(&q->askeds);
 	list_add_tail(&questions, &q->link);
 	return q;
 }
@@ -260,8 +299,9 @@ static void on_port(void *arg, struct rpc_conn *c, struct rpc_call *call, const 
 }
 
 /* ---- a connect that goes elsewhere ---- */
-static void connect_failed(struct question *q, int err)
+static void connect_failed(struct question *q, int err, const char *why)
 {
+	note(q, err, peers_name(q->w, q->holder), why);
 	if (q->bridge)
 		bridge_drop(q->bridge);
 	q->bridge = NULL;
@@ -337,7 +377,7 @@ static void meet(struct stand_in *s, struct question *q)
 	if (!x || loop_timer_set(s->w->loop, &s->limit, loop_now_ns(s->w->loop) + STAND_IN_NS,
 				 on_limit) != 0) {
 		free(x);
-		connect_failed(q, -ENOBUFS);
+		connect_failed(q, -ENOBUFS, "holds it; out of memory");
 		return;
 	}
 	x->bridge = q->bridge;
@@ -367,7 +407,8 @@ static void on_stand_in(void *arg, int err, const int fds[2])
 		if (err == 0)
 			meet(s, q);
 		else
-			connect_failed(q, -EHOSTUNREACH);
+			connect_failed(q, -EHOSTUNREACH,
+				       "holds it, and nothing can stand in for it here");
 	}
 	if (list_empty(&s->bridges))
 		stand_in_end(s);
@@ -416,7 +457,7 @@ static void stand_in(struct question *q)
 	}
 	s = make_stand_in(q->w, &q->port, &t);
 	if (!s) {
-		connect_failed(q, -ENOBUFS);
+		connect_failed(q, -ENOBUFS, "holds it; out of memory");
 		return;
 	}
 	list_add_tail(&s->waiting, &q->waits);
@@ -436,7 +477,7 @@ static void on_pair(void *arg, int err, const int fds[2])
 	if (err != 0) {
 		if (fds[1] >= 0)
 			(void)close(fds[1]);
-		connect_failed(q, -EHOSTUNREACH);
+		connect_failed(q, -EHOSTUNREACH, "holds it, and no socket pair could be made");
 		return;
 	}
 	bridge_join(q->bridge, fds[1]);
@@ -462,7 +503,8 @@ static void on_dialled(void *arg, int err)
 
 	if (err != 0) {
 		q->bridge = NULL; /* it drops itself */
-		connect_failed(q, err == -EPIPE || err == -ECONNRESET ? -ECONNREFUSED : err);
+		connect_failed(q, err == -EPIPE || err == -ECONNRESET ? -ECONNREFUSED : err,
+			       "holds it, and could not connect to it");
 		return;
 	}
 	if (q->port.family == AF_UNIX)
@@ -476,19 +518,27 @@ static void go_there(struct question *q, node_id node)
 	struct rpc_conn *c = peers_conn(q->w, node);
 
 	q->going = true;
+	q->holder = node;
 	loop_timer_clear(q->w->loop, &q->patience);
 	if (!c || bridge_dial(q->w, c, &q->port, on_dialled, q, &q->bridge) != 0)
-		answer_errno(q, -EHOSTUNREACH);
+		connect_failed(q, -EHOSTUNREACH, "holds it, and is not connected");
 }
 
 /* ---- calls ---- */
-/* A copy of the caller's socket @number; -errno. */
-static int caller_socket(struct world *w, const struct notify_call *c, int number)
+/* The leader of the caller's threads; -1: it is gone. */
+static pid_t caller_leader(struct world *w, const struct notify_call *c)
 {
 	char text[4096];
 	ssize_t n = task_file(w->view.procfs, (pid_t)c->pid, "status", text, sizeof(text));
 	const char *at = n > 0 ? strstr(text, "\nTgid:") : NULL;
-	cleanup_close int pidfd = at ? task_pidfd((pid_t)strtol(at + 6, NULL, 10)) : -1;
+
+	return at ? (pid_t)strtol(at + 6, NULL, 10) : -1;
+}
+
+/* A copy of the socket @number of @leader; -errno. */
+static int caller_socket(pid_t leader, int number)
+{
+	cleanup_close int pidfd = leader > 0 ? task_pidfd(leader) : -1;
 	int fd;
 
 	if (pidfd < 0)
@@ -579,7 +629,8 @@ void ports_call(struct world *w, struct init_slot *s)
 {
 	const struct notify_call *c = notify_call(s);
 	bool ours = stubs_find_node_pid(w->stubs, (pid_t)c->pid) != NULL;
-	cleanup_close int fd = ours ? -1 : caller_socket(w, c, (int)c->args[0]);
+	pid_t leader = ours ? -1 : caller_leader(w, c);
+	cleanup_close int fd = caller_socket(leader, (int)c->args[0]);
 	struct question *q = NULL;
 	struct port p = { 0 };
 	bool asks = fd >= 0 && name_of(w, c, fd, &p) == 0 && notify_valid(w->notify, s);
@@ -596,6 +647,7 @@ void ports_call(struct world *w, struct init_slot *s)
 		notify_answer(w->notify, s);
 		return;
 	}
+	q->pid = leader;
 	q->number = (int)c->args[0];
 	q->nonblock = fcntl(fd, F_GETFL) & O_NONBLOCK;
 	q->cloexec = is_cloexec(w, (pid_t)c->pid, q->number);

@@ -51,6 +51,9 @@ bool ports_serve(struct world *w, const struct port *p);
 /* Errors: -EINVAL: nothing that other nodes could hold. @pid: the caller, for its directory. */
 must_check int port_parse(struct world *w, pid_t pid, const void *addr, size_t len, bool datagrams,
 			  struct port *out);
+/* For people: "127.0.0.1:8080", "[::1]:8080", "/tmp/x", "@name". */
+#define PORT_TEXT_MAX 128
+void port_text(const struct port *p, char out[PORT_TEXT_MAX]);
 /* As a socket address; returns its length. */
 socklen_t port_sockaddr(const struct port *p, struct sockaddr_storage *out);
 /* Is it bound (TCP and connections of unix: listening) on this node? Any thread. */

@@ -338,23 +338,38 @@ void api_migrate(struct pod *p, struct ctl_req *r, int pid)
 		gather_start(p, r, t, pid, n->name, migrate_found);
 }
 
+static json_t *notes_json(const Kernel__WhyAnswer *a)
+{
+	json_t *notes = json_array();
+
+	for (size_t i = 0; a != NULL && i < a->n_notes; i++)
+		(void)json_array_append_new(notes,
+					    json_pack("{s:o, s:I, s:i}", "text",
+						      api_guest_text(a->notes[i]->text), "age_ns",
+						      (json_int_t)a->notes[i]->age_ns, "times",
+						      (int)a->notes[i]->times));
+	return notes;
+}
+
 static void explained(void *arg, int err, const struct rpc_msg *m)
 {
 	struct gather *g = arg;
 	Kernel__WhyAnswer *a = err == 0 ? kernel__why_answer__unpack(NULL, m->len, m->body) : NULL;
-	json_t *reasons = json_array();
+	json_t *reasons = json_array(), *notes = notes_json(a);
 
 	for (size_t i = 0; a != NULL && i < a->n_reasons; i++)
 		(void)json_array_append_new(reasons, api_guest_text(a->reasons[i]));
 	if (g->req != NULL && a != NULL)
 		ctl_reply(g->req, 200,
-			  json_pack("{s:s, s:O, s:I, s:I}", "node", api_node_name(g->pod, a->node),
-				    "reasons", reasons, "bytes", (json_int_t)a->bytes, "freeze_ns",
-				    (json_int_t)a->freeze_ns));
+			  json_pack("{s:s, s:O, s:I, s:I, s:O}", "node",
+				    api_node_name(g->pod, a->node), "reasons", reasons, "bytes",
+				    (json_int_t)a->bytes, "freeze_ns", (json_int_t)a->freeze_ns,
+				    "notes", notes));
 	else if (g->req != NULL)
 		api_refuse(g->req, err ? err : -EPROTO, "pando ps",
 			   "its guest kernel did not answer");
 	json_decref(reasons);
+	json_decref(notes);
 	kernel__why_answer__free_unpacked(a, NULL);
 	gather_free(g);
 }
