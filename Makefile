@@ -94,9 +94,9 @@ bench: install-deps ## print the measured ratios
 	@$(MAKE) --no-print-directory -j$$(nproc) all build-tests
 	@B=$(CURDIR)/$(B) ./tests/bench.sh
 
-soak: install-deps ## long random runs: SECONDS=n
+soak: install-deps ## long random runs: SECONDS=n SEED=n
 	@$(MAKE) --no-print-directory -j$$(nproc) all build-tests
-	@B=$(CURDIR)/$(B) ./tests/soak.sh $(SECONDS)
+	@B=$(CURDIR)/$(B) ./tests/soak.sh $(or $(SECONDS),600) $(SEED)
 
 tidy: ## layers, format, both compilers without warnings, clang-tidy
 	@./tests/tidy.sh

@@ -1,79 +1,104 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Runs what finds rare faults, again and again, for a given time. Called by `make soak SECONDS=n`.
+# Runs what finds rare faults, again and again, for a given time. Called by `make soak SECONDS=n SEED=n`.
 #
-#	tests/soak.sh [SECONDS]      600 without an argument
+#	tests/soak.sh [SECONDS [SEED]]      600 and the clock's without arguments
 #
-# Storms (tests/soak/storm.py: a real cluster whose daemons die and stop, links are cut, disks are full), simulated seeds never
-# used before (from the clock; printed, so that a failure can be replayed), then the tests that kill daemons at their fault
-# points. Stops at the first failure and says how to repeat it.
+# Storms (tests/soak/storm.py: a real cluster whose daemons die and stop, links are cut, disks are full), one where a node
+# has 5 % of a CPU for a minute, simulated seeds, then the tests that kill daemons at their fault points, in the long way. A line
+# for each; storms tell each fault. Stops at the first failure, says how to repeat it and where its output is; exit status 1.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 total=${1:-600}
-case $total in '' | *[!0-9]*)
-	echo "soak: '$total' is not a number of seconds; try: make soak SECONDS=600" >&2
+seed=${2:-$(date +%s)}
+case $total$seed in *[!0-9]*)
+	echo "soak: '$total' and '$seed' are not numbers; try: make soak SECONDS=600 SEED=1" >&2
 	exit 2
 	;;
 esac
 B=${B:-$PWD/build/gcc}
 export B BIN=$B/bin
 start=$(date +%s)
-seed=$start
-rounds=0
+first=$seed
+count=0
+logs=$(mktemp -d /tmp/pando-soak-XXXXXX) || exit 2
+child=
+trap '[ -z "$child" ] || { kill "$child"; wait "$child"; }; rm -rf "$logs"; exit 130' INT TERM
 
 left() { echo $((total - ($(date +%s) - start))); }
+is_over() { [ "$(left)" -le 0 ]; }
 
-fail() {
-	echo "soak: failed after $(($(date +%s) - start)) s: $1"
-	echo "try: $2"
-	exit 1
+at_most() { # SECONDS: or a third of the time that was asked for, if that is less
+	echo $((total / 3 > 10 ? ($1 < total / 3 ? $1 : total / 3) : 10))
 }
 
-while [ "$(left)" -gt 0 ]; do
-	rounds=$((rounds + 1))
-	for _ in 1 2 3; do
-		./tests/soak/storm.py --seed "$seed" >/tmp/pando-soak.$$ 2>&1 || {
-			cat /tmp/pando-soak.$$
-			fail "a storm" "B=$B BIN=$BIN tests/soak/storm.py --seed $seed"
-		}
-		seed=$((seed + 1))
-		[ "$(left)" -gt 0 ] || break 2
-	done
-	if [ -x "$BIN/pando" ] && "$BIN/pando" sim --help >/dev/null 2>&1; then
-		seeds=$seed-$((seed + 50 * $(nproc) - 1))
-		seed=$((seed + 50 * $(nproc)))
-		"$BIN/pando" sim --seeds "$seeds" >/tmp/pando-soak.$$ 2>&1 || {
-			cat /tmp/pando-soak.$$
-			fail "a simulated seed" "$BIN/pando sim --seeds $seeds"
-		}
+# In the background, so that a signal ends it at once, and its cluster with it.
+run() { # name repeat command...
+	local name=$1 repeat=$2 t0 code
+	shift 2
+	! is_over || return 0
+	t0=$(date +%s)
+	count=$((count + 1))
+	case $1 in
+	*storm.py) "$@" > >(tee "$logs/$count.log") 2>&1 & ;;
+	*) "$@" >"$logs/$count.log" 2>&1 & ;;
+	esac
+	child=$!
+	wait "$child"
+	code=$?
+	child=
+	if [ $code != 0 ]; then
+		tail -n 60 "$logs/$count.log"
+		echo "soak: $name failed with status $code after $(($(date +%s) - start)) s; its output: $logs/$count.log"
+		echo "try: $repeat"
+		exit 1
 	fi
+	printf 'soak: %6d s  %-36s passed in %d s\n' $(($(date +%s) - start)) "$name" $(($(date +%s) - t0))
+	rm -f "$logs/$count.log"
+}
+
+repeated() { # name command...: said to be repeated as it is run
+	run "$1" "B=$B BIN=$BIN ${*:2}" "${@:2}"
+}
+
+storm() {
+	repeated "storm, seed $seed" tests/soak/storm.py --seed "$seed" --seconds "$(at_most 45)"
+	seed=$((seed + 1))
+}
+
+starved() {
+	repeated "starved node, seed $seed" tests/soak/storm.py --seed "$seed" --seconds "$(at_most 62)" --starve n$((seed % 3 + 1))
+	seed=$((seed + 1))
+}
+
+simulated() {
+	local seeds=$seed-$((seed + 50 * $(nproc) - 1))
+	seed=$((seed + 50 * $(nproc)))
+	repeated "simulated seeds $seeds" "$BIN/pando" sim --seeds "$seeds"
+}
+
+int_test() { # name variable=value...: those for the long way
+	repeated "int/$1" env "${@:2}" PANDO_SEED=$seed ONLY="$1" tests/run.sh int
+}
+
+while ! is_over; do
+	storm
+	starved
+	storm
+	simulated
+	storm
 	for t in relay_test dsm_core_test member_test migrate_core_test naming_raft_test; do
-		[ -x "$B/unit/$t" ] || continue
-		"$B/unit/$t" >/dev/null 2>&1 || fail "$t" "$B/unit/$t"
-		[ "$(left)" -gt 0 ] || break 2
+		repeated "unit/$t" "$B/unit/$t"
 	done
-	KILLS=20 MB=100 OBJECTS=24 PANDO_SEED=$seed ONLY=deaths ./tests/run.sh int >/tmp/pando-soak.$$ 2>&1 || {
-		cat /tmp/pando-soak.$$
-		fail "int/deaths, the long way" "KILLS=20 MB=100 OBJECTS=24 PANDO_SEED=$seed ONLY=deaths B=$B tests/run.sh int"
-	}
-	[ "$(left)" -gt 0 ] || break
+	int_test deaths KILLS=20 MB=100 OBJECTS=24
 	# Longer than a test of the suite may take: some thousand kills.
-	dir=$(mktemp -d /tmp/pando-soak-gate-XXXXXX)
-	PANDO_TEST_DIR=$dir KILLS=${GATE_KILLS:-200} tests/int/gate.sh >/tmp/pando-soak.$$ 2>&1 || {
-		tail -n 40 /tmp/pando-soak.$$
-		fail "int/gate, 200 kills at each step" "KILLS=200 PANDO_TEST_DIR=$dir B=$B tests/int/gate.sh"
-	}
+	dir=$logs/gate
+	mkdir -p "$dir"
+	repeated "int/gate, the long way" env PANDO_TEST_DIR="$dir" KILLS="${GATE_KILLS:-200}" tests/int/gate.sh
 	rm -rf "$dir"
-	[ "$(left)" -gt 0 ] || break
 	for t in tests/int/*.sh; do
-		[ -x "$t" ] || continue
-		name=$(basename "$t" .sh)
-		ONLY=$name ./tests/run.sh int >/tmp/pando-soak.$$ 2>&1 || {
-			cat /tmp/pando-soak.$$
-			fail "int/$name" "ONLY=$name B=$B tests/run.sh int"
-		}
-		[ "$(left)" -gt 0 ] || break 2
+		int_test "$(basename "$t" .sh)"
 	done
 done
-rm -f /tmp/pando-soak.$$
-echo "soak: $rounds rounds in $(($(date +%s) - start)) s, seeds up to $seed, nothing found"
+rm -rf "$logs"
+echo "soak: nothing found in $count runs, $(($(date +%s) - start)) s, seeds $first to $((seed - 1))"

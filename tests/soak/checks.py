@@ -5,6 +5,8 @@ What must hold during a storm and after it, seen from the host.
 K1  no process executes on two nodes          K3  after the end of all processes no stub is left
 K2  no number names two processes             Q1  what all nodes are held to, and what is lent, is within the limit
 """
+import itertools
+import json
 import os
 import threading
 import time
@@ -38,6 +40,7 @@ class Watch(threading.Thread):
         self.over = threading.Event()
         self.found = None
         self.twice = {}
+        self.asked = itertools.cycle(NODES)
 
     def run(self):
         while not self.over.wait(1) and self.found is None:
@@ -52,6 +55,17 @@ class Watch(threading.Thread):
         for tenant, files in LIMITS.items():
             for file, limit in files.items():
                 self.held_within(tenant, file, limit)
+        asked = next(self.asked)
+        nodes_live(self.told(asked, "nodes"), asked)
+        lent(self.told(asked, "quota"))
+
+    def told(self, node, what):
+        """Rows; none from one whose daemon is away just now."""
+        r = self.c.p("--node", node, what, "--json", limit=10)
+        if r.returncode != 0:
+            return []
+        answer = json.loads(r.stdout)
+        return answer[what] if isinstance(answer, dict) else answer
 
     def executes_once(self, tenant):
         where = {}
@@ -79,9 +93,16 @@ class Watch(threading.Thread):
             raise Failed(f"Q1: {tenant} is held to {amounts} in {file}, which is more than {limit}")
 
 
-def lent(c):
+def nodes_live(rows, asked):
+    """No fault of a storm lasts as long as a lease: no node is declared dead, or has ever been."""
+    for q in rows:
+        if q["state"] not in ("alive", "suspect") or q["epoch"] != 1:
+            raise Failed(f"{asked} says that {q['name']} is {q['state']}, epoch {q['epoch']}")
+
+
+def lent(rows):
     """Q1 as the machine tells it."""
-    for q in c.rows("quota"):
+    for q in rows:
         for what in ("procs", "memory_bytes"):
             if q.get(what + "_lent", 0) > q.get(what, float("inf")):
                 raise Failed(f"Q1: {q['tenant']} is lent {q[what + '_lent']} of {q[what]} {what}")

@@ -142,6 +142,16 @@ class Cluster:
             what = ["del", self.addrs[b], "dev", "eth0"]
         subprocess.run(["nsenter", f"--net=/proc/{guard}/ns/net", "ip", "neigh", *what], check=False, capture_output=True)
 
+    # ---- processor: 5 % of a core for all that a node runs, its daemons with it
+
+    def starve(self, node, on):
+        for d in self.group(node):
+            for file, value in (("cpu.cfs_period_us", "100000"), ("cpu.cfs_quota_us", "5000" if on else "-1"),
+                                ("cpu.max", "5000 100000" if on else "max")):
+                if os.path.exists(f"{d}/{file}"):
+                    with open(f"{d}/{file}", "w", encoding="ascii") as f:
+                        f.write(value)
+
     # ---- disk
 
     def fill(self, node, on):

@@ -30,14 +30,15 @@ KINDS = {
     "cut_both": (2, 6),
     "isolate": (1, 8),      # a node from all others
     "disk": (1, 5),         # a node's is full
+    "starve": (0, 60),      # a node has 5 % of a core; only when it is asked for
 }
-HARSH = ("stop_kernel", "stop_pandod", "cut", "cut_both", "isolate", "disk")
+HARSH = ("stop_kernel", "stop_pandod", "cut", "cut_both", "isolate", "disk", "starve")
 GATE = ("sshd", "connections")
 POD = ("pandod", "both", "point")
 
 
 class Fault:
-    def __init__(self, at, kind, node, other, tenant, seconds, point, sessions=False):
+    def __init__(self, at, kind, node, other, tenant, seconds, point):
         self.at, self.kind, self.node, self.other, self.tenant = at, kind, node, other, tenant
         self.seconds, self.point = seconds, point
         self.victims = []
@@ -67,6 +68,11 @@ def plan(seed, seconds, points, kinds):
         if kind in kinds:
             faults.append(fault)
     return faults
+
+
+def starve_plan(seconds, node):
+    """One fault: @node has next to no processor until the end."""
+    return [Fault(2.0, "starve", node, None, None, max(seconds - 2.0, 1.0), None)]
 
 
 class Weather:
@@ -157,3 +163,6 @@ class Weather:
 
     def do_disk(self, f, on):
         self.c.fill(f.node, on)
+
+    def do_starve(self, f, on):
+        self.c.starve(f.node, on)

@@ -205,6 +205,11 @@ class Jobs:
             raise Refused(f"tenant rm {name}: {r.stderr}")
         self.expect(got, 3, b"")
 
+    def hog(self, n, rng):
+        """More than any node's processors can do."""
+        text = "for i in 1 2 3; do timeout 4 sh -c 'while :; do :; done' & done; wait; exit 6"
+        self.expect(self.login("bob", "sh", "-c", text, node=rng.choice(NODES)), 6, b"")
+
     def pressure(self, n, rng):
         """mallory takes what there is. How that ends is not sure under deaths; that others do not feel it is."""
         hogs = (
@@ -227,7 +232,7 @@ def seq(n):
 
 # How many do each at once. What nobody does by himself is done for --jobs NAME.
 CREWS = (("build", 1), ("pipeline", 1), ("counter", 1), ("statuses", 1), ("moved", 2), ("roamer", 0), ("shell", 1), ("ssh", 1), ("visitor", 1),
-         ("pressure", 1))
+         ("pressure", 1), ("hog", 0))
 
 
 class Crew(threading.Thread):

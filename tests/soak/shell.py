@@ -30,6 +30,9 @@ def main():
             break
         except SystemExit as why:
             last = why
+            if str(why).startswith("tty: ended"):
+                print(f"{why}, status {s.status()}")
+                sys.exit(9)
     else:
         print(last)
         sys.exit(8)

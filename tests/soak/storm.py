@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """
-storm.py [--seed N] [--seconds N] [--only KIND,...] [--jobs NAME,...] [--keep]
+storm.py [--seed N] [--seconds N] [--only KIND,...] [--jobs NAME,...] [--starve NODE] [--keep]
 
 Tenants work on a local cluster of three while daemons die and stop, links are cut and disks are full (faults.py); what
 they get is compared with what they must get (jobs.py), and the host is looked at (checks.py). The seed makes the plan:
-the same one is carried out again with it. Prints the plan as it goes, and ends with status 1 for what it found.
+the same one is carried out again with it. With --starve it is one node that has 5 % of a CPU all along, and may not be
+declared dead. Prints the plan as it goes, and ends with status 1 for what it found.
 """
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,6 +32,7 @@ def arguments():
     a.add_argument("--seconds", type=int, default=45, help="of faults; the quiet after them comes on top")
     a.add_argument("--only", default=",".join(faults.KINDS), help="kinds of faults")
     a.add_argument("--jobs", default=",".join(n for n, count in CREWS if count > 0))
+    a.add_argument("--starve", choices=NODES, help="this instead of the plan")
     a.add_argument("--keep", action="store_true", help="leave the cluster as it is when something is found")
     return a.parse_args()
 
@@ -60,8 +63,13 @@ def storm(c, args, work, start):
     c.up()
     tenants_begin(c, work)
     jobs = Jobs(c, work, args.seed)
-    weather = faults.Weather(c, faults.plan(args.seed, args.seconds, points_of(c), args.only.split(",")))
     wanted = args.jobs.split(",")
+    if args.starve:
+        plan = faults.starve_plan(args.seconds, args.starve)
+        wanted.append("hog")
+    else:
+        plan = faults.plan(args.seed, args.seconds, points_of(c), args.only.split(","))
+    weather = faults.Weather(c, plan)
     crews = [Crew(jobs, name, i, weather) for name, count in CREWS if name in wanted for i in range(max(count, 1))]
     watch = checks.Watch(c, TENANTS)
     for thread in [*crews, watch]:
@@ -89,7 +97,8 @@ def storm(c, args, work, start):
     if any(x.job == "shell" and x.forgiven for x in crews):
         # Who was refused has gone away from his terminal: the shell would wait for him, as it should.
         c.p("login", "-T", "alice", "--", "pkill", "-HUP", "-f", "^-bash")
-    checks.lent(c)
+    checks.nodes_live(c.rows("nodes"), "n1")
+    checks.lent(c.rows("quota"))
     checks.nothing_runs(c, TENANTS)
     visitors = [q["name"] for q in c.rows("tenant", "ls") if q["name"].startswith("v")] if "visitor" in wanted else []
     checks.nothing_is_left(c, [*TENANTS, *visitors])
@@ -106,6 +115,7 @@ def main():
     c = Cluster(os.path.join(os.environ.get("BIN", "build/gcc/bin"), "pando"), f"{top}/{os.path.basename(top)}")
     os.makedirs(c.dir)
     c.pando = os.path.abspath(c.pando)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     start = time.monotonic()
     print(f"storm: seed {args.seed}, {args.seconds} s of faults", flush=True)
     found = None
@@ -113,6 +123,8 @@ def main():
         storm(c, args, work, start)
     except (Failed, subprocess.CalledProcessError) as e:
         found = str(e)
+    except KeyboardInterrupt:
+        found = "interrupted"
     if found and args.keep:
         print(f"storm: found\n    {found}\nthe cluster stays in {c.dir}")
         return 1
@@ -126,7 +138,7 @@ def main():
         found = found or str(e)
     if found:
         print(f"storm: found after {time.monotonic() - start:.0f} s, logs in {top}/logs\n    {found}")
-        print(f"try: tests/soak/storm.py --seed {args.seed} --seconds {args.seconds}")
+        print("try: " + " ".join(["tests/soak/storm.py", *sys.argv[1:], *([] if "--seed" in sys.argv else ["--seed", str(args.seed)])]))
         return 1
     if "PANDO_TEST_DIR" not in os.environ:
         shutil.rmtree(top)
