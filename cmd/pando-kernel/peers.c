@@ -64,6 +64,11 @@ static struct peer *peer_get(struct world *w, node_id node)
 	return p;
 }
 
+/*
+ * That there is no connection says nothing of the other kernel: what pandod answers meanwhile (one
+ * that has just begun knows no tenant yet: -ENOENT) would be taken for that kernel's own answer,
+ * and a signal for delivered, a terminal for gone.
+ */
 static void tell_waiting(struct peer *p, int err)
 {
 	struct list now = LIST_INIT(now);
@@ -78,7 +83,7 @@ static void tell_waiting(struct peer *p, int err)
 		struct waiter *x = list_front(&now, struct waiter, link);
 
 		list_del(&x->link);
-		x->fn(x->arg, err, err ? NULL : p->conn);
+		x->fn(x->arg, err ? -EHOSTDOWN : 0, err ? NULL : p->conn);
 		free(x);
 	}
 }

@@ -188,7 +188,7 @@ must_check int peers_open(struct world *w);
 void peers_each(struct world *w, void (*cb)(void *arg, node_id node), void *arg);
 /* The connection to the kernel on @node if it is up, else NULL. */
 struct rpc_conn *peers_conn(struct world *w, node_id node);
-/* Calls @fn once there is a connection, maybe at once; or with @err. */
+/* Calls @fn once there is a connection, maybe at once. @err: -EHOSTDOWN there is none; -ENOMEM. */
 typedef void (*peers_fn)(void *arg, int err, struct rpc_conn *c);
 void peers_with(struct world *w, node_id node, peers_fn fn, void *arg);
 /* Dials the nodes that somebody here has something for and that are not connected. */

@@ -313,6 +313,11 @@ static void on_peer_wanted(void *arg, struct rpc_conn *c, struct rpc_call *call,
 		if (pods[i] && pods[i]->node == q->node)
 			to = pods[i];
 	kernel__peer_wanted__free_unpacked(q, NULL);
+	if (p->unreached != 0) {
+		p->unreached_count++;
+		POD_CHECK(p, rpc_reply(call, p->unreached, NULL) == 0);
+		return;
+	}
 	if (!to || !to->conn) {
 		POD_CHECK(p, rpc_reply(call, -EHOSTDOWN, NULL) == 0);
 		return;

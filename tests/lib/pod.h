@@ -42,6 +42,8 @@ struct pod {
 	unsigned ready;    /* Ready messages */
 	uint64_t adopted;  /* sum over them */
 	gpid next_block;
+	int unreached; /* what a kernel that wants another node's is told; 0: it gets that */
+	unsigned unreached_count;
 	struct pod_session sessions[POD_SESSIONS_MAX];
 	unsigned session_count;
 	struct loop_child child;
