@@ -172,8 +172,8 @@ class Jobs:
         argv = [sys.executable, f"{os.path.dirname(__file__)}/shell.py", self.c.pando, "--dir", self.c.dir, "login",
                 "--node", rng.choice(NODES), "alice"]
         r = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-        if r.returncode == 8:  # it was tried for longer than any fault lasts
-            raise Wrong(f"ctrl-C ends nothing: {(r.stdout + r.stderr)[-300:]}")
+        if r.returncode == 8:  # it has had longer than any fault lasts
+            raise Wrong(f"ctrl-C does not end a job: {(r.stdout + r.stderr)[-300:]}")
         if r.returncode != 7:
             raise Refused(f"status {r.returncode}: {(r.stdout + r.stderr)[-600:]}")
 
