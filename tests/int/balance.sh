@@ -89,7 +89,18 @@ for _ in 1 2 3 4 5 6 7 8 9 10; do
 	sleep 0.3
 done
 
+# n1 is full and the others are not: what is asked for nowhere goes to them, and stays when it is asked to, though sh is in
+# the last directory of PATH and each try before it fails. (The first of the two `on` may run anywhere, the second is on n1.)
 # shellcheck disable=SC2086
-as_on n1 alice kill -9 $spinners $in_front || fail "kill"
+as_on n1 alice kill -9 $spinners || fail "kill"
+run_there() { # [on NODE]
+	as_on n1 alice sh -c "PATH=/nowhere:/home:\$PATH; for i in 1 2 3 4 5 6; do $1 sh -c 'read n </proc/\$\$/node; echo \$n'; done" |
+		sort -u | tr '\n' ' '
+}
+sent() { [ "$(run_there "")" != "n1 " ]; }
+wait_for 30 sent || fail "a full n1 keeps all: $(p nodes; p sched)"
+got=$(run_there "on n1 on n1")
+[ "$got" = "n1 " ] || fail "on n1 ran on $got: $(p sched)"
+as_on n1 alice kill -9 "$in_front" || fail "kill"
 wait $shell $front 2>/dev/null
 exit 0
