@@ -320,10 +320,9 @@ void peers_with(struct world *w, node_id node, peers_fn fn, void *arg)
 
 const char *peers_name(const struct world *w, node_id node)
 {
-	for (size_t i = 0; i < w->node_count; i++)
-		if (w->nodes[i].id == node)
-			return w->nodes[i].name;
-	return "?";
+	const struct world_node *n = node_of(w, node);
+
+	return n ? n->name : "?";
 }
 
 bool peers_alive(const struct world *w, node_id node)

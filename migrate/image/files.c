@@ -124,18 +124,19 @@ static bool is_queue(const struct image_env *env, pid_t pid, const char *path,
 static int read_one(const struct image_env *env, pid_t pid, int number, struct open_fd *f)
 {
 	char link[32], at[64];
-	struct stat st;
+	struct stat st = { 0 };
 	int r;
 
 	*f = (struct open_fd){ .info.fd = number };
 	(void)snprintf(link, sizeof(link), "fd/%d", number);
 	(void)snprintf(at, sizeof(at), "%d/%s", pid, link);
 	r = file_id_read(env, pid, link, &f->id);
-	if (r < 0)
-		return r;
-	if (fstatat(env->proc, at, &st, 0) < 0)
-		return -errno;
+	if (r == 0 && fstatat(env->proc, at, &st, 0) < 0)
+		r = -errno;
 	f->info.path = f->id.path;
+	f->info.kind = IMAGE_FD_LOST;
+	if (r < 0)
+		return r == -EIO && f->id.path ? read_fdinfo(env, pid, f) : r;
 	f->info.dev = st.st_dev;
 	f->info.ino = st.st_ino;
 	f->info.kind = kind_of(f->id.path, &st);
@@ -219,10 +220,15 @@ static int open_fds_read(const struct image_env *env, pid_t pid, struct open_fds
 static bool carried_by_us(const struct open_fd *f, struct buf *why)
 {
 	static const char *const names[] = {
-		[IMAGE_FD_PIPE] = "a pipe",         [IMAGE_FD_SOCKET] = "a socket",
-		[IMAGE_FD_TTY] = "a terminal",      [IMAGE_FD_EPOLL] = "an epoll instance",
-		[IMAGE_FD_EVENTFD] = "an eventfd",  [IMAGE_FD_TIMERFD] = "a timerfd",
-		[IMAGE_FD_SIGNALFD] = "a signalfd", [IMAGE_FD_OTHER] = "of a kind that cannot move",
+		[IMAGE_FD_PIPE] = "a pipe",
+		[IMAGE_FD_SOCKET] = "a socket",
+		[IMAGE_FD_TTY] = "a terminal",
+		[IMAGE_FD_EPOLL] = "an epoll instance",
+		[IMAGE_FD_EVENTFD] = "an eventfd",
+		[IMAGE_FD_TIMERFD] = "a timerfd",
+		[IMAGE_FD_SIGNALFD] = "a signalfd",
+		[IMAGE_FD_OTHER] = "of a kind that cannot move",
+		[IMAGE_FD_LOST] = "a file that does not answer",
 	};
 
 	if (image_event_kind(f->info.kind)) {
@@ -248,12 +254,15 @@ static bool carried_by_us(const struct open_fd *f, struct buf *why)
 static int who_carries(const struct image_env *env, pid_t pid, const struct open_fd *f,
 		       struct buf *cookie, struct buf *why)
 {
+	size_t said = why->len;
 	int r = env->hooks && env->hooks->fd_take
 			? env->hooks->fd_take(env->arg, pid, &f->info, cookie)
 			: -ENOTSUP;
 
 	if (r >= 0)
 		return 0;
+	if (r != -ENOTSUP && why->len > said)
+		return r;
 	if (r != -ENOTSUP) {
 		why_add(why, "descriptor %d (%s): %s", f->info.fd, f->info.path, strerror(-r));
 		return r;

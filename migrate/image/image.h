@@ -58,6 +58,7 @@ enum image_fd_kind {
 	IMAGE_FD_TIMERFD,
 	IMAGE_FD_SIGNALFD,
 	IMAGE_FD_OTHER,
+	IMAGE_FD_LOST, /* a file behind which nobody answers: in no image */
 };
 
 struct image_fd {
@@ -77,7 +78,8 @@ struct image_fd {
 struct image_hooks {
 	/*
 	 * Dump: shall the caller carry this description? Asked for each, files too.
-	 * 0: yes, @cookie travels in the image; -ENOTSUP: no; else the move fails with it.
+	 * 0: yes, @cookie travels in the image; -ENOTSUP: no; else the move fails with it,
+	 * and who refuses may have said why where the job's reasons go.
 	 */
 	int (*fd_take)(void *arg, pid_t pid, const struct image_fd *fd, struct buf *cookie);
 	/* Build: an open descriptor (of the caller's process) for what fd_take took there. */

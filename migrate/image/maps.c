@@ -194,20 +194,24 @@ int file_id_read(const struct image_env *env, pid_t pid, const char *link, struc
 	char at[96], path[4096];
 	struct stat st;
 	ssize_t n;
+	int r;
 
 	(void)snprintf(at, sizeof(at), "%d/%s", pid, link);
 	n = readlinkat(env->proc, at, path, sizeof(path) - 1);
-	if (n < 0 || fstatat(env->proc, at, &st, 0) < 0)
-		return errno == ENOENT ? -ESRCH : -errno;
+	r = n < 0 || fstatat(env->proc, at, &st, 0) < 0 ? -errno : 0;
+	if (n < 0 || (r != 0 && r != -EIO))
+		return r == -ENOENT ? -ESRCH : r;
 	path[n] = '\0';
 	pando__image__file_id__init(&out->msg);
 	out->path = strdup(path);
 	out->msg.path = out->path;
+	if (r != 0 || !out->path)
+		return r != 0 && out->path ? r : -ENOMEM;
 	out->msg.ino = st.st_ino;
 	out->msg.size = (uint64_t)st.st_size;
 	out->msg.mtime_ns = st.st_mtim.tv_sec * (int64_t)NS_PER_S + st.st_mtim.tv_nsec;
 	out->msg.mode = st.st_mode;
-	return out->path ? 0 : -ENOMEM;
+	return 0;
 }
 
 void file_id_fini(struct file_id *f)

@@ -111,7 +111,7 @@ struct file_id {
 	Pando__Image__FileId msg;
 	char *path; /* owned */
 };
-/* Of what /proc/@pid/@link leads to. */
+/* Of what /proc/@pid/@link leads to. -EIO: nobody answers there; then the path alone is known. */
 must_check int file_id_read(const struct image_env *env, pid_t pid, const char *link,
 			    struct file_id *out);
 void file_id_fini(struct file_id *f);

@@ -52,6 +52,9 @@ counter=$!
 # What began on n3 and executes on n1.
 as_on n3 alice sh -c 'on n1 sh -c "while [ ! -e enough ]; do date +%s%N >tick; sleep 0.1; done; echo well >after"' >/dev/null 2>&1 &
 wait_for 20 as alice test -e tick || fail "what began on n3 does not run on n1"
+# The same with a file that it shares with its parent.
+as_on n3 alice sh -c 'exec 8>shared; on n1 sh -c "echo \$\$ >sharer; while [ ! -e enough ]; do sleep 0.1; done"; exit' >/dev/null 2>&1 &
+wait_for 20 as alice test -s sharer || fail "what shares a file with n3 does not run on n1"
 # What n3 has sent on to n2: its record has followed it.
 as_on n1 alice on n3 sh -c 'exec on n2 sh -c "exec >/dev/null 2>&1; echo \$\$ >sent; while [ ! -e enough ]; do sleep 0.1; done; exit 6"' >"$work/sent" 2>&1 &
 sent=$!
@@ -82,12 +85,18 @@ as_on n1 alice on n3 true 2>"$work/err"
 tick=$(as_on n1 alice cat tick)
 ticks() { [ "$(as_on n1 alice cat tick)" != "$tick" ]; }
 wait_for 10 ticks || fail "what began on n3 does not go on on n1"
+# The file is lost, and who shares it is told which it is when it cannot move.
+sharer=$(as_on n1 alice cat sharer)
+p why "$sharer" | grep -qx 'it cannot move because descriptor 8 is a file that node n3 had opened, and has lost' || fail "why: $(p why "$sharer")"
+refused() { ! p migrate --node n1 "$sharer" n2 >"$work/err" 2>&1 && grep -q "$1" "$work/err"; }
+refused 'descriptor 8 is a file that node n3 had opened, and has lost' || fail "a move with a lost file: $(cat "$work/err")"
 
 # ---- it comes back ----
 p up -n 3 --lease $LEASE >/dev/null || fail "n3 does not come back"
 epoch_is() { [ "$(epoch_of n3 n1)" = "$1" ]; }
 wait_for 10 epoch_is 3 || fail "its new epoch: $(row n3 n1)"
 as_on n1 alice on n3 true || fail "n3 takes no program"
+wait_for 10 refused 'descriptor 8 is a file that node n3 had opened, and has lost' || fail "a move with a file of an earlier life: $(cat "$work/err")"
 as_on n3 alice on n2 true || fail "n3 sends no program"
 # And at once, inside of its lease.
 kill_node n3

@@ -56,13 +56,10 @@ static int await(struct awaited *x)
 	return x->result;
 }
 
-static int refuse(struct carry *c, const struct image_fd *f, const char *what, gpid other)
+/* Of the mover's job that is under way. */
+static struct buf *why_of(struct carry *c)
 {
-	struct buf *why = c->asking ? &c->mover->cost.reasons : &c->mover->why;
-
-	(void)!buf_addf(why, "descriptor %d is %s, which process %d uses too\n", f->fd, what,
-			other);
-	return -EBUSY;
+	return c->asking ? &c->mover->cost.reasons : &c->mover->why;
 }
 
 /* ---- source ---- */
@@ -154,8 +151,13 @@ static int take_pipe(struct carry *c, pid_t pid, const struct image_fd *f, struc
 	if (r == 0 && t.is_end)
 		/* Any descriptor of the same pipe counts. */
 		other = pipes_other_user(c->w, (dev_t)f->dev, (ino_t)f->ino, pid);
-	if (other != 0)
-		return refuse(c, f, "an end of a pipe of another node", other);
+	if (other != 0) {
+		(void)!buf_addf(why_of(c),
+				"descriptor %d is an end of a pipe of another node, which process "
+				"%d uses too\n",
+				f->fd, other);
+		return -EBUSY;
+	}
 	return r != 0 || c->asking ? r : mover_ask(c->mover, on_take, &t);
 }
 
@@ -225,6 +227,33 @@ static int pack_stream(struct carry *c, Peer__Fd *f, struct buf *cookie)
 	return r == 0 ? pack_fd(f, cookie) : r;
 }
 
+static int lost(struct buf *why, const struct image_fd *f, const char *owner)
+{
+	(void)!buf_addf(why, "descriptor %d is a file that node %s had opened, and has lost\n",
+			f->fd, owner);
+	return -EIO;
+}
+
+/* Its owner does not have it any more, or is dead. */
+static int on_lost(void *arg)
+{
+	struct taking *t = arg;
+	Peer__Fd f = PEER__FD__INIT;
+
+	f.path = (char *)(uintptr_t)t->f->path;
+	if (!streams_are_ours(f.path) || streams_give(t->c->w, t->pid, -1, &f) != 0 ||
+	    f.kind != PEER__FD_KIND__FD_STREAM)
+		return -ENOTSUP;
+	return lost(why_of(t->c), t->f, peers_name(t->c->w, f.owner));
+}
+
+static int take_lost(struct carry *c, pid_t pid, const struct image_fd *f)
+{
+	struct taking t = { .c = c, .pid = pid, .f = f };
+
+	return mover_ask(c->mover, on_lost, &t);
+}
+
 /* By path, by the image, if that will do; else its description stays with its owner (streams.h). */
 static int on_file(void *arg)
 {
@@ -245,6 +274,8 @@ static int on_file(void *arg)
 		(void)close(fd);
 	if (r != 0)
 		return r;
+	if (f.kind == PEER__FD_KIND__FD_STREAM && peers_gone(t->c->w, f.owner))
+		return lost(why_of(t->c), t->f, peers_name(t->c->w, f.owner));
 	return f.kind == PEER__FD_KIND__FD_STREAM ? pack_stream(t->c, &f, t->cookie) : -ENOTSUP;
 }
 
@@ -283,6 +314,8 @@ static int take(void *arg, pid_t pid, const struct image_fd *f, struct buf *cook
 		return take_file(arg, pid, f, cookie);
 	if (f->kind == IMAGE_FD_TTY)
 		return take_tty(arg, pid, f, cookie);
+	if (f->kind == IMAGE_FD_LOST)
+		return take_lost(arg, pid, f);
 	return -ENOTSUP;
 }
 
@@ -323,22 +356,26 @@ struct fetch {
 	struct carry *c;
 	const Peer__Fd *q;
 	unsigned flags;
+	char owner[NODE_NAME_MAX];
 };
 
 static int on_fetch(void *arg)
 {
 	struct fetch *x = arg;
 
+	(void)snprintf(x->owner, sizeof(x->owner), "%s", peers_name(x->c->w, x->q->owner));
 	streams_fetch(x->c->w, x->q, x->flags, on_awaited, &x->end);
 	return 0;
 }
 
-static int make_stream(struct carry *c, const Peer__Fd *q, unsigned flags)
+static int make_stream(struct carry *c, const struct image_fd *f, const Peer__Fd *q)
 {
-	struct fetch x = { .c = c, .q = q, .flags = flags, .end = AWAITED_INIT };
+	struct fetch x = { .c = c, .q = q, .flags = f->flags, .end = AWAITED_INIT };
 	int r = mover_ask(c->mover, on_fetch, &x);
 
-	return r == 0 ? await(&x.end) : r;
+	if (r == 0)
+		r = await(&x.end);
+	return r == -EIO ? lost(&c->mover->why, f, x.owner) : r;
 }
 
 static int make_end(struct carry *c, const struct image_fd *f, const Peer__Fd *q)
@@ -362,7 +399,7 @@ static int make(void *arg, const struct image_fd *f, const void *cookie, size_t 
 		  q->kind == PEER__FD_KIND__FD_TTY))
 		fd = make_end(arg, f, q);
 	else if (q && q->kind == PEER__FD_KIND__FD_STREAM)
-		fd = make_stream(arg, q, f->flags);
+		fd = make_stream(arg, f, q);
 	if (q)
 		peer__fd__free_unpacked(q, NULL);
 	return fd;
