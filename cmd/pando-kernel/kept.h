@@ -21,6 +21,7 @@
 #define KEPT_NOTES   512
 #define KEPT_USAGES  1024
 #define KEPT_LEAVING 1024
+#define KEPT_MOVED   1024
 
 enum kept_state {
 	KEPT_FREE = 0,
@@ -44,6 +45,12 @@ struct kept_pipe {
 	uint64_t id;
 	uint64_t came_at; /* home: what the process has taken elsewhere */
 	struct relay_record rec;
+};
+
+/* A relay whose end was here and is on a third node by now. */
+struct kept_moved {
+	uint64_t id;
+	node_id home; /* of the relay; NODE_NONE: free */
 };
 
 enum place_phase {
@@ -139,6 +146,8 @@ struct kept {
 	uint32_t usages_used;   /* records beyond have never been used */
 	uint32_t usage_waiters; /* some process has asked a wait for usage: others may be in one */
 	gpid leaving[KEPT_LEAVING]; /* 0: free */
+	struct kept_moved moved[KEPT_MOVED]; /* the newest; the oldest is written over */
+	uint32_t moved_next;
 };
 
 struct world;

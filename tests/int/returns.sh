@@ -123,4 +123,26 @@ as_on n1 alice bash -c 'on n2 sh -c "head -c 120000 /dev/zero; exec on n1 echo e
 [ "$(tr -d '\0' <"$PANDO_TEST_DIR/got")" = end ] || fail "the end is not there"
 [ "$(wc -c <"$PANDO_TEST_DIR/got")" = 120004 ] || fail "$(wc -c <"$PANDO_TEST_DIR/got") bytes of 120004"
 wait_for 10 sh -c "[ -z \"\$('$BIN/pando' --dir '$CLUSTER_DIR' ps alice -o csv | tail -n +2)\" ]" || fail "left: $(p ps alice)"
+# What goes on from n1 to n3 while n2, whose its pipes are, cannot hear of it. n1, whom n2 asks first when it wakes, has nothing
+# of them any more, and that is not their end.
+p tenant add bob >/dev/null || fail "tenant add"
+as_on n2 bob true || fail "no login on n2"
+stopped=$(kernel_pid n2 bob)
+is_stopped() { grep -q "^State:.*T" "/proc/$stopped/status"; }
+sleeps_on() { # node
+	find /sys/fs/cgroup -path "*/pando-$(basename "$CLUSTER_DIR")-*/$1/bob/guests/*" -name cgroup.procs -exec cat {} + |
+		while read -r q; do tr '\0' ' ' <"/proc/$q/cmdline"; done 2>/dev/null | grep -q "sleep 2001"
+}
+p debug fault n2 bob kernel.place.ran:1:stop || fail "no such point"
+"$BIN/pando" --dir "$CLUSTER_DIR" login -T --node n2 bob -- \
+	sh -c 'on n1 on n3 sh -c "echo said; exec sleep 2001"' >"$PANDO_TEST_DIR/got" &
+session=$!
+wait_for 20 is_stopped || fail "the guest kernel of n2 does not stop"
+wait_for 20 sleeps_on n3 || fail "it does not go on to n3"
+kill -CONT "$stopped"
+wait_for 20 grep -qx said "$PANDO_TEST_DIR/got" || fail "what it wrote on n3 is lost"
+as_on n3 bob pkill sleep || fail "it is not there any more"
+wait $session
+code=$?
+[ $code = 143 ] || fail "it ended with $code"
 exit 0

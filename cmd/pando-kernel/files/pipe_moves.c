@@ -101,14 +101,48 @@ bool pipes_hold_end(struct world *w, int fd, gpid pid, struct pipes_end *out)
 	return true;
 }
 
+static void moved_note(struct world *w, uint64_t id, node_id home)
+{
+	struct kept_moved *m = &w->kept->moved[w->kept->moved_next++ % KEPT_MOVED];
+
+	m->home = NODE_NONE;
+	m->id = id;
+	m->home = home;
+}
+
+static struct kept_moved *moved_find(const struct world *w, uint64_t id, node_id home)
+{
+	struct kept_moved *m = w->kept->moved;
+
+	for (size_t i = 0; i < KEPT_MOVED; i++)
+		if (m[i].home == home && m[i].id == id)
+			return &m[i];
+	return NULL;
+}
+
+bool pipe_has_moved(const struct world *w, uint64_t id, node_id home)
+{
+	return moved_find(w, id, home) != NULL;
+}
+
+void pipe_moved_forget(struct world *w, uint64_t id, node_id home)
+{
+	struct kept_moved *m = moved_find(w, id, home);
+
+	if (m)
+		m->home = NODE_NONE;
+}
+
 /* Silently: the same relay has another end by now, of which its home hears. */
 void pipes_left(struct world *w, gpid pid)
 {
 	struct pipe_relay *p, *tmp;
 
 	list_for_each_safe (p, tmp, &w->pipes, link)
-		if (p->k->pid == pid && p->k->held)
+		if (p->k->pid == pid && p->k->held) {
+			moved_note(w, p->k->id, p->k->peer);
 			pipe_free(p);
+		}
 }
 
 bool pipes_are_told(struct world *w, gpid pid)

@@ -210,10 +210,12 @@ static struct pipe_relay *find_for(struct world *w, const Peer__Relay *q, node_i
 }
 
 /* The other end must not wait for one that is over: what it did not hear last is said again. */
-static void answer_for_none(struct rpc_conn *c, const Peer__Relay *q)
+static void answer_for_none(struct world *w, struct rpc_conn *c, const Peer__Relay *q)
 {
 	int r = 0;
 
+	if (q->home && pipe_has_moved(w, q->relay, rpc_conn_peer(c)->node))
+		return;
 	if (q->kind == RELAY_HAVE)
 		r = send_to(c, q->relay, !q->home, RELAY_EOF, q->offset, NULL, 0);
 	else if (q->kind == RELAY_DATA || q->kind == RELAY_UNITS || q->kind == RELAY_EOF ||
@@ -236,7 +238,7 @@ static void on_message(void *arg, struct rpc_conn *c, struct rpc_call *call,
 	if (q && p && p->k->held)
 		log_debug("pid %d is moving: its relay waits", p->k->pid);
 	else if (q && !p)
-		answer_for_none(c, q);
+		answer_for_none(w, c, q);
 	else if (q && p->k->is_out)
 		r = relay_out_msg(&p->out, q->kind, q->offset);
 	else if (q)
@@ -457,6 +459,7 @@ int pipes_end_make(struct world *w, const struct pipes_end *e)
 
 	if (!p)
 		return -ENOSPC;
+	pipe_moved_forget(w, e->id, e->home);
 	r = pipe2(fds, O_CLOEXEC) == 0 ? 0 : -errno;
 	if (r != 0) {
 		relay_discard(p);

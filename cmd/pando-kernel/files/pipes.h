@@ -58,5 +58,12 @@ void pump_end(struct pipe_relay *p);
 
 /* ---- pipe_moves.c ---- */
 void pipe_moves_open(struct world *w);
+/*
+ * Our end of @home's relay is on another node by now, which tells @home so. Who asks us meanwhile
+ * gets no answer: that we have it no more is not its end.
+ */
+bool pipe_has_moved(const struct world *w, uint64_t id, node_id home);
+/* It is here (again). */
+void pipe_moved_forget(struct world *w, uint64_t id, node_id home);
 
 #endif
