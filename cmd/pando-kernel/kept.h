@@ -145,7 +145,7 @@ struct kept {
 	struct kept_usage usages[KEPT_USAGES];
 	uint32_t usages_used;   /* records beyond have never been used */
 	uint32_t usage_waiters; /* some process has asked a wait for usage: others may be in one */
-	gpid leaving[KEPT_LEAVING]; /* 0: free */
+	gpid leaving[KEPT_LEAVING];          /* 0: free */
 	struct kept_moved moved[KEPT_MOVED]; /* the newest; the oldest is written over */
 	uint32_t moved_next;
 };
