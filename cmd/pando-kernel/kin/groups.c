@@ -25,6 +25,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "cmd/pando-kernel/exec/place.h"
+#include "cmd/pando-kernel/exec/site.h"
 #include "cmd/pando-kernel/tty/ttys.h"
 #include "kernel/proc/stub.h"
 
@@ -197,14 +198,50 @@ bool groups_raised(struct world *w, struct stub *s, int signo, const siginfo_t *
 }
 
 /* ---- where members of it are ---- */
-static void raise_here(struct world *w, const struct proc_list *l, gpid pgid, int signo)
+static bool had(const struct carrier *c, gpid pid)
+{
+	for (unsigned i = 0; i < c->had_count; i++)
+		if (c->had[i] == pid)
+			return true;
+	return c->had_full;
+}
+
+/* @stubs: these have got it too, and so has whoever one is about to become. */
+static void remember(struct world *w, struct carrier *c, const struct proc_list *l, gpid pgid,
+		     int signo, bool stubs)
+{
+	c->had_signo = signo;
+	c->had_full = false;
+	c->had_count = 0;
+	for (size_t i = 0; i < l->n; i++) {
+		const struct task_info *t = &l->v[i].t;
+
+		if (t->pgid != pgid || (!stubs && stubs_find(w->stubs, t->gpid)))
+			continue;
+		if (c->had_count < ARRAY_LEN(c->had))
+			c->had[c->had_count++] = t->gpid;
+		else
+			c->had_full = true;
+	}
+}
+
+/* It came from @from, and not before the last event of @c. */
+static bool is_late(struct world *w, const struct carrier *c, gpid pid, node_id from)
+{
+	return !had(c, pid) && guest_for(w, pid, from) != NULL;
+}
+
+/* @c: only in who has come late; or NULL. */
+static void raise_here(struct world *w, const struct proc_list *l, gpid pgid, int signo,
+		       const struct carrier *c, node_id from)
 {
 	for (size_t i = 0; i < l->n; i++) {
 		const struct task_info *t = &l->v[i].t;
 		struct task_info now;
 		int fd;
 
-		if (t->pgid != pgid || stubs_find(w->stubs, t->gpid))
+		if (t->pgid != pgid || stubs_find(w->stubs, t->gpid) ||
+		    (c && !is_late(w, c, t->gpid, from)))
 			continue;
 		fd = proc_open(&w->view, t->gpid, &now);
 		if (fd < 0)
@@ -237,27 +274,34 @@ static struct carrier *find_carrier(struct world *w, node_id owner, unsigned num
 	return NULL;
 }
 
-void groups_hear(struct world *w, const Peer__Tty *q)
+void groups_hear(struct world *w, node_id from, const Peer__Tty *q)
 {
 	struct carrier *c = find_carrier(w, q->owner, q->number);
 	int signo = (int)q->value;
+	bool by_tty = false;
 	struct proc_list l;
 	pid_t front;
 
 	if (!by_kernel(signo) || q->pid <= 0 || proc_scan(&l, &w->view) != 0)
 		return;
 	if (c && c->event[signo] == q->command) {
-		proc_list_fini(&l); /* it came from another node already */
+		/* It came from another node already. Who was on his way here then, and got it where
+		 * he stood still, has come without it. */
+		if (c->had_signo == signo)
+			raise_here(w, &l, q->pid, signo, c, from);
+		proc_list_fini(&l);
 		return;
 	}
-	if (c)
-		c->event[signo] = q->command;
 	/* A shell here may have put a group of this node alone to the front: that one is meant. */
 	if (c && by_terminal(signo) && ioctl(c->master, TIOCGPGRP, &front) == 0 &&
-	    has_members(w, &l, front) && ioctl(c->master, TIOCSIG, signo) == 0)
-		signo = 0;
-	if (signo != 0)
-		raise_here(w, &l, q->pid, signo);
+	    has_members(w, &l, front))
+		by_tty = ioctl(c->master, TIOCSIG, signo) == 0;
+	if (c) {
+		c->event[signo] = q->command;
+		remember(w, c, &l, q->pid, signo, by_tty);
+	}
+	if (!by_tty)
+		raise_here(w, &l, q->pid, signo, NULL, from);
 	proc_list_fini(&l);
 }
 

@@ -109,7 +109,7 @@ static void on_message(void *arg, struct rpc_conn *c, struct rpc_call *call,
 	if (!q)
 		answers_reply(call, -EPROTO, NULL);
 	else if (q->word == PEER__TTY_WORD__TTY_RAISE) {
-		groups_hear(w, q);
+		groups_hear(w, rpc_conn_peer(c)->node, q);
 		ttys_answer(call, 0, NULL);
 	} else if (q->owner == w->node)
 		terminals_hear(w, c, call, q);

@@ -89,6 +89,11 @@ struct carrier {
 	uint64_t idle_since_ns; /* 0: not idle */
 	struct tty_modes modes;
 	uint32_t event[32]; /* by signal: the last that was raised */
+	/* Whom the last of all was raised in; had_full: and others. */
+	int had_signo;
+	bool had_full;
+	unsigned had_count;
+	gpid had[64];
 };
 
 void carriers_open(struct world *w);
@@ -127,7 +132,7 @@ void carriers_arrive(struct world *w, Peer__Task *const *kin, size_t n, gpid pid
 bool groups_raised(struct world *w, struct stub *s, int signo, const siginfo_t *si, uint64_t key,
 		   bool *done);
 /* From another node. */
-void groups_hear(struct world *w, const Peer__Tty *q);
+void groups_hear(struct world *w, node_id from, const Peer__Tty *q);
 void groups_open(struct world *w);
 /* Any thread: must others be asked, or told? */
 bool groups_concern(const struct world *w, const struct init_slot *s);
