@@ -73,7 +73,10 @@ agent=$!
 wait_for 10 test -S "$SSH_AUTH_SOCK" || fail "the agent does not start"
 ssh_key other
 ssh-add -q "$SSH_DIR/other" || fail "ssh-add"
-at agent "$(ssh-keygen -lf "$SSH_DIR/other.pub" | cut -d' ' -f2)" "${SSH1[@]}" -A || fail "the agent of who comes back"
+print=$(ssh-keygen -lf "$SSH_DIR/other.pub" | cut -d' ' -f2)
+at agent "$print" "${SSH1[@]}" -A || fail "the agent of who logs in"
+wait_for 20 detached 1 || fail "the session is not detached: $(sessions)"
+at brings "$print" "${SSH1[@]}" -A || fail "the agent of who comes back"
 kill $agent
 wait $agent 2>/dev/null
 unset SSH_AUTH_SOCK

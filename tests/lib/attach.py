@@ -7,7 +7,8 @@ lose PID_FILE       leaves a session behind whose line is lost without a word; i
 again N             the next login says that session N is detached; attach N brings it back; it ends with status 5
 noise X             leaves a session that will be noisy, and then end, without a line
 begin               a login, first of its tenant, that ends with status 3
-agent FINGERPRINT   who comes back brings his ssh agent
+agent FINGERPRINT   a session that knows his ssh agent loses its line
+brings FINGERPRINT  who comes back to it brings his agent
 by-command MARK     CMD attaches by itself; MARK is shown again
 taken CMD -- CMD    the second one takes the line of the first
 through WHAT SHELL  output goes on, whole and in order, while SHELL (killing something) runs
@@ -132,6 +133,9 @@ def agent(fingerprint, *argv):
     s.send(b"ssh-add -l\n")
     s.expect(re.escape(fingerprint.encode()))
     lose(s)
+
+
+def brings(fingerprint, *argv):
     s = start(list(argv))
     number = s.expect(rb"session (\d+) from \d\d:\d\d, detached")[1]
     prompt(s, "outer> ")
@@ -190,5 +194,5 @@ def through(what, command, *argv):
 
 
 if __name__ == "__main__":
-    {"shell": lambda *a: shell(list(a)), "lose": leave_behind, "again": again, "by-command": by_command, "agent": agent, "begin": begin, "noise": noise,
+    {"shell": lambda *a: shell(list(a)), "lose": leave_behind, "again": again, "by-command": by_command, "agent": agent, "brings": brings, "begin": begin, "noise": noise,
      "taken": taken, "through": through}[sys.argv[1]](*sys.argv[2:])
