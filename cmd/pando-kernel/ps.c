@@ -201,7 +201,8 @@ static struct listing *listing_new(struct world *w, const struct proc_list *l, g
 	for (size_t i = 0; i < l->n && x->n < LIST_MAX; i++) {
 		/* A stub executes nothing; who stands for it is listed where that is. */
 		if ((only == 0 || l->v[i].t.gpid == only) &&
-		    !stubs_find(w->stubs, l->v[i].t.gpid) && !leave_is_lost(w, l->v[i].t.gpid))
+		    !stubs_find(w->stubs, l->v[i].t.gpid) && !place_runs_there(w, l->v[i].t.gpid) &&
+		    !leave_is_lost(w, l->v[i].t.gpid))
 			fill_row(&x->rows[x->n++], w, &l->v[i], now_ns);
 	}
 	return x;

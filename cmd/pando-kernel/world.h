@@ -313,6 +313,8 @@ bool place_has(const struct world *w, gpid pid);
 bool place_of_child(const struct world *w, gpid parent);
 /* An exec of it is being placed: the node's pid of the caller; 0: none is. */
 pid_t place_pid(const struct world *w, gpid pid);
+/* What it executes runs elsewhere; the caller is just becoming its stub. */
+bool place_runs_there(const struct world *w, gpid pid);
 static inline bool place_is_busy(const struct world *w, gpid pid)
 {
 	return place_pid(w, pid) != 0;

@@ -681,6 +681,16 @@ pid_t place_pid(const struct world *w, gpid pid)
 	return 0;
 }
 
+bool place_runs_there(const struct world *w, gpid pid)
+{
+	const struct placing *p;
+
+	list_for_each (p, &w->placings, link)
+		if (p->k && p->gpid == pid)
+			return p->k->phase == PLACE_RUNS;
+	return false;
+}
+
 /* ---- after a predecessor's death ---- */
 static void on_recover(struct loop_timer *t)
 {
