@@ -24,7 +24,7 @@ static const unsigned short allowed[] = {
 	SYS_fdatasync,
 	SYS_close_range,
 	/* names: there are none but procfs, cgroup directories and what a helper hands us */
-	SYS_openat, SYS_fstat, SYS_newfstatat, SYS_statx, SYS_readlinkat, SYS_readlink,
+	SYS_openat, SYS_openat2, SYS_fstat, SYS_newfstatat, SYS_statx, SYS_readlinkat, SYS_readlink,
 	SYS_getdents64, SYS_mkdirat, SYS_unlinkat, SYS_faccessat, SYS_faccessat2,
 	/* memory */
 	SYS_mmap, SYS_munmap, SYS_mprotect, SYS_mremap, SYS_madvise, SYS_brk,

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -127,6 +128,25 @@ int task_parse_status(struct task_info *t, const char *text)
 	t->no_new_privs = number_of(text, "NoNewPrivs", 0) != 0;
 	t->filters = (unsigned)number_of(text, "Seccomp_filters", 0);
 	return 0;
+}
+
+bool task_lacks(int procfs, pid_t pid, const char *path)
+{
+	struct open_how how = { .flags = O_PATH | O_CLOEXEC,
+				.resolve = RESOLVE_IN_ROOT | RESOLVE_CACHED };
+	char link[32];
+	int root, fd, err;
+
+	(void)snprintf(link, sizeof(link), "%d/root", pid);
+	root = path[0] == '/' ? openat(procfs, link, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+	if (root < 0)
+		return false;
+	fd = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
+	err = fd < 0 ? errno : 0;
+	if (fd >= 0)
+		(void)close(fd);
+	(void)close(root);
+	return err == ENOENT || err == ENOTDIR;
 }
 
 ssize_t task_file(int procfs, pid_t pid, const char *name, char *buf, size_t cap)

@@ -57,6 +57,12 @@ uint64_t task_pid_namespace(int procfs, pid_t pid);
 /* The command line with blanks for NULs, cut to @cap. Returns its length, 0 for a zombie. */
 size_t task_args(int procfs, pid_t pid, char *buf, size_t cap);
 
+/*
+ * Is there certainly no file at @path, as @pid sees it? The host's memory of names alone is asked,
+ * never a file system: what does not wait, knows some. A relative path, an old kernel: false.
+ */
+bool task_lacks(int procfs, pid_t pid, const char *path);
+
 /* Reads the file @name of @pid whole, adds a NUL. Returns bytes without it (cut to cap - 1). */
 must_check ssize_t task_file(int procfs, pid_t pid, const char *name, char *buf, size_t cap);
 

@@ -4,10 +4,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 
 #include "kernel/host/mem.h"
@@ -65,6 +68,40 @@ static void other_bytes_are_refused(void **state)
 		assert_int_equal(task_parse_stat(&t, stats[i]), -EINVAL);
 	for (size_t i = 0; i < ARRAY_LEN(statuses); i++)
 		assert_int_equal(task_parse_status(&t, statuses[i]), -EINVAL);
+}
+
+/* tmpfs and others remember no name that is not there. */
+static bool remembers(const char *path)
+{
+	struct statfs fs;
+
+	return statfs(path, &fs) == 0 &&
+	       (fs.f_type == EXT4_SUPER_MAGIC || fs.f_type == OVERLAYFS_SUPER_MAGIC ||
+		fs.f_type == XFS_SUPER_MAGIC || fs.f_type == BTRFS_SUPER_MAGIC);
+}
+
+static void what_a_search_did_not_find_is_lacking(void **state)
+{
+	int procfs = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	char path[64];
+	bool lacks = false;
+
+	(void)snprintf(path, sizeof(path), "/usr/no-%d-%d", getpid(), getppid());
+	/* The host may forget a name: a search along PATH asks again, too. */
+	for (int i = 0; i < 50 && !lacks; i++) {
+		assert_int_equal(access(path, X_OK), -1);
+		lacks = task_lacks(procfs, getpid(), path);
+	}
+	assert_true(lacks || !remembers("/usr"));
+	assert_false(task_lacks(procfs, getpid(), path + 1));
+	assert_false(task_lacks(procfs, getpid(), ""));
+	assert_false(task_lacks(procfs, getpid(), "/"));
+	assert_false(task_lacks(procfs, getpid(), "/proc/self/exe"));
+	assert_false(task_lacks(procfs, getpid(), "/proc/self/exe/.."));
+	assert_int_equal(access("/bin/sh", X_OK), 0);
+	assert_false(task_lacks(procfs, getpid(), "/bin/sh"));
+	assert_false(task_lacks(procfs, 0x7ffffff0, path));
+	(void)close(procfs);
 }
 
 static void we_read_ourselves(void **state)
@@ -142,6 +179,7 @@ int main(void)
 		cmocka_unit_test(a_name_with_brackets_is_no_trap),
 		cmocka_unit_test(ids_are_those_of_the_innermost_namespace),
 		cmocka_unit_test(other_bytes_are_refused),
+		cmocka_unit_test(what_a_search_did_not_find_is_lacking),
 		cmocka_unit_test(we_read_ourselves),
 		cmocka_unit_test(a_process_is_found_until_it_is_reaped),
 		cmocka_unit_test(strings_stop_at_their_end_and_at_bad_pages),

@@ -622,20 +622,6 @@ static int ask_advice(struct placing *p)
 	return rpc_request(p->w->pod, &m, &o, on_advice, p, NULL);
 }
 
-/*
- * The zygote is one by its first exec, and nobody knows it before: a full node would send it away.
- * So would it a stub that begins anew. A guest may execute that program too: then here.
- */
-static bool becomes_stub(struct init_slot *s)
-{
-	const struct notify_call *n = notify_call(s);
-	char path[sizeof(TENANT_STUB)];
-
-	return n->nr == SYS_execve &&
-	       mem_read_string((pid_t)n->pid, n->args[0], path, sizeof(path)) >= 0 &&
-	       strcmp(path, TENANT_STUB) == 0;
-}
-
 void place_exec(struct world *w, struct init_slot *s)
 {
 	pid_t pid = (pid_t)notify_call(s)->pid;
@@ -657,7 +643,7 @@ void place_exec(struct world *w, struct init_slot *s)
 	}
 	if (node == w->node)
 		marks_drop(w, pid);
-	if (!stays && (node != NODE_NONE || (busy && !becomes_stub(s))))
+	if (!stays && (node != NODE_NONE || (busy && !place_is_of_here(w, s))))
 		p = placing_new(w, s, node);
 	if (!p) {
 		notify_set_run(s);

@@ -94,6 +94,10 @@ void marks_stay(struct world *w, pid_t pid);
 must_check int gather(struct placing *p);
 void gather_free(struct placing *p);
 
+/* ---- place_here.c ---- */
+/* Nobody has said where the exec of @s is to run: is it one of here, so that nobody is asked? */
+bool place_is_of_here(const struct world *w, struct init_slot *s);
+
 /* ---- place_turns.c ---- */
 /* True: its parent moves just now; @again is called when it is over. */
 bool place_awaits_parent(struct placing *p, void (*again)(struct placing *p));
