@@ -164,6 +164,10 @@ static void plan_resource(const struct quota_share *s, const struct quota_view *
 		p->like.v[r] = p->need.v[r] = QUOTA_ANY;
 	} else if ((v->over & 1u << r) != 0) {
 		plan_over(s, v, r, p);
+	} else if (lent < v->least.v[r]) {
+		/* No world begins with less: what was claimed is waited for. */
+		p->need.v[r] = MAX(v->need.v[r], v->least.v[r]);
+		p->ask = p->ask || v->need.v[r] < v->least.v[r];
 	} else if (spare == 0 && lent < limit) {
 		plan_more(s, v, r, p);
 	} else if (v->need.v[r] > lent) {

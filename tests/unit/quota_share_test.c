@@ -491,6 +491,55 @@ static void the_first_node_gets_all_and_the_second_its_part(void **state)
 	cluster_free(cl);
 }
 
+static struct quota_out told(struct quota_share *s, enum quota_ev_kind kind,
+			     const struct quota_view *v)
+{
+	struct quota_ev ev = { .kind = kind, .view = v };
+	struct quota_out out;
+
+	assert_int_equal(quota_share_step(s, &ev, &out), 0);
+	return out;
+}
+
+/* Whoever is to give is slow: a login was refused after 8 s, for at the first tick nothing seemed
+ * to be needed any more. */
+static void a_world_that_has_too_little_to_begin_goes_on_waiting(void **state)
+{
+	struct quota_view v = { .others = 1 };
+	struct quota_share s;
+	struct quota_out out;
+
+	(void)state;
+	for (unsigned r = 0; r < QUOTA_RESOURCES; r++)
+		v.limit.v[r] = v.least.v[r] = v.unlent.v[r] = QUOTA_ANY;
+	v.limit.v[QUOTA_PROCS] = 60;
+	v.least.v[QUOTA_PROCS] = 4;
+	v.unlent.v[QUOTA_PROCS] = 3;
+	quota_share_init(&s);
+	out = told(&s, QUOTA_EV_OPEN, &v);
+	assert_true(out.propose && out.need.v[QUOTA_PROCS] >= 4);
+	v.row = true;
+	v.serial = 1;
+	v.lent = v.limit;
+	v.need = out.need;
+	v.lent.v[QUOTA_PROCS] = 3;
+	v.unlent.v[QUOTA_PROCS] = 0;
+	(void)told(&s, QUOTA_EV_ANSWER, &v);
+	out = told(&s, QUOTA_EV_TICK, &v);
+	assert_false(out.propose || s.ready);
+	/* Nor does it give that up when it asks for something else. */
+	v.limit.v[QUOTA_CPU] = 1000;
+	v.lent.v[QUOTA_CPU] = 0;
+	v.unlent.v[QUOTA_CPU] = 500;
+	v.least.v[QUOTA_CPU] = 0;
+	out = told(&s, QUOTA_EV_TICK, &v);
+	assert_true(out.propose && out.need.v[QUOTA_PROCS] >= 4);
+	v.lent.v[QUOTA_PROCS] = 4;
+	v.lent.v[QUOTA_CPU] = out.like.v[QUOTA_CPU];
+	(void)told(&s, QUOTA_EV_ANSWER, &v);
+	assert_true(s.ready);
+}
+
 static void what_a_closed_world_held_is_there_for_others(void **state)
 {
 	struct cluster *cl = cluster_new(2);
@@ -539,6 +588,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nobody_ever_holds_more_than_is_lent),
 		cmocka_unit_test(the_first_node_gets_all_and_the_second_its_part),
+		cmocka_unit_test(a_world_that_has_too_little_to_begin_goes_on_waiting),
 		cmocka_unit_test(what_a_closed_world_held_is_there_for_others),
 		cmocka_unit_test(a_lowered_limit_is_in_force_soon),
 #ifdef PANDO_MUTANTS
