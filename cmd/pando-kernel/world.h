@@ -320,6 +320,9 @@ static inline bool place_is_busy(const struct world *w, gpid pid)
 	return place_pid(w, pid) != 0;
 }
 
+/* ---- place_turns.c ---- */
+void place_turns_look(struct world *w); /* by turns_look() */
+
 /* ---- follow.c: the record of one that an exec has sent on from here ---- */
 void follow_open(struct world *w);
 /* There may be one. */
@@ -399,7 +402,7 @@ void site_stub_died(struct world *w, struct stub *s);
 struct kin_plan;
 struct Peer__Task;
 struct kin_making {
-	struct list link; /* in arrivals */
+	struct list link; /* in arrivals, or of who waits for its turn */
 	struct world *w;
 	gpid pid; /* who arrives */
 	node_id from;
@@ -411,7 +414,8 @@ struct kin_making {
 	struct stub *stub;
 	bool was_there; /* it was not made for this */
 	unsigned retries;
-	unsigned waits;
+	void (*turn)(struct kin_making *k); /* turns.c */
+	uint64_t turn_until_ns;
 	struct loop_timer again;
 	struct kin_plan *plan;
 };
@@ -436,6 +440,12 @@ must_check int kin_adopted(struct world *w);
 void kin_tidy(struct world *w);
 /* In a moment: who comes next may need the same. */
 void kin_tidy_soon(struct world *w);
+
+/* ---- turns.c ---- */
+/* True: its relatives are on their way here or from here; @again is called when that is over. */
+bool turns_await(struct kin_making *k, void (*again)(struct kin_making *k));
+/* A move, an exec that leaves or a stub's new beginning is over: who waits for it looks again. */
+void turns_look(struct world *w);
 
 /* ---- tell.c ---- */
 /* A process, its relatives and children, and theirs. On the heap; free with kin_free(). */
@@ -536,6 +546,12 @@ must_check int move_open(struct world *w);
 void move_start(struct world *w, gpid pid, node_id to, moved_fn done, void *arg);
 /* @pid is on its way from here or to here. */
 bool move_is_busy(const struct world *w, gpid pid);
+/*
+ * It is neither here nor there yet: the process here may still go on, or does not run here yet. For
+ * what goes @to the node that it has left (NODE_NONE: to none) also until it is a stub there.
+ */
+bool move_is_between(const struct world *w, gpid pid, node_id to);
+bool come_is_between(const struct world *w, gpid pid, node_id to);
 /* The copy here is void: it executes elsewhere, or soon will. */
 /* The site of a process that is coming here has told that it ended there. */
 void come_ended(struct world *w, gpid pid);

@@ -91,6 +91,7 @@ static void placing_free(struct placing *p)
 
 	loop_timer_clear(p->w->loop, &p->again);
 	list_del(&p->link);
+	turns_look(w);
 	if (p->pidfd >= 0)
 		(void)close(p->pidfd);
 	(void)pthread_cond_destroy(&p->decided);

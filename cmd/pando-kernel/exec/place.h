@@ -58,6 +58,7 @@ struct placing {
 	uint64_t reach_until_ns;
 	void (*turn)(struct placing *p); /* place_turns.c */
 	uint64_t turn_until_ns;
+	bool awaits; /* its turn */
 
 	/* Its end or stop was told before it was a stub: told on then. */
 	struct rpc_call *changed;

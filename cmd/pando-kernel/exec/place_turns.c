@@ -5,13 +5,12 @@
  * Both say what the child is to the parent, each to another node, and neither would say what the
  * other makes of it. So who begins later waits: a move until the execs of its children are decided
  * (leave.c), an exec until its parent is here, or has left. At the site of the exec it is the same
- * (await_others() of kin.c). An exec waits for no longer than a caller may be held, and a move that
- * waits has begun to nobody: neither waits for the other.
+ * (kin/turns.c). An exec waits for no longer than a caller may be held, and a move that waits has
+ * begun to nobody: neither waits for the other. Whose turn is over calls turns_look().
  */
 #include "base/log.h"
 #include "cmd/pando-kernel/exec/place.h"
 
-#define AGAIN_NS    (2 * NS_PER_MS)
 #define PATIENCE_NS (10 * NS_PER_S)
 
 static gpid parent_of(const struct world *w, pid_t pid)
@@ -39,6 +38,7 @@ static void on_turn(struct loop_timer *t)
 {
 	struct placing *p = container_of(t, struct placing, again);
 
+	p->awaits = false;
 	p->turn(p);
 }
 
@@ -49,8 +49,19 @@ bool place_awaits_parent(struct placing *p, void (*again)(struct placing *p))
 
 	if (p->turn_until_ns == 0)
 		p->turn_until_ns = now_ns + PATIENCE_NS;
-	if (parent <= 1 || !move_is_busy(p->w, parent) || now_ns >= p->turn_until_ns)
+	if (parent <= 1 || !move_is_between(p->w, parent, p->site) || now_ns >= p->turn_until_ns)
 		return false;
 	p->turn = again;
-	return loop_timer_set(p->w->loop, &p->again, now_ns + AGAIN_NS, on_turn) == 0;
+	p->awaits = loop_timer_set(p->w->loop, &p->again, p->turn_until_ns, on_turn) == 0;
+	return p->awaits;
+}
+
+void place_turns_look(struct world *w)
+{
+	struct placing *p;
+
+	/* In the next turn, for who tells us is in the middle of something. */
+	list_for_each (p, &w->placings, link)
+		if (p->awaits && loop_timer_set(w->loop, &p->again, 0, on_turn) != 0)
+			log_warn("an exec of pid %d waits for longer: out of memory", p->gpid);
 }

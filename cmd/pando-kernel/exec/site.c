@@ -99,6 +99,7 @@ static void on_fresh(void *arg, struct stub *s, int err, struct stub_table *t)
 	struct world *w = arg;
 
 	s->turning = s->renewing = false;
+	turns_look(w);
 	if (err != 0)
 		return;
 	site_reap_rest(w, s);

@@ -27,7 +27,6 @@
 #define TIDY_NS     (200 * NS_PER_MS) /* what one leaves behind the next one finds */
 #define RETRIES_MAX 500
 #define RETRIES_FEW 250
-#define WAITS_MAX   5000
 
 struct kin_plan {
 	struct kin_step steps[STEPS_MAX];
@@ -70,46 +69,6 @@ static void begin_with_zygote(struct kin_making *k)
 static void on_again_begin(struct loop_timer *t)
 {
 	begin_with_zygote(container_of(t, struct kin_making, again));
-}
-
-static gpid parent_of(const struct kin_making *k, gpid pid)
-{
-	for (size_t i = 0; i < k->n_kin; i++)
-		if (k->kin[i]->pid == pid)
-			return k->kin[i]->ppid;
-	return 0;
-}
-
-/* One above it is being moved here: it brings the stub of this one along, or bears none any more.
- */
-static bool follows_one(const struct kin_making *k)
-{
-	gpid pid = parent_of(k, k->pid);
-
-	for (size_t i = 0; pid > 1 && i < k->n_kin; i++) {
-		if (come_is_busy(k->w, pid))
-			return true;
-		pid = parent_of(k, pid);
-	}
-	return false;
-}
-
-/*
- * One of them is just leaving from here, and what it has become elsewhere is quicker than we: it is
- * a stub in a moment, or runs on. Or one is just coming. Or its own stub begins anew after an exec
- * that failed: a signal for a table would kill it until then. That takes as long as the host is
- * busy.
- */
-static bool await_others(struct kin_making *k)
-{
-	const struct stub *own = stubs_find(k->w->stubs, k->pid);
-	bool busy = (own && own->renewing) || follows_one(k);
-
-	for (size_t i = 0; i < k->n_kin && !busy; i++)
-		busy = place_is_busy(k->w, k->kin[i]->pid);
-	return busy && k->waits++ < WAITS_MAX &&
-	       loop_timer_set(k->w->loop, &k->again, loop_now_ns(k->w->loop) + AGAIN_NS,
-			      on_again_begin) == 0;
 }
 
 /* A stub that is on its way out, or a zombie with a pid that is wanted: gone in a moment. */
@@ -425,7 +384,7 @@ static void begin(struct kin_making *k)
 	bool wait;
 	int r;
 
-	if (await_others(k))
+	if (turns_await(k, begin_with_zygote))
 		return;
 	r = proc_scan(&l, &k->w->view);
 	if (r != 0) {

@@ -85,6 +85,13 @@ bool come_is_busy(const struct world *w, gpid pid)
 	return find(pid) != NULL;
 }
 
+bool come_is_between(const struct world *w, gpid pid, node_id to)
+{
+	const struct come *c = find(pid);
+
+	return c && (c->m.state < MIG_T_DRAINED || to == c->from);
+}
+
 static void failed(struct come *c, enum mig_ev_kind kind, int err)
 {
 	step(c, (struct mig_ev){ .kind = kind, .err = err });
@@ -381,6 +388,7 @@ static void went(struct come *c, int err)
 	site_look_again(c->w);
 	c->waiting = false;
 	c->went = true;
+	turns_look(c->w); /* it runs when they do */
 	run_effects(c);
 }
 
@@ -405,6 +413,7 @@ static void come_end(struct come *c)
 
 	if (s)
 		s->arriving = s->turning = false;
+	turns_look(c->w);
 	list_del(&c->link);
 	comes_count--;
 	c->w->arriving -= c->arriving;

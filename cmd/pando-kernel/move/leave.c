@@ -80,6 +80,13 @@ bool leave_is_busy(const struct world *w, gpid pid)
 	return find(pid) != NULL;
 }
 
+bool leave_is_between(const struct world *w, gpid pid)
+{
+	const struct leave *l = find(pid);
+
+	return l && l->m.state < MIG_S_RELEASED;
+}
+
 bool leave_is_of(const struct world *w, pid_t tid)
 {
 	const struct leave *l;
@@ -251,6 +258,7 @@ static void left(struct leave *l, int err)
 	FAULT("kernel.leave.stub");
 	sigs = became_stub(l);
 	FAULT("kernel.leave.kept");
+	turns_look(l->w);
 	step(l, (struct mig_ev){ .kind = MIG_EV_RELEASED, .sigs = sigs });
 }
 
@@ -347,6 +355,7 @@ static void leave_end(struct leave *l, int err)
 			: err == -ESRCH     ? "it has ended"
 					    : strerror(-err);
 	r.try_next = err == -EOPNOTSUPP ? NULL : "pando nodes";
+	turns_look(l->w);
 	if (err == 0)
 		quota_moved(l->w, l->mover.bytes);
 	list_del(&l->link);

@@ -262,6 +262,11 @@ bool move_is_busy(const struct world *w, gpid pid)
 	return leave_is_busy(w, pid) || come_is_busy(w, pid);
 }
 
+bool move_is_between(const struct world *w, gpid pid, node_id to)
+{
+	return leave_is_between(w, pid) || come_is_between(w, pid, to);
+}
+
 void move_disconnected(struct world *w, node_id node)
 {
 	leave_disconnected(w, node);

@@ -33,6 +33,7 @@ void move_unnote(struct world *w, enum move_side side, gpid pid);
 
 /* ---- leave.c ---- */
 bool leave_is_busy(const struct world *w, gpid pid);
+bool leave_is_between(const struct world *w, gpid pid);
 /* False: no machine for it. */
 bool leave_message(struct world *w, const struct mig_msg *m, const char *why);
 void leave_disconnected(struct world *w, node_id node);
