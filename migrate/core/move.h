@@ -48,6 +48,12 @@
  *  - A message for a move that has no machine here goes to migrate_stray().
  *  - Messages may be lost, repeated, delayed, reordered. Those of a node that
  *    was announced dead, or from before its restart, are dropped by the caller.
+ *  - The image is no such message: IMAGE brings it once, whole or not at all, and
+ *    what is left of it ends with its connection, so it never comes after the move.
+ *    A target that was given PREPARE, image and RECORD of a move that is over would
+ *    execute the process again: as long as it has not gone on, or its end been told,
+ *    its record is what says that the claim was won (M2). No machine remembers moves
+ *    that have ended.
  *  - What is built is born in the frozen group (the second lock) and held there;
  *    what a successor finds held without a note goes back to its stub (it must
  *    not die: its parent would see that). A freeze takes the second lock too.
