@@ -97,11 +97,14 @@ static int find_far(gpid pid, struct procfs_pid *out)
 	return 0;
 }
 
-bool machine_has_task(gpid pid)
+bool machine_has_task(const struct world *w, gpid pid)
 {
+	int r = proc_node_tid(&w->view, pid);
 	char name[16];
 	struct stat st;
 
+	if (r > 0 || r == -ESRCH)
+		return r > 0;
 	(void)snprintf(name, sizeof(name), "%d", pid);
 	return fstatat(machine.native, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
 }

@@ -141,8 +141,7 @@ static int start(struct world *w)
 		return r;
 	list_init(&w->sessions);
 	list_init(&w->starts);
-	w->view.procfs = KERNEL_FD_PROC;
-	w->view.pidns = pid1_namespace(w->pid1);
+	proc_view_init(&w->view, KERNEL_FD_PROC, pid1_namespace(w->pid1));
 	list_init(&w->peers);
 	list_init(&w->arrivals);
 	r = rpc_new(&w->pod_rpc, w->loop, NULL);

@@ -151,7 +151,8 @@ void gates_hold(struct world *w, struct init_slot *s);
 must_check int machine_open(struct world *w);
 unsigned machine_cpus(const struct world *w);
 void machine_memory(const struct world *w, uint64_t *total, uint64_t *unused);
-bool machine_has_task(gpid pid);          /* a process or a stub of this node; any thread */
+/* A process, a thread or a stub of this node; any thread may ask. */
+bool machine_has_task(const struct world *w, gpid pid);
 void machine_look(const struct world *w); /* the nodes have changed */
 void machine_sysinfo(struct init_slot *s);
 void machine_getaffinity(struct world *w, struct init_slot *s);

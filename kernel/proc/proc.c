@@ -5,10 +5,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #define SIGNO_MAX 64
+
+/* ioctl_nsfs(2), Linux 6.11: from the namespace to the node, and back. */
+#define PID_FROM_NS  _IOR(0xb7, 6, int)
+#define TGID_FROM_NS _IOR(0xb7, 7, int)
+#define TGID_IN_NS   _IOR(0xb7, 9, int)
 
 static int list_add_task(struct proc_list *l, const struct task_info *t)
 {
@@ -79,6 +86,28 @@ static pid_t pid_of(const struct dirent *e)
 	return pid > 0 && *end == 0 ? (pid_t)pid : 0;
 }
 
+static int number_of(const struct proc_view *view, unsigned long how, int pid)
+{
+	int r = ioctl(view->ns, how, pid);
+
+	return r > 0 ? r : r == 0 ? -ESRCH : -errno;
+}
+
+/* The host would count those of a namespace below too: guests can make none. */
+static bool is_ours(const struct proc_view *view, pid_t pid)
+{
+	int r = number_of(view, TGID_IN_NS, pid);
+
+	if (r > 0 || r == -ESRCH)
+		return r > 0;
+	return task_pid_namespace(view->procfs, pid) == view->pidns;
+}
+
+int proc_node_tid(const struct proc_view *view, gpid tid)
+{
+	return number_of(view, PID_FROM_NS, tid);
+}
+
 /* The next process of the tenant, or 0 at the end. */
 static pid_t next_pid(DIR *d, const struct proc_view *view)
 {
@@ -87,10 +116,25 @@ static pid_t next_pid(DIR *d, const struct proc_view *view)
 	while ((e = readdir(d)) != NULL) {
 		pid_t pid = pid_of(e);
 
-		if (pid > 0 && task_pid_namespace(view->procfs, pid) == view->pidns)
+		if (pid > 0 && is_ours(view, pid))
 			return pid;
 	}
 	return 0;
+}
+
+void proc_view_init(struct proc_view *view, int procfs, uint64_t pidns)
+{
+	DIR *d = open_procfs(procfs);
+	char path[32];
+	pid_t pid;
+
+	*view = (struct proc_view){ .procfs = procfs, .pidns = pidns, .ns = -1 };
+	pid = d ? next_pid(d, view) : 0;
+	(void)snprintf(path, sizeof(path), "%d/ns/pid", pid);
+	if (pid > 0)
+		view->ns = openat(procfs, path, O_RDONLY | O_CLOEXEC);
+	if (d)
+		(void)closedir(d);
 }
 
 int proc_scan(struct proc_list *out, const struct proc_view *view)
@@ -131,16 +175,16 @@ const struct proc *proc_list_find(const struct proc_list *l, gpid pid)
 	return l->n ? bsearch(&key, l->v, l->n, sizeof(*l->v), by_gpid) : NULL;
 }
 
-/* A pidfd of node pid @pid, if that still is who @want was: both are looked at under the pidfd. */
-static int open_checked(const struct proc_view *view, const struct task_info *want,
-			struct task_info *now)
+/* A pidfd of node pid @pid, if it is @want; what is read is its own if it has not been reaped then.
+ */
+static int open_task(const struct proc_view *view, pid_t pid, gpid want, struct task_info *out)
 {
-	int fd = task_pidfd(want->pid);
+	int fd = task_pidfd(pid);
 
 	if (fd < 0)
-		return fd;
-	if (task_read(now, view->procfs, want->pid) != 0 || now->gpid != want->gpid ||
-	    now->start_ns != want->start_ns) {
+		return fd == -EINVAL ? -ESRCH : fd; /* it is a thread's by now */
+	if (task_read(out, view->procfs, pid) != 0 || out->gpid != want || !is_ours(view, pid) ||
+	    task_pidfd_signal(fd, 0) == -ESRCH) {
 		(void)close(fd);
 		return -ESRCH;
 	}
@@ -179,24 +223,27 @@ static int list_pids(const struct proc_view *view, pid_t **out)
 }
 
 /* The last first: who is looked for has mostly just been born. */
-int proc_open(const struct proc_view *view, gpid pid, struct task_info *out)
+static int search(const struct proc_view *view, gpid pid)
 {
-	pid_t *node_pids = NULL;
-	struct task_info t;
-	int fd = -ESRCH, n = list_pids(view, &node_pids);
+	pid_t *node_pids = NULL, found = 0;
+	int n = list_pids(view, &node_pids);
 
 	if (n < 0)
 		return n;
-	while (n-- > 0) {
-		if (task_gpid(view->procfs, node_pids[n]) != pid ||
-		    task_pid_namespace(view->procfs, node_pids[n]) != view->pidns ||
-		    task_read(&t, view->procfs, node_pids[n]) != 0 || t.gpid != pid)
-			continue;
-		fd = open_checked(view, &t, out);
-		break;
-	}
+	while (node_pids && found == 0 && n-- > 0)
+		if (task_gpid(view->procfs, node_pids[n]) == pid && is_ours(view, node_pids[n]))
+			found = node_pids[n];
 	free(node_pids);
-	return fd;
+	return found > 0 ? found : -ESRCH;
+}
+
+int proc_open(const struct proc_view *view, gpid pid, struct task_info *out)
+{
+	int r = number_of(view, TGID_FROM_NS, pid);
+
+	if (r < 0 && r != -ESRCH)
+		r = search(view, pid);
+	return r > 0 ? open_task(view, r, pid, out) : r;
 }
 
 int proc_signal(const struct proc_view *view, gpid target, int signo)
@@ -216,10 +263,10 @@ int proc_signal(const struct proc_view *view, gpid target, int signo)
 
 		if (target > 0 ? t->gpid != target : target != -1 && t->pgid != -target)
 			continue;
-		fd = open_checked(view, t, &now);
+		fd = open_task(view, t->pid, t->gpid, &now);
 		if (fd < 0)
 			continue;
-		if (task_pidfd_signal(fd, signo) == 0)
+		if (now.start_ns == t->start_ns && task_pidfd_signal(fd, signo) == 0)
 			hit++;
 		(void)close(fd);
 	}

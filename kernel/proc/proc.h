@@ -17,7 +17,11 @@
 struct proc_view {
 	int procfs;     /* directory of the node's procfs */
 	uint64_t pidns; /* inode of the tenant's pid namespace */
+	int ns;         /* it, for hosts that translate numbers; else all is found in procfs */
 };
+
+/* Never closed. At least one process of the tenant is there: pando-init. */
+void proc_view_init(struct proc_view *view, int procfs, uint64_t pidns);
 
 struct proc {
 	struct task_info t;
@@ -37,6 +41,12 @@ void proc_list_fini(struct proc_list *l);
 
 /* NULL: not in the list. */
 const struct proc *proc_list_find(const struct proc_list *l, gpid pid);
+
+/*
+ * The node's number of a thread of the tenant, any thread may ask. Errors: -ESRCH nobody has it;
+ * another: this host does not say (before Linux 6.11).
+ */
+must_check int proc_node_tid(const struct proc_view *view, gpid tid);
 
 /* A pidfd of the process and what it is. Errors: -ESRCH; -EMFILE. */
 must_check int proc_open(const struct proc_view *view, gpid pid, struct task_info *out);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -127,30 +128,108 @@ static void we_read_ourselves(void **state)
 	close(procfs);
 }
 
-static void a_process_is_found_until_it_is_reaped(void **state)
+static void find_until_reaped(const struct proc_view *view)
 {
-	int procfs = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd;
-	const struct proc_view view = { procfs, task_pid_namespace(procfs, getpid()) };
-	const struct proc_view other = { procfs, view.pidns + 1 };
 	struct task_info t;
+	struct proc_list l;
 	pid_t child = fork();
+	int fd;
 
 	assert_true(child >= 0);
 	if (child == 0) {
 		(void)pause();
 		_exit(0);
 	}
-	fd = proc_open(&view, child, &t);
+	fd = proc_open(view, child, &t);
 	assert_true(fd >= 0);
 	assert_int_equal(t.gpid, child);
 	assert_int_equal(t.node_ppid, getpid());
-	assert_int_equal(task_pidfd_pid(procfs, fd), child);
-	assert_int_equal(proc_open(&other, child, &t), -ESRCH);
+	assert_int_equal(task_pidfd_pid(view->procfs, fd), child);
+	assert_int_equal(proc_scan(&l, view), 0);
+	proc_list_fini(&l);
 	assert_int_equal(task_pidfd_signal(fd, SIGKILL), 0);
 	assert_int_equal(waitpid(child, NULL, 0), child);
-	assert_int_equal(proc_open(&view, child, &t), -ESRCH);
+	assert_int_equal(proc_open(view, child, &t), -ESRCH);
 	close(fd);
+}
+
+/* By the host's own translation where it has one, and by looking at all where it has none. */
+static void a_process_is_found_until_it_is_reaped(void **state)
+{
+	int procfs = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct proc_view view, slow, other;
+	struct task_info t;
+
+	proc_view_init(&view, procfs, task_pid_namespace(procfs, getpid()));
+	assert_true(view.ns >= 0);
+	slow = other = view;
+	slow.ns = other.ns = -1;
+	other.pidns++;
+	find_until_reaped(&view);
+	find_until_reaped(&slow);
+	assert_int_equal(proc_open(&other, getpid(), &t), -ESRCH);
+	proc_view_init(&other, procfs, other.pidns); /* nobody is in it */
+	assert_int_equal(other.ns, -1);
+	close(view.ns);
 	close(procfs);
+}
+
+struct in_namespace {
+	int go[2];
+	pid_t native; /* what the child itself says */
+};
+
+static int say_pid(void *arg)
+{
+	const struct in_namespace *x = arg;
+	pid_t pid = getpid();
+
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	return write(x->go[1], &pid, sizeof(pid)) == sizeof(pid) ? pause() : 1;
+}
+
+/* Its first process is 1 there: only a number of the namespace finds it, and none of ours does. */
+static void a_namespace_has_numbers_of_its_own(void **state)
+{
+	static char stack[65536];
+	int procfs = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd, r;
+	struct in_namespace x;
+	struct proc_view view, slow;
+	struct task_info t;
+	pid_t child;
+
+	assert_int_equal(pipe2(x.go, O_CLOEXEC), 0);
+	child = clone(say_pid, stack + sizeof(stack), CLONE_NEWPID | SIGCHLD, &x);
+	if (child < 0 && errno == EPERM)
+		skip();
+	assert_true(child > 0);
+	assert_int_equal(read(x.go[0], &x.native, sizeof(x.native)), sizeof(x.native));
+	assert_int_equal(x.native, 1);
+	proc_view_init(&view, procfs, task_pid_namespace(procfs, child));
+	assert_true(view.ns >= 0);
+	slow = view;
+	slow.ns = -1;
+	fd = proc_open(&view, 1, &t);
+	assert_true(fd >= 0);
+	assert_int_equal(t.pid, child);
+	close(fd);
+	fd = proc_open(&slow, 1, &t);
+	assert_true(fd >= 0);
+	assert_int_equal(t.pid, child);
+	close(fd);
+	assert_int_equal(proc_open(&view, getpid(), &t), -ESRCH);
+	r = proc_node_tid(&view, 1);
+	assert_true(r == child || r == -ENOTTY); /* before Linux 6.11 */
+	assert_true(proc_node_tid(&slow, 1) < 0);
+	assert_int_equal(kill(child, SIGKILL), 0);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	r = proc_node_tid(&view, 1);
+	assert_true(r == -ESRCH || r == -ENOTTY);
+	assert_int_equal(proc_open(&view, 1, &t), -ESRCH);
+	close(view.ns);
+	close(procfs);
+	close(x.go[0]);
+	close(x.go[1]);
 }
 
 static void strings_stop_at_their_end_and_at_bad_pages(void **state)
@@ -182,6 +261,7 @@ int main(void)
 		cmocka_unit_test(what_a_search_did_not_find_is_lacking),
 		cmocka_unit_test(we_read_ourselves),
 		cmocka_unit_test(a_process_is_found_until_it_is_reaped),
+		cmocka_unit_test(a_namespace_has_numbers_of_its_own),
 		cmocka_unit_test(strings_stop_at_their_end_and_at_bad_pages),
 	};
 

@@ -45,7 +45,7 @@ bool far_concerns(const struct world *w, const struct init_slot *s)
 
 	if (__atomic_load_n(&w->others, __ATOMIC_RELAXED) == 0 || pid <= 1)
 		return false;
-	return notify_call(s)->nr == SYS_getpriority || !machine_has_task(pid);
+	return notify_call(s)->nr == SYS_getpriority || !machine_has_task(w, pid);
 }
 
 static void answer(struct far_call *x, int err, int64_t value)
@@ -123,7 +123,7 @@ static node_id whom_to_ask(struct world *w, int nr, gpid pid)
 
 	if (s)
 		return nr == SYS_getpriority ? s->peer : NODE_NONE;
-	if (machine_has_task(pid))
+	if (machine_has_task(w, pid))
 		return NODE_NONE;
 	home = home_of(w, pid);
 	return home == w->node || !peers_alive(w, home) ? NODE_NONE : home;

@@ -736,7 +736,7 @@ bool groups_concern(const struct world *w, const struct init_slot *s)
 	if (n->nr != SYS_kill)
 		return __atomic_load_n(&w->peers_up, __ATOMIC_ACQUIRE) != 0;
 	return (gpid)n->args[0] <= 0 || (int)n->args[1] == SIGSTOP ||
-	       !machine_has_task((gpid)n->args[0]);
+	       !machine_has_task(w, (gpid)n->args[0]);
 }
 
 void groups_call(struct world *w, struct init_slot *s)
