@@ -16,9 +16,11 @@ static struct item {
 	int fd;
 } items[STORE_MAX];
 
+static size_t used; /* all above are free */
+
 static struct item *find(const char *key)
 {
-	for (size_t i = 0; i < STORE_MAX; i++) {
+	for (size_t i = 0; i < used; i++) {
 		if (strcmp(items[i].key, key) == 0)
 			return &items[i];
 	}
@@ -34,8 +36,10 @@ int store_put(const char *key, int fd)
 	if (find(key) != NULL)
 		return -EEXIST;
 	it = find("");
-	if (it == NULL)
+	if (it == NULL && used == STORE_MAX)
 		return -ENOSPC;
+	if (it == NULL)
+		it = &items[used++];
 	memcpy(it->key, key, strlen(key) + 1);
 	it->fd = fd;
 	return 0;
@@ -56,6 +60,8 @@ int store_drop(const char *key)
 		return -ENOENT;
 	(void)close(it->fd);
 	memset(it, 0, sizeof(*it));
+	while (used > 0 && items[used - 1].key[0] == 0)
+		used--;
 	return 0;
 }
 
@@ -63,7 +69,7 @@ size_t store_list(const char *prefix, char *out, size_t size)
 {
 	size_t at = 0;
 
-	for (size_t i = 0; i < STORE_MAX; i++) {
+	for (size_t i = 0; i < used; i++) {
 		size_t n = strlen(items[i].key) + 1;
 
 		if (n == 1 || strncmp(items[i].key, prefix, strlen(prefix)) != 0 || n > size - at)
