@@ -545,7 +545,8 @@ typedef void (*moved_fn)(void *arg, const struct moved *m);
 must_check int move_open(struct world *w);
 /* Calls @done, maybe at once. */
 void move_start(struct world *w, gpid pid, node_id to, moved_fn done, void *arg);
-/* @pid is on its way from here or to here. */
+/* Somebody, or @pid, is on the way from here or to here. */
+bool move_is_any(void);
 bool move_is_busy(const struct world *w, gpid pid);
 /*
  * It is neither here nor there yet: the process here may still go on, or does not run here yet. For
@@ -556,6 +557,7 @@ bool come_is_between(const struct world *w, gpid pid, node_id to);
 /* The copy here is void: it executes elsewhere, or soon will. */
 /* The site of a process that is coming here has told that it ended there. */
 void come_ended(struct world *w, gpid pid);
+bool come_is_any(void);
 bool come_is_busy(const struct world *w, gpid pid);
 bool leave_is_lost(const struct world *w, gpid pid);
 /* A thread of a process that is leaving. */

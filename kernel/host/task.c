@@ -114,7 +114,7 @@ static long number_of(const char *text, const char *name, long missing)
 
 int task_parse_status(struct task_info *t, const char *text)
 {
-	const char *uids = line_of(text, "Uid");
+	const char *uids = line_of(text, "Uid"), *ignored = line_of(text, "SigIgn");
 	unsigned ruid, euid;
 
 	t->gpid = last_id(line_of(text, "NStgid"), &t->depth);
@@ -127,6 +127,7 @@ int task_parse_status(struct task_info *t, const char *text)
 	t->traced = number_of(text, "TracerPid", 0) != 0;
 	t->no_new_privs = number_of(text, "NoNewPrivs", 0) != 0;
 	t->filters = (unsigned)number_of(text, "Seccomp_filters", 0);
+	t->ignores_children = ignored && strtoull(ignored, NULL, 16) >> (SIGCHLD - 1) & 1;
 	return 0;
 }
 

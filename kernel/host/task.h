@@ -37,7 +37,8 @@ struct task_info {
 	uint64_t rss_bytes;
 	bool traced;
 	bool no_new_privs;
-	unsigned filters; /* seccomp filters on it */
+	bool ignores_children; /* SIGCHLD is ignored */
+	unsigned filters;      /* seccomp filters on it */
 	char comm[TASK_COMM_MAX];
 };
 

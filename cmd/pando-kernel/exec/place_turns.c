@@ -45,7 +45,7 @@ static void on_turn(struct loop_timer *t)
 bool place_awaits_parent(struct placing *p, void (*again)(struct placing *p))
 {
 	uint64_t now_ns = loop_now_ns(p->w->loop);
-	gpid parent = parent_of(p->w, p->pid);
+	gpid parent = move_is_any() ? parent_of(p->w, p->pid) : 0;
 
 	if (p->turn_until_ns == 0)
 		p->turn_until_ns = now_ns + PATIENCE_NS;

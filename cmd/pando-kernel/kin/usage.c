@@ -129,17 +129,6 @@ static void look_at_parents(struct world *w, const struct proc_list *l)
 	}
 }
 
-/* One that does not want to know of its children gets no zombies, and no usage (wait(2)). */
-static bool ignores_children(const struct world *w, pid_t pid)
-{
-	char text[4096];
-	const char *at = NULL;
-
-	if (task_file(w->view.procfs, pid, "status", text, sizeof(text)) > 0)
-		at = strstr(text, "\nSigIgn:");
-	return at && (strtoull(at + 8, NULL, 16) & (UINT64_C(1) << (SIGCHLD - 1))) != 0;
-}
-
 /* Once, wherever we die: the sum counts its last child. */
 static void hand_up(struct kept_usage *to, const struct kept_usage *child)
 {
@@ -186,7 +175,8 @@ static void settle(struct world *w, const struct proc_list *l, const struct kept
 		struct kept_usage *to = u->parent ? find(w, u->parent, u->parent_start_ns) : NULL;
 		const struct proc *p = to ? task_of(l, to) : NULL;
 
-		if (to && (!p || !ignores_children(w, p->t.pid)))
+		/* One that does not want to know of its children gets no usage (wait(2)). */
+		if (to && (!p || !p->t.ignores_children))
 			hand_up(to, u);
 		account_free(w, u);
 	}
@@ -282,16 +272,20 @@ static struct kept_used told_by(const Peer__Changed *q)
 	};
 }
 
-/* Of the task @pid (node's), and of who waits for it: an account, if there is none. */
+/* Who waits for task @t; gpid 0: nobody here. */
+static void read_parent(const struct world *w, const struct task_info *t, struct task_info *parent)
+{
+	if (task_read(parent, w->view.procfs, t->node_ppid) != 0 || parent->uid == 0 ||
+	    !waits_here(w, parent->gpid))
+		memset(parent, 0, sizeof(*parent));
+}
+
+/* Of task @t, whom @parent waits for: an account, if there is none. */
 static struct kept_usage *account_of(struct world *w, const struct task_info *t,
-				     struct task_info *parent)
+				     const struct task_info *parent)
 {
 	struct kept_usage want = { .pid = t->gpid, .start_ns = t->start_ns }, *u;
-	bool has = task_read(parent, w->view.procfs, t->node_ppid) == 0 && parent->uid != 0 &&
-		   waits_here(w, parent->gpid);
 
-	if (!has)
-		memset(parent, 0, sizeof(*parent));
 	want.parent = parent->gpid;
 	want.parent_start_ns = parent->start_ns;
 	u = find(w, t->gpid, t->start_ns);
@@ -309,7 +303,8 @@ void usage_told(struct world *w, const struct Peer__Changed *q)
 	if (pid == 0 || task_read(&t, w->view.procfs, pid) != 0 || t.gpid != q->pid)
 		return;
 	/* It may not do so any more when we look. */
-	if (ignores_children(w, t.node_ppid))
+	read_parent(w, &t, &parent);
+	if (parent.ignores_children)
 		return;
 	u = account_of(w, &t, &parent);
 	if (!u) {
@@ -321,7 +316,10 @@ void usage_told(struct world *w, const struct Peer__Changed *q)
 	/* Those above may end before anybody asks. */
 	for (unsigned depth = 0; parent.gpid > 1 && depth < DEPTH_MAX; depth++) {
 		t = parent;
-		if (find(w, t.gpid, t.start_ns) || !account_of(w, &t, &parent))
+		if (find(w, t.gpid, t.start_ns))
+			break;
+		read_parent(w, &t, &parent);
+		if (!account_of(w, &t, &parent))
 			break;
 	}
 }

@@ -397,8 +397,10 @@ void usage_call(struct world *w, struct init_slot *s)
 	const struct notify_call *n = notify_call(s);
 	struct task_info t;
 
-	if (!is_mended((pid_t)n->pid) && read_process(w, (pid_t)n->pid, &t) == 0 &&
-	    notify_valid(w->notify, s) && usage_has_kids(w, t.gpid) && !move_is_busy(w, t.gpid) &&
+	/* A stub's waits are ours, which ask for what the host counts. */
+	if (!stubs_find_node_pid(w->stubs, (pid_t)n->pid) && !is_mended((pid_t)n->pid) &&
+	    read_process(w, (pid_t)n->pid, &t) == 0 && notify_valid(w->notify, s) &&
+	    usage_has_kids(w, t.gpid) && !move_is_busy(w, t.gpid) &&
 	    mend_begin(w, &t, (pid_t)n->pid, n->nr, n->args, s) == 0)
 		return;
 	notify_set_run(s);

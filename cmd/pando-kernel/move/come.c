@@ -80,6 +80,11 @@ static struct come *find(gpid pid)
 	return NULL;
 }
 
+bool come_is_any(void)
+{
+	return comes_count > 0;
+}
+
 bool come_is_busy(const struct world *w, gpid pid)
 {
 	return find(pid) != NULL;

@@ -75,6 +75,11 @@ static struct leave *find(gpid pid)
 	return NULL;
 }
 
+bool leave_is_any(void)
+{
+	return leaves_count > 0;
+}
+
 bool leave_is_busy(const struct world *w, gpid pid)
 {
 	return find(pid) != NULL;

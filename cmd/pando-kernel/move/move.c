@@ -257,6 +257,11 @@ static void on_move(void *arg, struct rpc_conn *c, struct rpc_call *call, const 
 	answers_reply(call, 0, NULL);
 }
 
+bool move_is_any(void)
+{
+	return leave_is_any() || come_is_any();
+}
+
 bool move_is_busy(const struct world *w, gpid pid)
 {
 	return leave_is_busy(w, pid) || come_is_busy(w, pid);

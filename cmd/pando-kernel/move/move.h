@@ -32,6 +32,7 @@ void move_note(struct world *w, enum move_side side, const struct mig_note *note
 void move_unnote(struct world *w, enum move_side side, gpid pid);
 
 /* ---- leave.c ---- */
+bool leave_is_any(void);
 bool leave_is_busy(const struct world *w, gpid pid);
 bool leave_is_between(const struct world *w, gpid pid);
 /* False: no machine for it. */
