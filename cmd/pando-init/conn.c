@@ -2,6 +2,7 @@
 /* conn.c - connections of pandod and the guest kernel, and what they may ask. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -105,17 +106,18 @@ static int hello(struct conn *c, struct init_msg *reply, int *fd)
 
 static int put(struct conn *c, struct init_in *in)
 {
-	int r;
+	const char *keys[INIT_FDS_MAX];
+	int n = init_keys(in, keys), r;
 
-	if (in->nfds != 1)
+	if (n < 0 || (size_t)n != in->nfds)
 		return -EPROTO;
-	r = store_put(in->msg.key, in->fds[0]);
-	if (r == 0) {
+	r = store_put_all(keys, in->fds, n);
+	for (int i = 0; i < n; i++) {
 		struct init_msg event = { .op = INIT_EV_STORED };
 
-		in->fds[0] = -1;
-		memcpy(event.key, in->msg.key, sizeof(event.key));
-		conn_tell(&event, c->serial);
+		(void)snprintf(event.key, sizeof(event.key), "%s", keys[i]);
+		if (in->fds[i] < 0)
+			conn_tell(&event, c->serial);
 	}
 	return r;
 }
@@ -141,7 +143,7 @@ static void answer(struct conn *c, struct init_in *in)
 		r = fd < 0 ? fd : 0;
 		break;
 	case INIT_DROP:
-		r = store_drop(in->msg.key);
+		r = store_drop_all(in);
 		break;
 	case INIT_LIST:
 		len = store_list(in->msg.key, list, sizeof(list));

@@ -30,6 +30,16 @@ struct spawn {
 	void *arg;
 };
 
+/* Of one kind, not said yet. */
+struct batch {
+	struct init_msg m; /* with the first key */
+	unsigned n;
+	size_t len; /* of the other keys */
+	size_t nfds;
+	int fds[INIT_FDS_MAX]; /* ours */
+	char keys[INIT_FDS_MAX * INIT_KEY_MAX];
+};
+
 struct pid1 {
 	struct loop *loop;
 	int sock;
@@ -39,6 +49,7 @@ struct pid1 {
 	uint64_t ns;
 	uint32_t last_tag;
 	bool together;
+	struct batch batch;
 	unsigned owed; /* answers of what is said together */
 	int owed_err;  /* the first that was none */
 	struct list spawns;
@@ -182,15 +193,74 @@ static int next_answer(struct pid1 *p, uint64_t end_ns)
 	}
 }
 
+/* ---- several at once ---- */
+static int settle(struct pid1 *p)
+{
+	uint64_t end = clock_mono_ns() + ANSWER_NS;
+	int r = 0;
+
+	while (p->owed > 0 && r == 0) {
+		r = next_answer(p, end);
+		if (r == 1 && !take_owed(p))
+			init_in_close(&p->in);
+		r = MIN(r, 0);
+	}
+	if (r != 0)
+		p->owed = 0; /* it is gone: everybody will see */
+	return r;
+}
+
+/* What has been gathered is said; its answer is owed. */
+static int flush(struct pid1 *p)
+{
+	struct batch *b = &p->batch;
+	int r = b->n > 0 && p->owed == OWED_MAX ? settle(p) : 0;
+
+	if (b->n > 0 && r == 0) {
+		b->m.tag = ++p->last_tag;
+		r = send_all(p, &b->m, b->keys, b->len, b->fds, b->nfds);
+		p->owed += r == 0;
+	}
+	for (size_t i = 0; i < b->nfds; i++)
+		(void)close(b->fds[i]);
+	b->n = 0;
+	b->len = b->nfds = 0;
+	return r;
+}
+
+static int batch_add(struct pid1 *p, const struct init_msg *m, int fd)
+{
+	struct batch *b = &p->batch;
+	size_t len = strlen(m->key) + 1;
+	int r = b->n == INIT_FDS_MAX || (b->n > 0 && b->m.op != m->op) ? flush(p) : 0;
+
+	if (r == 0 && fd >= 0) {
+		b->fds[b->nfds] = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+		r = b->fds[b->nfds] < 0 ? -errno : 0;
+		b->nfds += r == 0;
+	}
+	if (r != 0)
+		return r;
+	if (b->n++ == 0) {
+		b->m = *m;
+		return 0;
+	}
+	memcpy(b->keys + b->len, m->key, len);
+	b->len += len;
+	return 0;
+}
+
+/* ---- one ---- */
 /* Sends @m; its answer is in p->in afterwards, with descriptors for the caller to close. */
 static int call(struct pid1 *p, struct init_msg *m, int fd)
 {
 	uint64_t end = clock_mono_ns() + ANSWER_NS;
-	int r;
+	int r = flush(p);
 
 	m->tag = ++p->last_tag;
 	p->in.nfds = 0;
-	r = send_all(p, m, NULL, 0, &fd, fd >= 0);
+	if (r == 0)
+		r = send_all(p, m, NULL, 0, &fd, fd >= 0);
 	while (r == 0) {
 		r = next_answer(p, end);
 		if (r == 1 && !take_owed(p)) {
@@ -211,23 +281,6 @@ static int call_simple(struct pid1 *p, struct init_msg *m, int fd)
 	return r;
 }
 
-/* ---- several at once ---- */
-static int settle(struct pid1 *p)
-{
-	uint64_t end = clock_mono_ns() + ANSWER_NS;
-	int r = 0;
-
-	while (p->owed > 0 && r == 0) {
-		r = next_answer(p, end);
-		if (r == 1 && !take_owed(p))
-			init_in_close(&p->in);
-		r = MIN(r, 0);
-	}
-	if (r != 0)
-		p->owed = 0; /* it is gone: everybody will see */
-	return r;
-}
-
 void pid1_together(struct pid1 *p)
 {
 	p->together = true;
@@ -235,9 +288,9 @@ void pid1_together(struct pid1 *p)
 
 int pid1_settle(struct pid1 *p)
 {
-	int r = settle(p);
+	int said = flush(p), r = settle(p);
 
-	r = r != 0 ? r : p->owed_err;
+	r = said != 0 ? said : r != 0 ? r : p->owed_err;
 	p->together = false;
 	p->owed_err = 0;
 	return r;
@@ -246,16 +299,7 @@ int pid1_settle(struct pid1 *p)
 /* The answer is waited for here, or by pid1_settle(). */
 static int say(struct pid1 *p, struct init_msg *m, int fd)
 {
-	int r;
-
-	if (!p->together)
-		return call_simple(p, m, fd);
-	r = p->owed < OWED_MAX ? 0 : settle(p);
-	m->tag = ++p->last_tag;
-	if (r == 0)
-		r = send_all(p, m, NULL, 0, &fd, fd >= 0);
-	p->owed += r == 0;
-	return r;
+	return p->together ? batch_add(p, m, fd) : call_simple(p, m, fd);
 }
 
 static void on_readable(struct loop_fd *w, short revents)
@@ -417,6 +461,8 @@ int pid1_spawn(struct pid1 *p, const char *key, const struct init_spawn *head, c
 		return -ENOMEM;
 	(void)snprintf(m.key, sizeof(m.key), "%s", key);
 	r = init_spawn_pack(p->payload, sizeof(p->payload) - sizeof(m), head, argv, envp, cwd);
+	if (r >= 0 && flush(p) != 0)
+		r = -EPIPE;
 	if (r >= 0)
 		r = send_all(p, &m, p->payload, (size_t)r, fds, nfds);
 	if (r != 0) {

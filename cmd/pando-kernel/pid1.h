@@ -37,8 +37,9 @@ must_check int pid1_get(struct pid1 *p, const char *key);         /* a descripto
 must_check int pid1_put(struct pid1 *p, const char *key, int fd); /* borrows @fd */
 int pid1_drop(struct pid1 *p, const char *key);
 /*
- * What is put and dropped between the two is said at once, and its answers are waited for at the
- * end: one wake-up of pando-init instead of many. pid1_settle() gives the first error of a put.
+ * What is put and dropped between the two holds when pid1_settle() returns, at the latest: it is
+ * said in as few messages as it can be, each of which wakes pando-init. pid1_settle() gives the
+ * first error of a put.
  */
 void pid1_together(struct pid1 *p);
 must_check int pid1_settle(struct pid1 *p);

@@ -80,6 +80,23 @@ void init_in_close(struct init_in *in)
 	in->nfds = 0;
 }
 
+int init_keys(const struct init_in *in, const char *keys[INIT_FDS_MAX])
+{
+	int n = 0;
+
+	keys[n++] = in->msg.key;
+	for (size_t at = 0; at < in->len; n++) {
+		const char *key = (const char *)in->payload + at;
+		size_t len = strnlen(key, in->len - at);
+
+		if (len == in->len - at || len >= INIT_KEY_MAX || n == INIT_FDS_MAX)
+			return -EPROTO;
+		keys[n] = key;
+		at += len + 1;
+	}
+	return n;
+}
+
 int init_recv(int sock, struct init_in *in)
 {
 	struct iovec iov[2] = {

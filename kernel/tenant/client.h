@@ -33,6 +33,9 @@ struct init_in {
  */
 must_check int init_recv(int sock, struct init_in *in);
 
+/* Its own key and those of its payload, which stay there; returns how many. Error: -EPROTO. */
+must_check int init_keys(const struct init_in *in, const char *keys[INIT_FDS_MAX]);
+
 /* Closes what descriptors are still in @in; set those that you keep to -1. */
 void init_in_close(struct init_in *in);
 

@@ -65,6 +65,32 @@ int store_drop(const char *key)
 	return 0;
 }
 
+int store_put_all(const char *const keys[], int fds[], int n)
+{
+	int first = 0;
+
+	for (int i = 0; i < n; i++) {
+		int r = store_put(keys[i], fds[i]);
+
+		fds[i] = r == 0 ? -1 : fds[i];
+		first = first != 0 ? first : r;
+	}
+	return first;
+}
+
+int store_drop_all(const struct init_in *in)
+{
+	const char *keys[INIT_FDS_MAX];
+	int n = init_keys(in, keys), first = 0;
+
+	for (int i = 0; i < n; i++) {
+		int r = store_drop(keys[i]);
+
+		first = first != 0 ? first : r;
+	}
+	return n < 0 ? n : first;
+}
+
 size_t store_list(const char *prefix, char *out, size_t size)
 {
 	size_t at = 0;

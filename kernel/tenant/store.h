@@ -8,6 +8,7 @@
 #define KERNEL_TENANT_STORE_H
 
 #include "base/attr.h"
+#include "kernel/tenant/client.h"
 
 #define STORE_MAX 4096
 
@@ -19,6 +20,12 @@ must_check int store_get(const char *key);
 
 /* Closes it. -ENOENT. */
 int store_drop(const char *key);
+
+/* Each that can be; what is taken is -1 in @fds afterwards. The first error. */
+must_check int store_put_all(const char *const keys[], int fds[], int n);
+
+/* All keys of @in. -EPROTO: nothing is done; else the first error. */
+must_check int store_drop_all(const struct init_in *in);
 
 /* Keys that begin with @prefix, each with its NUL, as far as they fit. Returns the bytes used. */
 size_t store_list(const char *prefix, char *out, size_t size);

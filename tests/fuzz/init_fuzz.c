@@ -21,7 +21,7 @@
 
 static struct init_in in;
 static int sock[2];
-static unsigned long taken, refused;
+static unsigned long taken, refused, several;
 
 /* Every string that comes out must lie in the payload, with its end. */
 static void check_inside(const char *s, const char *payload, size_t len)
@@ -53,6 +53,19 @@ static void try_spawn(const void *bytes, size_t len)
 	free(exact);
 }
 
+static void try_keys(void)
+{
+	const char *keys[INIT_FDS_MAX];
+	int n = init_keys(&in, keys);
+
+	CHECK(n == -EPROTO || (n >= 1 && n <= INIT_FDS_MAX && keys[0] == in.msg.key));
+	for (int i = 1; i < n; i++) {
+		check_inside(keys[i], (const char *)in.payload, in.len);
+		CHECK(strlen(keys[i]) < INIT_KEY_MAX);
+	}
+	several += n > 1;
+}
+
 /* The same bytes as a datagram, with descriptors or without. */
 static void try_message(const void *bytes, size_t len, size_t nfds)
 {
@@ -82,6 +95,7 @@ static void try_message(const void *bytes, size_t len, size_t nfds)
 		CHECK(len >= sizeof(in.msg) && in.len == len - sizeof(in.msg));
 		CHECK(strlen(in.msg.key) < INIT_KEY_MAX && in.nfds == nfds);
 		try_spawn(in.payload, in.len);
+		try_keys();
 	} else {
 		CHECK(in.nfds == 0);
 	}
@@ -160,6 +174,6 @@ int main(int argc, char **argv)
 		try_message(bytes, len, rand_chance(&r, 1, 4) ? rand_below(&r, 17) : 0);
 		try_spawn(bytes, len);
 	}
-	printf("%lu payloads taken, %lu refused\n", taken, refused);
-	return bad || (argc == 1 && (taken < 1000 || refused < 1000));
+	printf("%lu payloads taken, %lu refused, %lu of keys\n", taken, refused, several);
+	return bad || (argc == 1 && (taken < 1000 || refused < 1000 || several < 500));
 }

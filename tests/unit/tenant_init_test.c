@@ -129,6 +129,51 @@ static void malformed_messages_are_refused(void **state)
 	(void)close(p[1]);
 }
 
+static int several(enum init_op op, const char *key, const char *more, size_t len, int fd, size_t n)
+{
+	struct init_msg m = { .op = op };
+	int fds[INIT_FDS_MAX];
+
+	for (size_t i = 0; i < INIT_FDS_MAX; i++)
+		fds[i] = fd;
+	(void)snprintf(m.key, sizeof(m.key), "%s", key);
+	return init_call(tw.t->control, &m, more, len, fds, n, NULL, NULL, 5000);
+}
+
+/* All that can be done is done, and the first error is told. */
+static void several_are_kept_and_dropped_at_once(void **state)
+{
+	int nul = open("/dev/null", O_RDWR | O_CLOEXEC);
+	char most[2 * INIT_FDS_MAX], long_key[INIT_KEY_MAX + 1];
+	struct init_msg m = { .op = INIT_LIST, .key = "s." };
+	static struct init_in in;
+
+	assert_int_equal(several(INIT_PUT, "s.a", "s.b\0s.c", 8, nul, 3), 0);
+	assert_int_equal(several(INIT_PUT, "s.d", "s.b\0s.e", 8, nul, 3), -EEXIST);
+	assert_int_equal(init_call(tw.t->control, &m, NULL, 0, NULL, 0, NULL, &in, 5000), 0);
+	assert_int_equal(in.len, 20);
+	assert_memory_equal(in.payload, "s.a\0s.b\0s.c\0s.d\0s.e", 20);
+	assert_int_equal(several(INIT_DROP, "s.a", "s.x\0s.b", 8, nul, 0), -ENOENT);
+	assert_int_equal(several(INIT_DROP, "s.c", "s.d\0s.e", 8, nul, 0), 0);
+	assert_int_equal(init_call(tw.t->control, &m, NULL, 0, NULL, 0, NULL, &in, 5000), 0);
+	assert_int_equal(in.len, 0);
+	/* Nothing is done of what is no message. */
+	assert_int_equal(several(INIT_PUT, "s.a", "s.b", 3, nul, 2), -EPROTO);
+	assert_int_equal(several(INIT_PUT, "s.a", "s.b", 4, nul, 1), -EPROTO);
+	assert_int_equal(several(INIT_PUT, "s.a", "s.b", 4, nul, 3), -EPROTO);
+	assert_int_equal(several(INIT_DROP, "s.a", "s.b", 3, nul, 0), -EPROTO);
+	memset(long_key, 'x', sizeof(long_key));
+	long_key[INIT_KEY_MAX] = 0;
+	assert_int_equal(several(INIT_PUT, "s.a", long_key, sizeof(long_key), nul, 2), -EPROTO);
+	for (size_t i = 0; i < INIT_FDS_MAX; i++)
+		memcpy(most + 2 * i, (const char[]){ (char)('A' + i), 0 }, 2);
+	assert_int_equal(several(INIT_DROP, "s.a", most, sizeof(most), nul, 0), -EPROTO);
+	assert_int_equal(several(INIT_PUT, "s.a", most, sizeof(most) - 2, nul, INIT_FDS_MAX), 0);
+	assert_int_equal(several(INIT_DROP, "s.a", most, sizeof(most) - 2, nul, 0), 0);
+	assert_int_equal(tw_ask(tw.t->control, INIT_DROP, "s.a", 0, 0, 0), -ENOENT);
+	(void)close(nul);
+}
+
 static void a_failed_start_says_which_step(void **state)
 {
 	static struct init_in in;
@@ -463,6 +508,7 @@ int main(void)
 		cmocka_unit_test(what_is_stored_is_announced),
 		cmocka_unit_test(a_role_is_for_good_and_has_its_rights),
 		cmocka_unit_test(malformed_messages_are_refused),
+		cmocka_unit_test(several_are_kept_and_dropped_at_once),
 		cmocka_unit_test(a_failed_start_says_which_step),
 		cmocka_unit_test(asked_for_again_by_its_name_it_is_the_same_one),
 		cmocka_unit_test(exits_are_kept_until_acknowledged),
