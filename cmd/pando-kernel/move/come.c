@@ -659,7 +659,7 @@ static const char *forbidden(struct world *w, gpid pid)
 	if (leave_is_busy(w, pid) || place_is_busy(w, pid) || comes_count >= MOVES_MAX)
 		return "the node is busy with it";
 	if (s)
-		return s->leaving ? "it has just ended" : NULL;
+		return NULL;
 	fd = proc_open(&w->view, pid, &t);
 	if (fd >= 0)
 		(void)close(fd);
@@ -679,6 +679,7 @@ static Peer__Move *copy_of(const Peer__Move *q)
 
 void come_prepare(struct world *w, const struct mig_msg *m, const Peer__Move *q)
 {
+	const struct stub *s = stubs_find(w->stubs, m->pid);
 	struct come *c = find(m->pid);
 	const char *why = c ? NULL : forbidden(w, m->pid);
 	struct mig_msg refusal = migrate_refuse(m, -EBUSY);
@@ -694,8 +695,9 @@ void come_prepare(struct world *w, const struct mig_msg *m, const Peer__Move *q)
 		cancel(c, -ECANCELED);
 		return;
 	}
-	if (authority == NODE_NONE)
-		return; /* not told yet */
+	/* Not told yet, or what stood for it here until now dies in a moment. */
+	if (authority == NODE_NONE || (!c && s && s->leaving))
+		return;
 	if (c || why) {
 		move_send_more(w, m->from, &refusal, NULL, 0,
 			       c ? "it is coming from elsewhere" : why);
