@@ -422,6 +422,18 @@ def shells(argv):
     front(argv, "sleep")
     sh.send("\x03")
     sh.expect(r"inner> ")
+    # Of one group, a member here and one at the terminal's own node; each gets it once.
+    sh.send("sleep 307 | on n1 python3 -c 'import os,signal,time; n=[0]\n"
+            "def f(*a): n[0]+=1\n"
+            "signal.signal(signal.SIGINT,f); os.write(2,b\"re\"+b\"ady\\n\")\n"
+            "while n[0]<1: time.sleep(0.1)\n"
+            "time.sleep(1); os.write(2,b\"total %d\\n\"%n[0])'\n")
+    sh.expect(r"ready\r\n")
+    away(sh, argv, ("n2", "sleep"), ("n1", "python3"))
+    front(argv, "sleep", "python3")
+    sh.send("\x03")
+    sh.expect(r"total 1\r\n")
+    sh.expect(r"inner> ")
     sh.send("on n3 cat\ndeep\n")
     sh.expect(r"cat\r\n(?s:.*)deep\r\n")
     sh.send("\x03")

@@ -46,24 +46,41 @@ static bool by_kernel(int signo)
 }
 
 /* ---- where it was raised first ---- */
+/*
+ * Who is to be told of what a stub got; NODE_NONE: nobody. At its terminal's owner (@owner) that is
+ * so of a relative's stub too: its home, for there it has no other that could hear of it. Who is
+ * about to be a process here has it when he is.
+ */
+static node_id leads_to(const struct world *w, const struct stub *s, bool owner)
+{
+	node_id home = home_of(w, s->gpid);
+
+	if (s->leaving || s->home)
+		return s->leaving ? NODE_NONE : s->peer;
+	if (!owner || s->turning || s->arriving || s->gpid == w->zygote || home == w->node)
+		return NODE_NONE;
+	return home_is_over(w, s->gpid) ? s->peer : home;
+}
+
 static size_t sites_of(struct world *w, const struct proc_list *l, gpid pgid, const struct stub *s,
-		       bool *speaks, node_id sites[SITES_MAX])
+		       bool owner, bool *speaks, node_id sites[SITES_MAX])
 {
 	size_t n = 0;
 
 	*speaks = true;
 	for (size_t i = 0; i < l->n; i++) {
 		const struct stub *x = stubs_find(w->stubs, l->v[i].t.gpid);
+		node_id to = x && l->v[i].t.pgid == pgid ? leads_to(w, x, owner) : NODE_NONE;
 		size_t k = 0;
 
-		if (!x || !x->home || x->leaving || l->v[i].t.pgid != pgid)
+		if (to == NODE_NONE)
 			continue;
 		if (x->gpid < s->gpid)
 			*speaks = false;
-		while (k < n && sites[k] != x->peer)
+		while (k < n && sites[k] != to)
 			k++;
 		if (k == n && n < SITES_MAX)
-			sites[n++] = x->peer;
+			sites[n++] = to;
 	}
 	return n;
 }
@@ -158,6 +175,52 @@ static void raised_begin(struct world *w, gpid speaker, node_id node, const Peer
 	raised_say(x);
 }
 
+/* @stubs: these have got it too, and so has whoever one is about to become. */
+static void remember(struct world *w, struct tty_had *h, const struct proc_list *l, gpid pgid,
+		     bool stubs)
+{
+	h->full = false;
+	h->count = 0;
+	for (size_t i = 0; i < l->n; i++) {
+		const struct task_info *t = &l->v[i].t;
+
+		if (t->pgid != pgid || (!stubs && stubs_find(w->stubs, t->gpid)))
+			continue;
+		if (h->count < ARRAY_LEN(h->pids))
+			h->pids[h->count++] = t->gpid;
+		else
+			h->full = true;
+	}
+}
+
+/* The last that terminals of this node have raised: they may come back by other nodes. */
+static struct own_event {
+	unsigned number;
+	int signo;
+	uint32_t command;
+	struct tty_had had;
+} own[8];
+static unsigned own_next;
+
+static void own_add(struct world *w, const struct proc_list *l, const Peer__Tty *q)
+{
+	struct own_event *e = &own[own_next++ % ARRAY_LEN(own)];
+
+	e->number = q->number;
+	e->signo = (int)q->value;
+	e->command = q->command;
+	remember(w, &e->had, l, q->pid, false);
+}
+
+static const struct own_event *own_find(const Peer__Tty *q)
+{
+	for (size_t i = 0; i < ARRAY_LEN(own); i++)
+		if (own[i].number == q->number && own[i].signo == (int)q->value &&
+		    own[i].command == q->command)
+			return &own[i];
+	return NULL;
+}
+
 bool groups_raised(struct world *w, struct stub *s, int signo, const siginfo_t *si, uint64_t key,
 		   bool *done)
 {
@@ -167,25 +230,29 @@ bool groups_raised(struct world *w, struct stub *s, int signo, const siginfo_t *
 	struct carrier *c;
 	struct winsize ws;
 	struct proc_list l;
-	bool speaks = false;
+	bool speaks = false, owner;
 	gpid speaker;
 	size_t n = 0;
 
 	*done = true;
 	if (si->si_code != SI_KERNEL || !by_kernel(signo))
 		return false;
-	if (!s->home || proc_scan(&l, &w->view) != 0)
-		return true; /* whose process is elsewhere hears of it at home */
+	if (proc_scan(&l, &w->view) != 0)
+		return true;
 	me = proc_list_find(&l, s->gpid);
 	c = me && me->t.tty >= 0 ? carriers_find(w, (unsigned)me->t.tty) : NULL;
-	if (me) {
-		n = sites_of(w, &l, me->t.pgid, s, &speaks, sites);
+	owner = me && me->t.tty >= 0 && !c && (by_terminal(signo) || signo == SIGWINCH);
+	/* Else whose process is elsewhere hears of it at home. */
+	if (me && leads_to(w, s, owner) != NODE_NONE) {
+		n = sites_of(w, &l, me->t.pgid, s, owner, &speaks, sites);
 		q.word = PEER__TTY_WORD__TTY_RAISE;
 		q.owner = me->t.tty < 0 ? NODE_NONE : c ? c->owner : w->node;
 		q.number = me->t.tty < 0 ? 0 : c ? c->number : (unsigned)me->t.tty;
 		q.value = (uint64_t)signo;
 		q.pid = me->t.pgid;
 		q.command = c && c->event[signo] != 0 ? c->event[signo] : (uint32_t)key;
+		if (speaks && owner)
+			own_add(w, &l, &q);
 		if (signo == SIGWINCH)
 			speaks &= me->t.tty >= 0 && add_size(w, (unsigned)me->t.tty, c, &q, &ws);
 	}
@@ -198,42 +265,17 @@ bool groups_raised(struct world *w, struct stub *s, int signo, const siginfo_t *
 }
 
 /* ---- where members of it are ---- */
-static bool had(const struct carrier *c, gpid pid)
+static bool had(const struct tty_had *h, gpid pid)
 {
-	for (unsigned i = 0; i < c->had_count; i++)
-		if (c->had[i] == pid)
+	for (unsigned i = 0; i < h->count; i++)
+		if (h->pids[i] == pid)
 			return true;
-	return c->had_full;
+	return h->full;
 }
 
-/* @stubs: these have got it too, and so has whoever one is about to become. */
-static void remember(struct world *w, struct carrier *c, const struct proc_list *l, gpid pgid,
-		     int signo, bool stubs)
-{
-	c->had_signo = signo;
-	c->had_full = false;
-	c->had_count = 0;
-	for (size_t i = 0; i < l->n; i++) {
-		const struct task_info *t = &l->v[i].t;
-
-		if (t->pgid != pgid || (!stubs && stubs_find(w->stubs, t->gpid)))
-			continue;
-		if (c->had_count < ARRAY_LEN(c->had))
-			c->had[c->had_count++] = t->gpid;
-		else
-			c->had_full = true;
-	}
-}
-
-/* It came from @from, and not before the last event of @c. */
-static bool is_late(struct world *w, const struct carrier *c, gpid pid, node_id from)
-{
-	return !had(c, pid) && guest_for(w, pid, from) != NULL;
-}
-
-/* @c: only in who has come late; or NULL. */
+/* @but: not in these; or NULL. @late: only in who has come from there; or NODE_NONE. */
 static void raise_here(struct world *w, const struct proc_list *l, gpid pgid, int signo,
-		       const struct carrier *c, node_id from)
+		       const struct tty_had *but, node_id late)
 {
 	for (size_t i = 0; i < l->n; i++) {
 		const struct task_info *t = &l->v[i].t;
@@ -241,7 +283,8 @@ static void raise_here(struct world *w, const struct proc_list *l, gpid pgid, in
 		int fd;
 
 		if (t->pgid != pgid || stubs_find(w->stubs, t->gpid) ||
-		    (c && !is_late(w, c, t->gpid, from)))
+		    (but && had(but, t->gpid)) ||
+		    (late != NODE_NONE && !guest_for(w, t->gpid, late)))
 			continue;
 		fd = proc_open(&w->view, t->gpid, &now);
 		if (fd < 0)
@@ -277,6 +320,7 @@ static struct carrier *find_carrier(struct world *w, node_id owner, unsigned num
 void groups_hear(struct world *w, node_id from, const Peer__Tty *q)
 {
 	struct carrier *c = find_carrier(w, q->owner, q->number);
+	const struct own_event *mine = q->owner == w->node ? own_find(q) : NULL;
 	int signo = (int)q->value;
 	bool by_tty = false;
 	struct proc_list l;
@@ -288,7 +332,7 @@ void groups_hear(struct world *w, node_id from, const Peer__Tty *q)
 		/* It came from another node already. Who was on his way here then, and got it where
 		 * he stood still, has come without it. */
 		if (c->had_signo == signo)
-			raise_here(w, &l, q->pid, signo, c, from);
+			raise_here(w, &l, q->pid, signo, &c->had, from);
 		proc_list_fini(&l);
 		return;
 	}
@@ -298,10 +342,11 @@ void groups_hear(struct world *w, node_id from, const Peer__Tty *q)
 		by_tty = ioctl(c->master, TIOCSIG, signo) == 0;
 	if (c) {
 		c->event[signo] = q->command;
-		remember(w, c, &l, q->pid, signo, by_tty);
+		c->had_signo = signo;
+		remember(w, &c->had, &l, q->pid, by_tty);
 	}
 	if (!by_tty)
-		raise_here(w, &l, q->pid, signo, NULL, from);
+		raise_here(w, &l, q->pid, signo, mine ? &mine->had : NULL, NODE_NONE);
 	proc_list_fini(&l);
 }
 

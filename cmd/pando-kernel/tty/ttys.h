@@ -73,6 +73,13 @@ void terminals_front(struct world *w, unsigned number, node_id but, gpid pgid,
 		     void (*done)(void *arg), void *arg);
 bool terminals_have(struct world *w, unsigned number);
 
+/* Whom a signal of a terminal was raised in; full: and others. */
+struct tty_had {
+	bool full;
+	unsigned count;
+	gpid pids[64];
+};
+
 /* ---- carriers.c ---- */
 struct carrier {
 	struct list link;
@@ -89,11 +96,8 @@ struct carrier {
 	uint64_t idle_since_ns; /* 0: not idle */
 	struct tty_modes modes;
 	uint32_t event[32]; /* by signal: the last that was raised */
-	/* Whom the last of all was raised in; had_full: and others. */
-	int had_signo;
-	bool had_full;
-	unsigned had_count;
-	gpid had[64];
+	int had_signo;      /* of the last of all */
+	struct tty_had had;
 };
 
 void carriers_open(struct world *w);
