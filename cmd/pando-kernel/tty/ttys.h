@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ttys.h - terminals across nodes (kernel/ipc/tty.h): terminals.c is the owner's side, carriers.c
- * the other nodes', ttys.c the guests' calls and what both share, groups.c groups and signals.
- * Private to pando-kernel.
+ * the other nodes', ttys.c the guests' calls and what both share, groups.c groups, raises.c
+ * signals. Private to pando-kernel.
  *
  * For who carries a process to another node: ttys_describe() tells what a descriptor is, and
  * ttys_take() makes it again where the process goes (also back at the owner: there it is the
@@ -128,7 +128,7 @@ void carriers_session(struct world *w, const Peer__Task *leader, struct stub_tab
 void carriers_arrive(struct world *w, Peer__Task *const *kin, size_t n, gpid pid,
 		     struct stub_table *t, unsigned at);
 
-/* ---- groups.c ---- */
+/* ---- raises.c ---- */
 /*
  * A stub got @signo from the host's kernel itself: raised where the group's members are. True: that
  * was so; *done as stubs_ops.signal returns it.
@@ -137,6 +137,8 @@ bool groups_raised(struct world *w, struct stub *s, int signo, const siginfo_t *
 		   bool *done);
 /* From another node. */
 void groups_hear(struct world *w, node_id from, const Peer__Tty *q);
+
+/* ---- groups.c ---- */
 void groups_open(struct world *w);
 /* Any thread: must others be asked, or told? */
 bool groups_concern(const struct world *w, const struct init_slot *s);
