@@ -3,8 +3,6 @@
 """terminals.py STEP LOGIN...: drives a shell on node n1 whose programs run on n2 and n3, as a person would."""
 import os
 import re
-import signal
-import subprocess
 import sys
 import time
 
@@ -512,32 +510,6 @@ def crash(argv):
     sh.end()
 
 
-def late(argv):
-    """A ctrl-C finds a member on its way from n2 to n3, where it has ended another one already."""
-    pando = argv[:argv.index("login")]
-    sh = Shell(argv)
-    sh.send("on n3 sleep 304 | on n2 python3 -c 'import ctypes,os,signal\n"
-            "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])\n"
-            "os.write(2, b\"wai\" + b\"ts %d\\n\" % os.getpid())\n"
-            "signal.sigwait([signal.SIGUSR1])\n"
-            "ctypes.CDLL(None).syscall(0x5511, b\"n3\")\n"
-            "os.execv(\"/usr/bin/sleep\", [\"sleep\", \"305\"])'\n")
-    pid = sh.expect(r"waits (\d+)\r\n").group(1).decode()
-    away(sh, argv, ("n3", "sleep"))
-    front(argv, "sleep", "python3")
-    assert subprocess.run([*pando, "debug", "fault", "n2", "alice", "kernel.place.parked:1:stop"], check=False).returncode == 0
-    kernel = next(kernels(argv, "n2"))
-    assert subprocess.run([*pando, "login", "-T", "--node", "n1", "alice", "--", "kill", "-USR1", pid],
-                          stdin=subprocess.DEVNULL, check=False).returncode == 0
-    until("it is on its way", lambda: state(kernel) == "T")
-    sh.send("\x03")
-    until("the other one ends", lambda: not any(tasks(argv, "sleep")))
-    os.kill(kernel, signal.SIGCONT)
-    sh.prompt()
-    gone(sh, argv, "sleep 305")
-    sh.end()
-
-
 def hangup(argv):
     """The terminal goes: what is in front of it on another node hears of it."""
     sh = Shell(argv)
@@ -592,11 +564,6 @@ def kernels(argv, node):
             pass
 
 
-def state(pid):
-    with open(f"/proc/{pid}/stat") as f:
-        return f.read().rsplit(")", 1)[1].split()[0]
-
-
 def kill_kernel(argv, node):
     """kill -9 of alice's guest kernel there, and its successor answers."""
     for pid in list(kernels(argv, node)):
@@ -637,7 +604,7 @@ def gone(sh, argv, comm):
     until(f"{comm} is gone", lambda: not any(comm in " ".join(r) for r in listing(argv)))
 
 
-STEPS = {f.__name__: f for f in (number, modes, typing, vi, jobs, shells, groups, moves, shell_moves, crash, late, hangup)}
+STEPS = {f.__name__: f for f in (number, modes, typing, vi, jobs, shells, groups, moves, shell_moves, crash, hangup)}
 
 
 def main():
