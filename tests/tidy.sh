@@ -109,7 +109,7 @@ budgets() {
 
 # What is no state machine of a cluster, and so not simulated, or what no daemon runs yet. Each is checked: an exception
 # that is none any more is refused.
-not_simulated='cmd/ctl/core/ quota/core/meter.o'
+not_simulated='cmd/ctl/core/ quota/core/meter.o quota/core/weight.o'
 no_daemon='dsm/core/'
 
 names_of() { nm -g --defined-only "$@" 2>/dev/null | awk 'NF == 3 { print $3 }' | sort -u; }

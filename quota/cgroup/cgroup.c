@@ -422,6 +422,11 @@ static int set_weight(struct cgroup_host *h, const char *path, uint32_t weight)
 	return set(h, path, CPU, "cpu.shares", v1, "cpu.weight", v2);
 }
 
+int cgroup_weigh(struct cgroup_host *h, const char *path, uint32_t cpu_weight)
+{
+	return set_weight(h, path, cpu_weight);
+}
+
 /* 0 is no limit: "max" in v2, and in v1 what that file calls it. */
 static int set_max(struct cgroup_host *h, const char *path, enum controller c, const char *v1_file,
 		   const char *v1_none, const char *v2_file, uint64_t max)
@@ -576,6 +581,16 @@ int cgroup_stats(struct cgroup_host *h, const char *path, struct cgroup_stats *o
 		r = read_value(h->v2_has[PIDS] ? h->v2 : h->v1[PIDS], path, "pids.current", "",
 			       &pids);
 	out->pids = (uint32_t)pids;
+	return r;
+}
+
+int cgroup_stops(struct cgroup_host *h, const char *path, uint64_t *spans)
+{
+	int root = h->v2_has[CPU] ? h->v2 : h->v1[CPU];
+	int r = root < 0 ? 0 : read_value(root, path, "cpu.stat", "nr_throttled", spans);
+
+	if (root < 0 || r < 0)
+		*spans = 0;
 	return r;
 }
 

@@ -70,6 +70,9 @@ struct cgroup_limits {
  */
 must_check int cgroup_limit(struct cgroup_host *h, const char *path, const struct cgroup_limits *l);
 
+/* Sets the weight alone, as cgroup_limit() does. -EOPNOTSUPP: no controller of CPU time. */
+must_check int cgroup_weigh(struct cgroup_host *h, const char *path, uint32_t cpu_weight);
+
 /*
  * With @wait what needs more memory than the limit waits for it to be raised, instead of being
  * killed at once: v1 for as long as need be, v2 ever longer moments. Needs a limit of memory.
@@ -102,6 +105,10 @@ struct cgroup_stats {
 
 /* What no controller tells is 0. */
 must_check int cgroup_stats(struct cgroup_host *h, const char *path, struct cgroup_stats *out);
+
+/* In how many spans of 20 ms the group's limit of CPU time has stopped it, ever. 0 if nothing
+ * tells. */
+must_check int cgroup_stops(struct cgroup_host *h, const char *path, uint64_t *spans);
 
 /* Of the memory in use, what the host can take back at will: cached files. 0 if nothing tells. */
 must_check int cgroup_cached(struct cgroup_host *h, const char *path, uint64_t *bytes);

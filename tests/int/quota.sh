@@ -88,11 +88,15 @@ except MemoryError:
     print(len(a))
 '
 # What one left is known to the other node within a second or so.
+hogs() { # node: what the other one told when it was full may come after its hog has ended
+	got=$(as_on "$1" alice python3 -c "$hog") || fail "the hog on $1 ends with status $?"
+	[ "$got" -lt 192 ] || fail "the hog on $1 got $got MB of 192"
+	[ "$got" -gt 60 ]
+}
 roomy() { [ "$(as_on "$1" alice sh -c 'ulimit -d')" -gt 100000 ]; }
 for n in n1 n2; do
 	wait_for 10 roomy $n || fail "there is no memory left on $n: $(p quota alice)"
-	got=$(as_on $n alice python3 -c "$hog") || fail "the hog on $n ends with status $?"
-	[ "$got" -gt 60 ] && [ "$got" -lt 192 ] || fail "the hog on $n got $got MB of 192"
+	wait_for 20 hogs $n || fail "the hog on $n got $got MB of 192"
 done
 [ "$(init_pids)" = "$inits" ] || fail "a pando-init was the victim of a hog"
 
@@ -117,10 +121,10 @@ cpu_ns() { # tenant
 	cat /sys/fs/cgroup/cpuacct/pando-"$(basename "$CLUSTER_DIR")"-*/n1/"$1"/cpuacct.usage 2>/dev/null ||
 		awk '/usage_usec/ { print $2 * 1000 }' /sys/fs/cgroup/pando-"$(basename "$CLUSTER_DIR")"-*/n1/"$1"/cpu.stat
 }
-# Shells that execute nothing, so nothing is placed elsewhere.
+# Shells that execute nothing and are told where to be: the second would else be placed where the first is not.
 burn='for i in $(seq 1 '"$(($(nproc) * 2))"'); do (while [ ! -e /tmp/burned ]; do :; done) & done; echo burning; wait'
 for t in alice bob; do
-	"$BIN/pando" --dir "$CLUSTER_DIR" login -T --node n1 $t -- bash -c "$burn" >"$PANDO_TEST_DIR/burn.$t" &
+	"$BIN/pando" --dir "$CLUSTER_DIR" login -T --node n1 $t -- on n1 bash -c "$burn" >"$PANDO_TEST_DIR/burn.$t" &
 	wait_for 20 grep -qs burning "$PANDO_TEST_DIR/burn.$t" || fail "$t does not burn"
 done
 enough() { [ $(($(cpu_ns alice) - a0 + $(cpu_ns bob) - b0)) -gt 1500000000 ]; }
@@ -135,6 +139,20 @@ wait_for 20 by_weight || fail "weights 100 and 400 got $((a / 1000000)) and $((b
 for t in alice bob; do as_on n1 $t sh -c ': >/tmp/burned' || fail "the burning of $t does not end"; done
 wait
 
+# Who has more to do than her limit allows needs no weight for that, and so has less; the whole of it again afterwards, which
+# a successor of the daemon that lowered it knows too.
+weight() { # percent of what she was given
+	local v
+	v=$(cat /sys/fs/cgroup/cpu/pando-"$(basename "$CLUSTER_DIR")"-*/n1/alice/cpu.shares 2>/dev/null) && echo $((v * 100 / 1024)) && return
+	cat /sys/fs/cgroup/pando-"$(basename "$CLUSTER_DIR")"-*/n1/alice/cpu.weight
+}
+weighs_less() { [ "$(weight)" -lt 80 ]; }
+weighs_all() { [ "$(weight)" = 100 ]; }
+weighs_all || fail "without a limit alice weighs $(weight)"
+p tenant set alice cpus=0.2 || fail "tenant set"
+"$BIN/pando" --dir "$CLUSTER_DIR" login -T --node n1 alice -- on n1 bash -c 'while [ ! -e /tmp/stop-burning ]; do :; done' &
+wait_for 60 weighs_less || fail "beside her limit alice weighs $(weight)"
+
 # What was used is on disk: a daemon's death loses none of it, and the next one holds the limits.
 used() { p usage -o csv | awk -F, -v t="$1" '$1 == t { print int($2 * 1000) }'; }
 burned() { [ "$(used bob)" -ge 600 ] && [ "$(used alice)" -ge 100 ]; }
@@ -143,6 +161,9 @@ before=$(used bob)
 kill -9 "$(pandod_pid n1)"
 again() { [ "$(used bob)" -ge "$before" ]; }
 wait_for 15 again || fail "usage after a death: $(p usage), before: $before"
+as_on n1 alice sh -c ': >/tmp/stop-burning' || fail "alice's burning does not end"
+wait
+wait_for 30 weighs_all || fail "with nothing to do alice weighs $(weight)"
 pids=$(group n1 pids pids.max)
 [ "$pids" != max ] && [ "$pids" -le 60 ] || fail "after the death of pandod n1 is held to $pids processes"
 p tenant set alice procs=20 || fail "tenant set after the death"

@@ -76,7 +76,7 @@ static void a_unified_host_is_driven_by_its_files(void **state)
 	const struct cgroup_limits l = { 250, 50, 1 << 20, 77 }, none = { 0 };
 	struct cgroup_offers offers;
 	struct cgroup_limits back;
-	uint64_t bytes;
+	uint64_t bytes, spans;
 	struct cgroup_stats st;
 	struct cgroup_host *h;
 	char line[512];
@@ -92,7 +92,8 @@ static void a_unified_host_is_driven_by_its_files(void **state)
 		make_file(line, "");
 	}
 	make_file("v2/a/b/cgroup.events", "populated 1\nfrozen 0\n");
-	make_file("v2/a/b/cpu.stat", "usage_usec 1234\nuser_usec 1\n");
+	make_file("v2/a/b/cpu.stat",
+		  "usage_usec 1234\nuser_usec 1\nnr_periods 9\nnr_throttled 7\n");
 	make_file("v2/a/b/memory.current", "4096\n");
 	make_file("v2/a/b/pids.current", "3\n");
 	(void)snprintf(line, sizeof(line),
@@ -123,6 +124,11 @@ static void a_unified_host_is_driven_by_its_files(void **state)
 	assert_int_equal(st.cpu_ns, 1234000);
 	assert_int_equal(st.memory_bytes, 4096);
 	assert_int_equal(st.pids, 3);
+	assert_int_equal(cgroup_stops(h, "a/b", &spans), 0);
+	assert_int_equal(spans, 7);
+	make_file("v2/a/b/cpu.weight", "");
+	assert_int_equal(cgroup_weigh(h, "a/b", 25), 0);
+	assert_string_equal(content("v2/a/b/cpu.weight"), "25");
 	make_file("v2/a/b/memory.stat", "anon 5\nactive_file 4096\ninactive_file 8192\n");
 	assert_int_equal(cgroup_cached(h, "a/b", &bytes), 0);
 	assert_int_equal(bytes, 12288);
@@ -147,6 +153,7 @@ static void controllers_of_version_1_may_share_a_tree(void **state)
 	const struct cgroup_limits l = { .cpu_milli = 500, .cpu_weight = 200 };
 	const struct cgroup_limits memory = { .memory_max_bytes = 1 << 20 };
 	struct cgroup_host *h;
+	uint64_t spans;
 	char line[1024];
 
 	make_dir("v1");
@@ -168,6 +175,12 @@ static void controllers_of_version_1_may_share_a_tree(void **state)
 	assert_string_equal(content("v1/a/cpu.cfs_period_us"), "20000");
 	assert_string_equal(content("v1/a/cpu.cfs_quota_us"), "10000");
 	assert_string_equal(content("v1/a/cpu.shares"), "2048");
+	make_file("v1/a/cpu.shares", "");
+	assert_int_equal(cgroup_weigh(h, "a", 25), 0);
+	assert_string_equal(content("v1/a/cpu.shares"), "256");
+	make_file("v1/a/cpu.stat", "nr_periods 5\nnr_throttled 3\nthrottled_time 60000000\n");
+	assert_int_equal(cgroup_stops(h, "a", &spans), 0);
+	assert_int_equal(spans, 3);
 	/* What nobody enforces is not promised. */
 	assert_int_equal(cgroup_limit(h, "a", &memory), -EOPNOTSUPP);
 	assert_int_equal(cgroup_enter(h, "a", 7), 0);

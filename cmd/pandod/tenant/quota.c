@@ -30,9 +30,7 @@ enum {
 	COMMAND_MS = 5000,   /* the ledger's answer */
 	FAR_OLD_MS = 4000,   /* what a node told is not believed longer */
 	USE_MAX = 512,       /* tenants in one message */
-	KERNEL_WEIGHT = 400, /* of a guest kernel beside its guests, which have 100 */
 	FULL_TICKS = 10,     /* so long guests wait for memory before one is killed */
-	CALM_MAX = 4,        /* ticks that are left out where nothing happens */
 	SAY_AGAIN_MS = 4500, /* to a guest kernel what it knows */
 };
 
@@ -69,7 +67,7 @@ static struct quota_tenant *tenant_get(struct pod *p, tenant_id t, const char *n
 	return q;
 }
 
-static void group_of(const struct quota_tenant *q, const char *part, char out[CGROUP_PATH_MAX])
+void quota_group(const struct quota_tenant *q, const char *part, char out[CGROUP_PATH_MAX])
 {
 	(void)snprintf(out, CGROUP_PATH_MAX, "%.180s/%s%s", q->pod->group, q->name, part);
 }
@@ -144,7 +142,7 @@ static void enforce(struct quota_tenant *q, const struct quota_amounts *want)
 	int r = 0;
 
 	if (q->started) {
-		group_of(q, "/guests", group);
+		quota_group(q, "/guests", group);
 		/* Looked at before, since memory that is short is fought for by killing, and after,
 		 * since tasks may have been born in between. */
 		keep_what_is_used(q, group, &q->hold, &now);
@@ -266,11 +264,11 @@ static void measure(struct quota_tenant *q)
 
 	if (!q->started)
 		return;
-	group_of(q, "/guests", group);
+	quota_group(q, "/guests", group);
 	if (cgroup_stats(q->pod->cgroups, group, &st) < 0)
 		return;
 	q->calm = st.cpu_ns - q->cpu_ns < NS_PER_MS && st.pids == q->use.v[QUOTA_PROCS]
-			  ? MIN(q->calm + 1, (unsigned)CALM_MAX)
+			  ? MIN(q->calm + 1, (unsigned)QUOTA_CALM_MAX)
 			  : 0;
 	if (q->cpu_at_ns != 0 && ns > 0 && st.cpu_ns >= q->cpu_ns)
 		q->use.v[QUOTA_CPU] = (st.cpu_ns - q->cpu_ns) * 1000 / ns;
@@ -278,6 +276,7 @@ static void measure(struct quota_tenant *q)
 	q->cpu_at_ns = now;
 	q->use.v[QUOTA_PROCS] = st.pids;
 	q->use.v[QUOTA_MEMORY] = memory_used(q->pod, group, &st);
+	quota_reweigh(q);
 }
 
 /*
@@ -292,7 +291,7 @@ static void mind_memory(struct quota_tenant *q)
 	struct cgroup_stats st;
 	int r;
 
-	group_of(q, "/guests", group);
+	quota_group(q, "/guests", group);
 	if (!q->started || cgroup_stats(q->pod->cgroups, group, &st) < 0)
 		return;
 	full = max != QUOTA_ANY && st.memory_bytes + max / 64 >= max &&
@@ -553,6 +552,8 @@ static void begin(struct quota_tenant *q, struct world *w, const struct quota_am
 	q->hold = *held;
 	memset(&q->use, 0, sizeof(q->use));
 	q->cpu_at_ns = 0;
+	q->part = 0;
+	q->stops_known = false;
 	step(q, QUOTA_EV_OPEN, 0, held);
 }
 
@@ -579,7 +580,7 @@ void quota_adopt(struct world *w)
 	char group[CGROUP_PATH_MAX];
 	struct cgroup_limits l;
 
-	group_of(q, "/guests", group);
+	quota_group(q, "/guests", group);
 	if (cgroup_limits_read(w->pod->cgroups, group, &l) == 0) {
 		held.v[QUOTA_CPU] = l.cpu_milli ? l.cpu_milli : QUOTA_ANY;
 		held.v[QUOTA_PROCS] = l.pids_max ? l.pids_max : QUOTA_ANY;
@@ -598,31 +599,13 @@ void quota_limits(const struct world *w, struct cgroup_limits *out)
 	limits_of(q, &q->hold, out);
 }
 
-/* The weight is the whole tenant's, its kernel's work included. */
-static void weigh(const struct quota_tenant *q)
-{
-	const struct naming_tenant *t = naming_tenant_find(naming_tables(q->pod->naming), q->id);
-	struct cgroup_limits all = { .cpu_weight = t ? t->limits.cpu_weight : 0 };
-	struct cgroup_limits kernel = { .cpu_weight = KERNEL_WEIGHT };
-	char group[CGROUP_PATH_MAX];
-	int r;
-
-	group_of(q, "", group);
-	r = cgroup_limit(q->pod->cgroups, group, &all);
-	group_of(q, "/kernel", group);
-	if (r == 0 || r == -EOPNOTSUPP)
-		r = cgroup_limit(q->pod->cgroups, group, &kernel);
-	if (r < 0 && r != -EOPNOTSUPP)
-		log_warn("cannot weigh %s: %s", q->name, strerror(-r));
-}
-
 void quota_started(struct world *w)
 {
 	struct quota_tenant *q = quota_find(w->pod, w->id);
 
 	CHECK(q != NULL);
 	q->started = true;
-	weigh(q);
+	quota_weigh(q);
 }
 
 /* Nothing of the tenant runs here. A group that is gone is empty. */
@@ -631,7 +614,7 @@ static bool is_empty(const struct quota_tenant *q)
 	char group[CGROUP_PATH_MAX];
 	int r;
 
-	group_of(q, "/guests", group);
+	quota_group(q, "/guests", group);
 	r = cgroup_empty(q->pod->cgroups, group);
 	return r == 1 || r == -ENOENT || r == -ENODEV;
 }
@@ -759,7 +742,7 @@ void quota_tables(struct pod *p, uint32_t kinds)
 		step(q, QUOTA_EV_VIEW, 0, NULL);
 		if ((kinds & naming_kind_bit(NAMING_TENANT)) == 0 || !q->started)
 			continue;
-		weigh(q);
+		quota_weigh(q);
 		tell_kernel(q);
 		if (naming_tenant_find(naming_tables(p->naming), q->id) != NULL)
 			volume_follow(p, naming_tenant_find(naming_tables(p->naming), q->id));

@@ -6,6 +6,8 @@
 #include "cmd/pandod/pod.h"
 #include "quota/quota.h"
 
+#define QUOTA_CALM_MAX 4 /* ticks that are left out where nothing happens */
+
 /* A tenant of which this node has a world, or a loan. */
 struct quota_tenant {
 	struct list link;
@@ -30,7 +32,11 @@ struct quota_tenant {
 	uint64_t waits_at;          /* with this limit */
 	unsigned calm, left_out;    /* ticks without change; ticks since it was looked at */
 	uint64_t cpu_ns, cpu_at_ns; /* of the guests, when last looked at */
-	uint8_t said[128];          /* to its guest kernel, last */
+	uint32_t part;  /* of its weight, that it has (quota/core/weight.h); 0: unknown */
+	uint64_t stops; /* of its guests by their limit, when last looked at */
+	bool stops_known;
+	bool paused;       /* nothing ran when last looked at */
+	uint8_t said[128]; /* to its guest kernel, last */
 	size_t said_len;
 	uint64_t said_ns;
 };
@@ -60,5 +66,13 @@ struct quota {
 struct quota_tenant *quota_find(const struct pod *p, tenant_id t);
 /* What a tenant uses on a node; false: it does not run there, or nobody knows. */
 bool quota_use(const struct pod *p, tenant_id t, node_id node, struct quota_amounts *out);
+/* In a control group of the tenant's: @part "" or "/guests" ... */
+void quota_group(const struct quota_tenant *q, const char *part, char out[CGROUP_PATH_MAX]);
+
+/* ---- weight.c ---- */
+/* Its world has begun, or what the tables say of its weight may have changed. */
+void quota_weigh(struct quota_tenant *q);
+/* After its use was measured. */
+void quota_reweigh(struct quota_tenant *q);
 
 #endif
