@@ -6,7 +6,8 @@
 #
 # Storms (tests/soak/storm.py: a real cluster whose daemons die and stop, links are cut, disks are full), one where a node
 # has 5 % of a CPU for a minute, simulated seeds, then the tests that kill daemons at their fault points, in the long way. A line
-# for each; storms tell each fault. Stops at the first failure, says how to repeat it and where its output is; exit status 1.
+# for each; storms tell each fault. Of what fails it says how to repeat it and where its output is, and goes on; then the exit
+# status is 1.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 total=${1:-600}
@@ -21,6 +22,7 @@ export B BIN=$B/bin
 start=$(date +%s)
 first=$seed
 count=0
+failed= # the commands that repeat it
 logs=$(mktemp -d /tmp/pando-soak-XXXXXX) || exit 2
 child=
 trap '[ -z "$child" ] || { kill "$child"; wait "$child"; }; rm -rf "$logs"; exit 130' INT TERM
@@ -39,19 +41,22 @@ run() { # name repeat command...
 	! is_over || return 0
 	t0=$(date +%s)
 	count=$((count + 1))
-	case $1 in
-	*storm.py) "$@" > >(tee "$logs/$count.log") 2>&1 & ;;
-	*) "$@" >"$logs/$count.log" 2>&1 & ;;
-	esac
+	if [[ $1 = *storm.py ]]; then
+		"$@" > >(tee "$logs/$count.log") 2>&1 &
+	else
+		"$@" >"$logs/$count.log" 2>&1 &
+	fi
 	child=$!
 	wait "$child"
 	code=$?
 	child=
 	if [ $code != 0 ]; then
-		tail -n 60 "$logs/$count.log"
+		[[ $1 = *storm.py ]] || tail -n 60 "$logs/$count.log"
 		echo "soak: $name failed with status $code after $(($(date +%s) - start)) s; its output: $logs/$count.log"
 		echo "try: $repeat"
-		exit 1
+		failed="$failed    $name: $repeat
+"
+		return
 	fi
 	printf 'soak: %6d s  %-36s passed in %d s\n' $(($(date +%s) - start)) "$name" $(($(date +%s) - t0))
 	rm -f "$logs/$count.log"
@@ -92,13 +97,17 @@ while ! is_over; do
 	done
 	int_test deaths KILLS=20 MB=100 OBJECTS=24
 	# Longer than a test of the suite may take: some thousand kills.
-	dir=$logs/gate
+	dir=$logs/gate$count
 	mkdir -p "$dir"
 	repeated "int/gate, the long way" env PANDO_TEST_DIR="$dir" KILLS="${GATE_KILLS:-200}" tests/int/gate.sh
-	rm -rf "$dir"
 	for t in tests/int/*.sh; do
 		int_test "$(basename "$t" .sh)"
 	done
 done
+if [ -n "$failed" ]; then
+	printf 'soak: of %d runs in %d s, from seed %d on, these failed; their output is in %s\n%s' \
+		$count $(($(date +%s) - start)) "$first" "$logs" "$failed"
+	exit 1
+fi
 rm -rf "$logs"
-echo "soak: nothing found in $count runs, $(($(date +%s) - start)) s, seeds $first to $((seed - 1))"
+echo "soak: nothing found in $count runs, $(($(date +%s) - start)) s, from seed $first on"

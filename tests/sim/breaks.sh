@@ -51,7 +51,7 @@ P1 migrate.forget.dropped migrate.drop.forgotten kin.drop.never
 # The first seed that caught these when this was written, where it takes many: tried first, to save time.
 hints='migrate.answer.stale 50
 migrate.fence.ignored 25
-naming.loan.serial 40
+naming.loan.serial 14
 rpc.refused-once 23
 rpc.sent-to-strangers 23'
 

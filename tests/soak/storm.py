@@ -125,6 +125,8 @@ def main():
         found = str(e)
     except KeyboardInterrupt:
         found = "interrupted"
+    for signo in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signo, signal.SIG_IGN)  # once is enough: what is left to do takes the cluster down
     if found and args.keep:
         print(f"storm: found\n    {found}\nthe cluster stays in {c.dir}")
         return 1
