@@ -49,11 +49,11 @@ Q1 quota.share.early quota.share.unsure quota.share.unclaimed naming.loan.serial
 P1 migrate.forget.dropped migrate.drop.forgotten kin.drop.never
 '
 # The first seed that caught these when this was written, where it takes many: tried first, to save time.
-hints='migrate.answer.stale 50
-migrate.fence.ignored 25
+hints='migrate.answer.stale 52
+migrate.fence.ignored 70
 naming.loan.serial 14
-rpc.refused-once 23
-rpc.sent-to-strangers 23'
+rpc.refused-once 15
+rpc.sent-to-strangers 3'
 
 # Of channels, shared memory and loans all variants that there are, at least so many of each.
 many='rpc 10 dsm 17 quota 3'
