@@ -27,6 +27,7 @@
 #define RETRY_NS       (100 * NS_PER_MS)
 #define KNOWN_NS       (5 * NS_PER_S) /* for all to know who keeps its record, and has it */
 #define KNOWN_AGAIN_NS (20 * NS_PER_MS)
+#define BUSY_NS        (2 * NS_PER_S) /* for what only lasts a moment: a child that just ends */
 
 struct leave {
 	struct list link;
@@ -55,6 +56,18 @@ struct leave {
 	void *arg;
 	struct buf why;
 	uint64_t frozen_ns, freeze_ns;
+	uint64_t busy_end_ns;
+};
+
+/* A move that is tried once more, from its start. */
+struct retry {
+	struct world *w;
+	struct loop_timer timer;
+	gpid pid;
+	node_id to;
+	moved_fn done;
+	void *arg;
+	uint64_t busy_end_ns;
 };
 
 static struct list leaves = LIST_INIT(leaves);
@@ -347,6 +360,40 @@ static const char *one_line(struct buf *b)
 	return s;
 }
 
+static void start(struct world *w, gpid pid, node_id to, moved_fn done, void *arg,
+		  uint64_t busy_end_ns);
+
+static void on_anew(struct loop_timer *t)
+{
+	struct retry *x = container_of(t, struct retry, timer);
+
+	start(x->w, x->pid, x->to, x->done, x->arg, x->busy_end_ns);
+	free(x);
+}
+
+/* What forbade it will not last: who asked is not bothered with it. */
+static bool tries_again(const struct leave *l, int err)
+{
+	uint64_t now_ns = loop_now_ns(l->w->loop);
+	struct retry *x;
+
+	if (err != -EAGAIN || !l->done || now_ns >= l->busy_end_ns)
+		return false;
+	x = calloc(1, sizeof(*x));
+	if (!x)
+		return false;
+	*x = (struct retry){ .w = l->w,
+			     .pid = l->pid,
+			     .to = l->carry.target,
+			     .done = l->done,
+			     .arg = l->arg,
+			     .busy_end_ns = l->busy_end_ns };
+	if (loop_timer_set(l->w->loop, &x->timer, now_ns + KNOWN_AGAIN_NS, on_anew) == 0)
+		return true;
+	free(x);
+	return false;
+}
+
 static void leave_end(struct leave *l, int err)
 {
 	struct moved r = { .err = err,
@@ -370,7 +417,7 @@ static void leave_end(struct leave *l, int err)
 	loop_timer_clear(l->w->loop, &l->again);
 	mover_end(&l->mover);
 	carry_end(&l->carry);
-	if (l->done)
+	if (l->done && !tries_again(l, err))
 		l->done(l->arg, &r);
 	site_look_again(l->w);
 	kin_tidy(l->w);
@@ -669,7 +716,8 @@ static const char *forbidden(struct world *w, gpid pid, node_id to, int *err, co
 	return NULL;
 }
 
-void move_start(struct world *w, gpid pid, node_id to, moved_fn done, void *arg)
+static void start(struct world *w, gpid pid, node_id to, moved_fn done, void *arg,
+		  uint64_t busy_end_ns)
 {
 	struct moved r = { .err = 0 };
 	struct task_info t;
@@ -700,8 +748,14 @@ void move_start(struct world *w, gpid pid, node_id to, moved_fn done, void *arg)
 	}
 	l->done = done;
 	l->arg = arg;
+	l->busy_end_ns = busy_end_ns;
 	l->carry.target = to;
 	peers_with(w, to, on_connected, l);
+}
+
+void move_start(struct world *w, gpid pid, node_id to, moved_fn done, void *arg)
+{
+	start(w, pid, to, done, arg, loop_now_ns(w->loop) + BUSY_NS);
 }
 
 void leave_adopt(struct world *w, const struct mig_note *note, epoch_t life)
