@@ -13,7 +13,8 @@ runs_on() { # pid
 		while read -r procs; do
 			while read -r q; do
 				[ "$(awk '/^NSpid/ { print $NF }' "/proc/$q/status" 2>/dev/null)" = "$1" ] || continue
-				[ "$(cat "/proc/$q/comm" 2>/dev/null)" = pando-stub ] || echo "$procs" | grep -oE '/n[0-9]+/' | tr -d /
+				# What dies between two looks has no name any more.
+				comm=$(cat "/proc/$q/comm" 2>/dev/null) && [ "$comm" != pando-stub ] && echo "$procs" | grep -oE '/n[0-9]+/' | tr -d /
 			done <"$procs"
 		done | sort -u
 }
