@@ -188,6 +188,8 @@ struct peer_load {
 };
 /* What is known of a node, ourselves included. */
 void peers_load(const struct pod *p, node_id id, struct peer_load *out);
+/* It has said nothing yet, and this daemon began less than POD_SILENT_MS ago: nothing is known. */
+bool peers_unheard(const struct pod *p, node_id id);
 /* Where one more program of a tenant should run. @why, if not NULL, is set to static words. */
 node_id peers_place(struct pod *p, node_id here, const char **why);
 /* What is known of all nodes, for kernel/sched: at most @max, and how many. */

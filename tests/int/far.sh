@@ -25,6 +25,19 @@ assert os.getpriority(os.PRIO_PROCESS, $pid) == 0
 os.kill($pid, 0)
 " || fail "n1 cannot look at pid $pid of n3"
 
+# A pandod that has just begun knows of no node and no pid yet: its guest kernel goes on with what it knew.
+as_on n1 alice bash -c "echo begins; while kill -0 $pid; do [ ! -e stop ] || exit 5; done" >"$PANDO_TEST_DIR/looks" 2>&1 &
+looks=$!
+wait_for 20 grep -qs begins "$PANDO_TEST_DIR/looks" || fail "who looks does not begin"
+for _ in 1 2 3; do
+	kill -9 "$(pandod_pid n1)"
+	wait_for 20 sh -c "'$BIN/pando' --dir '$CLUSTER_DIR' --node n1 nodes >/dev/null 2>&1" || fail "no other pandod"
+done
+as_on n3 alice touch stop
+wait $looks
+code=$?
+[ $code = 5 ] || fail "pid $pid was not there for a moment while pandod began: $(tail -n 1 "$PANDO_TEST_DIR/looks")"
+
 as_on n1 alice kill -TERM "$pid" || fail "kill of a pid of n3"
 wait $first
 [ $? = 143 ] || fail "the session on n3 did not end by SIGTERM"

@@ -20,9 +20,10 @@
 #include "cmd/pando-kernel/tty/ttys.h"
 #include "kernel/proc/stub.h"
 
-#define TOLD_MAX 1024
-#define ASK_NS   (3 * NS_PER_S)
-#define REACH_NS (1500 * NS_PER_MS)
+#define TOLD_MAX       1024
+#define ASK_NS         (3 * NS_PER_S)
+#define REACH_NS       (1500 * NS_PER_MS)
+#define REACH_AGAIN_NS (20 * NS_PER_MS)
 
 /* ---- kill(2) ---- */
 static bool is_meant(const struct task_info *t, gpid target)
@@ -229,13 +230,17 @@ static void kill_begin(struct world *w, struct init_slot *s, const struct proc_l
 	call_end(x);
 }
 
-/* A kill that waits for nodes to be connected; those that are silent are left out. */
+/*
+ * A kill that waits for nodes to be connected; those that are silent are left out. A daemon that
+ * has just died is followed by another, so who is not reached is tried again.
+ */
 struct reaching {
 	struct world *w;
 	struct init_slot *slot; /* NULL: it goes on */
 	gpid caller;
 	unsigned missing;
-	struct loop_timer patience;
+	bool lost; /* somebody was not reached */
+	struct loop_timer patience, again;
 };
 
 static void reached(struct reaching *x)
@@ -245,6 +250,7 @@ static void reached(struct reaching *x)
 
 	x->slot = NULL;
 	loop_timer_clear(x->w->loop, &x->patience);
+	loop_timer_clear(x->w->loop, &x->again);
 	if (slot && proc_scan(&l, &x->w->view) == 0) {
 		kill_begin(x->w, slot, &l, x->caller);
 		proc_list_fini(&l);
@@ -260,12 +266,29 @@ static void on_reach_patience(struct loop_timer *t)
 	reached(container_of(t, struct reaching, patience));
 }
 
+static void try_reach(struct reaching *x);
+
+static void on_reach_again(struct loop_timer *t)
+{
+	try_reach(container_of(t, struct reaching, again));
+}
+
+static void all_tried(struct reaching *x)
+{
+	uint64_t again_ns = loop_now_ns(x->w->loop) + REACH_AGAIN_NS;
+
+	if (!x->slot || !x->lost ||
+	    loop_timer_set(x->w->loop, &x->again, again_ns, on_reach_again) != 0)
+		reached(x);
+}
+
 static void on_reach(void *arg, int err, struct rpc_conn *c)
 {
 	struct reaching *x = arg;
 
+	x->lost |= err != 0;
 	if (--x->missing == 0)
-		reached(x);
+		all_tried(x);
 }
 
 static void reach(void *arg, node_id node)
@@ -277,25 +300,35 @@ static void reach(void *arg, node_id node)
 }
 
 /* One pid: who leased it knows it. A group, or all: any node of the tenant may have some. */
+static void try_reach(struct reaching *x)
+{
+	gpid target = (gpid)notify_call(x->slot)->args[0];
+	node_id home = target > 0 ? home_of(x->w, target) : NODE_NONE;
+
+	x->lost = false;
+	x->missing = 1; /* answers may come at once */
+	if (target <= 0 || home_is_over(x->w, target))
+		peers_each_other(x->w, reach, x);
+	else if (home != x->w->node && peers_alive(x->w, home))
+		reach(x, home);
+	if (--x->missing == 0)
+		all_tried(x);
+}
+
 static void kill_call(struct world *w, struct init_slot *s, const struct proc_list *l, gpid caller)
 {
 	gpid target = (gpid)notify_call(s)->args[0];
-	node_id home = target > 0 ? home_of(w, target) : NODE_NONE;
 	struct reaching *x = target > 0 && proc_list_find(l, target) ? NULL : calloc(1, sizeof(*x));
 
 	if (!x) {
 		kill_begin(w, s, l, caller);
 		return;
 	}
-	*x = (struct reaching){ .w = w, .slot = s, .caller = caller, .missing = 1 };
+	*x = (struct reaching){ .w = w, .slot = s, .caller = caller };
 	if (loop_timer_set(w->loop, &x->patience, loop_now_ns(w->loop) + REACH_NS,
-			   on_reach_patience) == 0) {
-		if (target <= 0 || home_is_over(w, target))
-			peers_each_other(w, reach, x);
-		else if (home != w->node && peers_alive(w, home))
-			reach(x, home);
-	}
-	if (--x->missing == 0)
+			   on_reach_patience) == 0)
+		try_reach(x);
+	else
 		reached(x);
 }
 

@@ -48,6 +48,7 @@ struct peers {
 	struct loop_timer tick;
 	struct peer_load own;
 	uint32_t own_placed_milli;
+	uint64_t since_ns; /* when this daemon began to listen */
 };
 
 static struct peer *find(const struct pod *p, node_id id)
@@ -445,6 +446,14 @@ void peers_load(const struct pod *p, node_id id, struct peer_load *out)
 		memset(out, 0, sizeof(*out));
 }
 
+bool peers_unheard(const struct pod *p, node_id id)
+{
+	const struct peer *x = p->peers ? find(p, id) : NULL;
+
+	return x != NULL && x->heard_ns == 0 &&
+	       clock_mono_ns() - p->peers->since_ns < POD_SILENT_MS * NS_PER_MS;
+}
+
 unsigned peers_vector(const struct pod *p, struct sched_node *out, unsigned max)
 {
 	const struct naming_core *k = naming_tables(p->naming);
@@ -690,6 +699,7 @@ int peers_init(struct pod *p)
 	if (p->peers == NULL)
 		return -ENOMEM;
 	p->peers->pod = p;
+	p->peers->since_ns = clock_mono_ns();
 	list_init(&p->peers->all);
 	return loop_timer_set(p->loop, &p->peers->tick, 0, tick);
 }

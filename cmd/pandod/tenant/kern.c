@@ -385,7 +385,9 @@ static void tell_nodes(struct world *w)
 		kernel__node__init(row);
 		row->id = n->id;
 		row->name = (char *)n->name;
-		row->alive = load.alive && !n->down && n->state == NAMING_NODE_JOINED;
+		/* Guest kernels outlive us, and would take it for silent. */
+		row->alive = (load.alive || peers_unheard(w->pod, n->id)) && !n->down &&
+			     n->state == NAMING_NODE_JOINED;
 		row->closed = n->drain != NAMING_OPEN;
 		row->epoch = n->epoch;
 		row->dead = n->down != 0;
@@ -397,6 +399,9 @@ static void tell_nodes(struct world *w)
 		row->key.len = sizeof(n->key);
 		list[all.n_nodes++] = row;
 	}
+	/* A daemon that has just begun knows of none yet; its kernel knows better. */
+	if (all.n_nodes == 0)
+		return;
 	all.nodes = list;
 	all.hang_up_detached = row_of && (row_of->flags & NAMING_TENANT_HANGUP) != 0;
 	all.n_blocks = list_blocks(k, w->id, &blocks);
