@@ -399,8 +399,9 @@ static void tell_nodes(struct world *w)
 		row->key.len = sizeof(n->key);
 		list[all.n_nodes++] = row;
 	}
-	/* A daemon that has just begun knows of none yet; its kernel knows better. */
-	if (all.n_nodes == 0)
+	/* A daemon that has just begun knows of none yet; its kernel knows better. One that has
+	 * left the machine says so. */
+	if (all.n_nodes == 0 && w->told == NULL)
 		return;
 	all.nodes = list;
 	all.hang_up_detached = row_of && (row_of->flags & NAMING_TENANT_HANGUP) != 0;
