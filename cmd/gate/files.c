@@ -2,6 +2,19 @@
 /* files.c - texts of sshd's own /etc: passwd(5), group(5), sshd_config(5). */
 #include "cmd/gate/gate.h"
 
+#include <string.h>
+
+bool gate_name_is_taken(const char *name)
+{
+	static const char *const taken[] = { "root", "sshd", "pando-keys", "nobody" };
+
+	for (size_t i = 0; i < ARRAY_LEN(taken); i++) {
+		if (strcmp(name, taken[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
 int gate_passwd_begin(struct buf *out)
 {
 	return buf_addf(out,

@@ -47,6 +47,9 @@ void gate_fingerprint_text(const uint8_t hash[32], char out[GATE_FINGERPRINT_MAX
 /* Ids that are in no host's passwd by Debian's rules and below all of tenants'. */
 enum { GATE_UID_SSHD = 65532, GATE_UID_HELPER = 65533 };
 
+/* Whether accounts of this name are the system's own, in sshd's root or in every tenant's. */
+bool gate_name_is_taken(const char *name);
+
 /* passwd and group without a tenant; then one line of passwd for each. -ENOMEM. */
 must_check int gate_passwd_begin(struct buf *out);
 must_check int gate_passwd_add(struct buf *out, const char *name, uint32_t uid);

@@ -205,7 +205,8 @@ static int enter_group(const struct args *a)
 		r = cgroup_host_new(&h, NULL);
 	if (r < 0)
 		return r;
-	(void)snprintf(group, sizeof(group), "%s/%s/pod", top, a->node);
+	/* Tenants' groups stand beside it: a name that no tenant can have. */
+	(void)snprintf(group, sizeof(group), "%s/%s/POD", top, a->node);
 	r = cgroup_make(h, group);
 	if (r == 0)
 		r = cgroup_enter(h, group, 0);

@@ -47,6 +47,17 @@ want 0 "key * (rsa@home) removed" key rm alice "$(ssh-keygen -lf "$key.rsa.pub" 
 # A key that was removed may let in another tenant.
 want 0 "*added" key add bob "$key.pub"
 
+# Names of accounts that every gate or every tenant's root has are nobody's; what daemons call things is no such name.
+for name in root sshd pando-keys nobody; do
+	want 2 "pando: cannot add tenant $name: an account of the system is called so; try: *" add $name
+done
+for name in pod ssh init kernel guests; do
+	want 0 "*added*" add $name
+	[ "$(as $name id -un)" = $name ] || fail "$name cannot log in"
+	want 0 "*" rm $name
+done
+want 0 "*alice*bob*" ls
+
 want 0 "" set alice detached=hangup
 want 0 "" set alice detached=keep
 want 2 "*detached is keep or hangup*" set alice detached=maybe

@@ -59,7 +59,7 @@ def daemons():
 def ends_by_memory():
     """How often the host killed for memory, outside of what guests are in."""
     n = 0
-    for f in files("n?/*/init/memory.*") + files("n?/*/kernel/memory.*") + files("n?/pod/memory.*"):
+    for f in files("n?/*/init/memory.*") + files("n?/*/kernel/memory.*") + files("n?/POD/memory.*"):
         if os.path.basename(f) in ("memory.oom_control", "memory.events"):
             n += sum(int(line.split()[1]) for line in open(f) if line.startswith("oom_kill "))
     return n

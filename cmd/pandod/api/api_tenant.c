@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "cmd/gate/gate.h"
 #include "cmd/pandod/api/api.h"
 #include "cmd/pandod/pod.pb-c.h"
 
@@ -53,6 +54,11 @@ void api_post_tenant(struct pod *p, struct ctl_req *r, args_t a)
 	if (!naming_name_ok(name, TENANT_NAME_MAX, true)) {
 		ctl_problem(r, 400, "pando tenant add alice",
 			    "the name must be [a-z_][a-z0-9_-]*, at most 31 bytes");
+		return;
+	}
+	if (gate_name_is_taken(name)) {
+		ctl_problem(r, 400, "pando tenant add alice",
+			    "an account of the system is called so");
 		return;
 	}
 	(void)snprintf(cmd.name, sizeof(cmd.name), "%s", name);
