@@ -205,6 +205,21 @@ gpid task_gpid(int procfs, pid_t pid)
 	return n > 0 ? last_id(line_of(text, "NStgid"), NULL) : -1;
 }
 
+uint64_t task_pending(int procfs, pid_t pid)
+{
+	static const char *const names[] = { "SigPnd", "ShdPnd" };
+	char text[TEXT_MAX];
+	ssize_t n = task_file(procfs, pid, "status", text, sizeof(text));
+	uint64_t set = 0;
+
+	for (size_t i = 0; n > 0 && i < ARRAY_LEN(names); i++) {
+		const char *l = line_of(text, names[i]);
+
+		set |= l ? strtoull(l, NULL, 16) : 0;
+	}
+	return set;
+}
+
 uint64_t task_pid_namespace(int procfs, pid_t pid)
 {
 	char path[64], link[64];

@@ -52,6 +52,9 @@ must_check int task_read(struct task_info *t, int procfs, pid_t pid);
 /* Its number in the innermost namespace, -1: gone. Of all questions the cheapest. */
 gpid task_gpid(int procfs, pid_t pid);
 
+/* What is raised in its leader, or in all of it, and not taken yet: bit n-1. Gone: 0. */
+uint64_t task_pending(int procfs, pid_t pid);
+
 /* Inode of the process's pid namespace, 0 if we may not look (then it is not one of ours). */
 uint64_t task_pid_namespace(int procfs, pid_t pid);
 

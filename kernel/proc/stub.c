@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 
 #include "base/log.h"
 #include "base/trace.h"
@@ -359,4 +360,16 @@ void stubs_go_on(struct stub *s)
 	s->held = NULL;
 	if (slot)
 		answer_next(s->owner, s->pid, slot);
+}
+
+/* proc(5), /proc/PID/syscall. In that order: who sleeps there has nothing that came in between. */
+bool stub_is_idle(const struct stub *s)
+{
+	int procfs = s->owner->view->procfs;
+	char text[256];
+
+	return !s->held && !s->asking && !s->running && list_empty(&s->tables) &&
+	       task_pending(procfs, s->pid) == 0 &&
+	       task_file(procfs, s->pid, "syscall", text, sizeof(text)) > 0 &&
+	       strtol(text, NULL, 10) == SYS_rt_sigtimedwait;
 }

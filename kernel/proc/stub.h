@@ -105,6 +105,9 @@ void stubs_magic(struct stubs *st, struct init_slot *slot);
 /* What ops->signal was told is done. Nothing if nothing is held. */
 void stubs_go_on(struct stub *s);
 
+/* It waits for a signal and has no table; all that was raised in it has been told of. */
+bool stub_is_idle(const struct stub *s);
+
 /* NULL: out of memory. */
 struct stub_table *stub_table_new(void);
 /* Adds a call; up to six arguments. Returns its index. */

@@ -3,6 +3,8 @@
 """terminals.py STEP LOGIN...: drives a shell on node n1 whose programs run on n2 and n3, as a person would."""
 import os
 import re
+import signal
+import subprocess
 import sys
 import time
 
@@ -510,6 +512,45 @@ def crash(argv):
     sh.end()
 
 
+def late(argv):
+    """A ctrl-C finds a member on its way from n2 to n3, where it has ended another one already. Its stub at n2 has no
+    processor until the record has followed the process: it is n2's to tell all the same."""
+    pando = argv[:argv.index("login")]
+
+    def fault(point):
+        subprocess.run([*pando, "debug", "fault", "n2", "alice", point], check=True)
+
+    sh = Shell(argv)
+    sh.send("on n3 sleep 304 | on n2 python3 -c 'import ctypes,os,signal\n"
+            "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])\n"
+            "os.write(2, b\"wai\" + b\"ts %d\\n\" % os.getpid())\n"
+            "signal.sigwait([signal.SIGUSR1])\n"
+            "ctypes.CDLL(None).syscall(0x5511, b\"n3\")\n"
+            "os.execv(\"/usr/bin/sleep\", [\"sleep\", \"305\"])'\n")
+    pid = sh.expect(r"waits (\d+)\r\n").group(1).decode()
+    away(sh, argv, ("n3", "sleep"))
+    front(argv, "sleep", "python3")
+    for point in ("place.parked", "place.stub", "follow.let_go"):
+        fault(f"kernel.{point}:1:stop")
+    kernel = next(kernels(argv, "n2"))
+    subprocess.run([*pando, "login", "-T", "--node", "n1", "alice", "--", "kill", "-USR1", pid],
+                   stdin=subprocess.DEVNULL, check=True)
+    stopped_at(argv, kernel, "kernel.place.parked")
+    sh.send("\x03")
+    until("the other one ends", lambda: not any(tasks(argv, "sleep")))
+    os.kill(kernel, signal.SIGCONT)
+    stopped_at(argv, kernel, "kernel.place.stub")
+    freeze(kernel, 1)
+    os.kill(kernel, signal.SIGCONT)
+    stopped_at(argv, kernel, "kernel.follow.let_go")
+    os.kill(kernel, signal.SIGCONT)
+    fault("kernel.follow.let_go:1000000:stop")  # answered: the loop is past it
+    freeze(kernel, 0)
+    sh.prompt()
+    gone(sh, argv, "sleep 305")
+    sh.end()
+
+
 def hangup(argv):
     """The terminal goes: what is in front of it on another node hears of it."""
     sh = Shell(argv)
@@ -564,6 +605,31 @@ def kernels(argv, node):
             pass
 
 
+def state(pid):
+    with open(f"/proc/{pid}/stat") as f:
+        return f.read().rsplit(")", 1)[1].split()[0]
+
+
+def stopped_at(argv, kernel, point):
+    """Until the fault point has stopped the guest kernel of n2."""
+    with open(os.path.join(argv[argv.index("--dir") + 1], "n2/log/kernel-alice.log")) as f:
+        def there():
+            f.seek(0)
+            fired = [r for r in f if "fault point" in r]
+            return fired and f" {point} " in fired[-1] and state(kernel) == "T"
+        until(f"it stops at {point}", there)
+
+
+def freeze(kernel, on):
+    """The guests of this guest kernel."""
+    with open(f"/proc/{kernel}/cgroup") as f:
+        group = re.search(r"^0::(.*)/kernel$", f.read(), re.M).group(1)
+    with open("/proc/mounts") as f:
+        root = next(r.split()[1] for r in f if r.split()[2] == "cgroup2")
+    with open(f"{root}{group}/guests/cgroup.freeze", "w") as f:
+        f.write(str(on))
+
+
 def kill_kernel(argv, node):
     """kill -9 of alice's guest kernel there, and its successor answers."""
     for pid in list(kernels(argv, node)):
@@ -604,7 +670,7 @@ def gone(sh, argv, comm):
     until(f"{comm} is gone", lambda: not any(comm in " ".join(r) for r in listing(argv)))
 
 
-STEPS = {f.__name__: f for f in (number, modes, typing, vi, jobs, shells, groups, moves, shell_moves, crash, hangup)}
+STEPS = {f.__name__: f for f in (number, modes, typing, vi, jobs, shells, groups, moves, shell_moves, crash, late, hangup)}
 
 
 def main():

@@ -128,6 +128,29 @@ static void we_read_ourselves(void **state)
 	close(procfs);
 }
 
+/* Raised in the thread, and in the process. */
+static void what_is_blocked_is_pending(void **state)
+{
+	const struct timespec now = { 0 };
+	int procfs = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	uint64_t two = UINT64_C(1) << (SIGUSR1 - 1) | UINT64_C(1) << (SIGUSR2 - 1);
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	sigaddset(&set, SIGUSR2);
+	assert_int_equal(sigprocmask(SIG_BLOCK, &set, NULL), 0);
+	assert_int_equal(task_pending(procfs, getpid()) & two, 0);
+	assert_int_equal(raise(SIGUSR1), 0);
+	assert_int_equal(kill(getpid(), SIGUSR2), 0);
+	assert_int_equal(task_pending(procfs, getpid()) & two, two);
+	assert_int_equal(sigtimedwait(&set, NULL, &now), SIGUSR1);
+	assert_int_equal(sigtimedwait(&set, NULL, &now), SIGUSR2);
+	assert_int_equal(task_pending(procfs, getpid()) & two, 0);
+	assert_int_equal(task_pending(procfs, 0x7ffffff0), 0);
+	close(procfs);
+}
+
 static void find_until_reaped(const struct proc_view *view)
 {
 	struct task_info t;
@@ -260,6 +283,7 @@ int main(void)
 		cmocka_unit_test(other_bytes_are_refused),
 		cmocka_unit_test(what_a_search_did_not_find_is_lacking),
 		cmocka_unit_test(we_read_ourselves),
+		cmocka_unit_test(what_is_blocked_is_pending),
 		cmocka_unit_test(a_process_is_found_until_it_is_reaped),
 		cmocka_unit_test(a_namespace_has_numbers_of_its_own),
 		cmocka_unit_test(strings_stop_at_their_end_and_at_bad_pages),

@@ -717,8 +717,8 @@ int remote_let_go(struct world *w, gpid pid)
 	char key[INIT_KEY_MAX];
 	int err;
 
-	/* What it does just now it does for the place. */
-	if (!r || r->ending || r->stopping || r->conts > 0 || s->running || !list_empty(&s->tables))
+	/* What it does just now it does for the place, and tells what it got as one. */
+	if (!r || r->ending || r->stopping || r->conts > 0 || !stub_is_idle(s))
 		return -EBUSY;
 	(void)snprintf(key, sizeof(key), "kin.%d.%u", pid, s->peer);
 	err = pid1_put(w->pid1, key, s->pidfd);

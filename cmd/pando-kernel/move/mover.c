@@ -57,30 +57,13 @@ static struct image_env env_of(struct mover *m)
 }
 
 /* ---- the jobs ---- */
-static uint64_t pending_of(const struct mover *m)
-{
-	static const char *const names[] = { "\nSigPnd:", "\nShdPnd:" };
-	uint64_t set = 0;
-	char text[8192];
-
-	if (task_file(m->w->view.procfs, m->pid, "status", text, sizeof(text)) < 0)
-		return 0;
-	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-		const char *at = strstr(text, names[i]);
-
-		if (at)
-			set |= strtoull(at + strlen(names[i]), NULL, 16);
-	}
-	return set;
-}
-
 static int dump(struct mover *m)
 {
 	struct image_sink to = { image_write, m };
 	int r;
 
 	/* Before: what comes while it is copied is raised twice rather than lost. */
-	m->pending = pending_of(m);
+	m->pending = task_pending(m->w->view.procfs, m->pid);
 	r = image_dump(m->frozen, &to, &m->why);
 	(void)close(m->pipe);
 	m->pipe = -1;
