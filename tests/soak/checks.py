@@ -14,6 +14,7 @@ import time
 from cluster import NODES, Failed, read, wait_until
 
 LIMITS = {"mallory": {"pids/pids.max": 60, "memory/memory.limit_in_bytes": 192 << 20}}
+CUTS = ("stop_pandod", "cut", "cut_both", "isolate", "disk")  # during these a node may not hear of the others
 TWICE_S = 25  # a caller of an exec elsewhere waits for the answer beside it; longer than that nobody does
 
 
@@ -34,9 +35,9 @@ def tasks(c, node, tenant):
 class Watch(threading.Thread):
     """Looks once a second."""
 
-    def __init__(self, cluster, tenants):
+    def __init__(self, cluster, tenants, weather):
         super().__init__(daemon=True)
-        self.c, self.tenants = cluster, tenants
+        self.c, self.tenants, self.weather = cluster, tenants, weather
         self.over = threading.Event()
         self.found = None
         self.twice = {}
@@ -56,7 +57,8 @@ class Watch(threading.Thread):
             for file, limit in files.items():
                 self.held_within(tenant, file, limit)
         asked = next(self.asked)
-        nodes_live(self.told(asked, "nodes"), asked)
+        now = time.monotonic()
+        nodes_live(self.told(asked, "nodes"), asked, self.weather.harsh(now, now, CUTS))
         lent(self.told(asked, "quota"))
 
     def told(self, node, what):
@@ -93,10 +95,14 @@ class Watch(threading.Thread):
             raise Failed(f"Q1: {tenant} is held to {amounts} in {file}, which is more than {limit}")
 
 
-def nodes_live(rows, asked):
-    """No fault of a storm lasts as long as a lease: no node is declared dead, or has ever been."""
+def nodes_live(rows, asked, cut=False):
+    """
+    No fault of a storm, nor several one after the other, last as long as a lease: no node is declared dead, or has ever
+    been. One that is stopped or cut off for some seconds is silent, and says of itself that it is cut off.
+    """
+    live = ("alive", "suspect", "silent", "cut-off") if cut else ("alive", "suspect")
     for q in rows:
-        if q["state"] not in ("alive", "suspect") or q["epoch"] != 1:
+        if q["state"] not in live or q["epoch"] != 1:
             raise Failed(f"{asked} says that {q['name']} is {q['state']}, epoch {q['epoch']}")
 
 

@@ -64,6 +64,8 @@ class Jobs:
             return
         if code == 125 and not out:
             raise NotBegun(err[-300:])
+        if code == want_code and "pando: cannot run " in err:  # a stage of a pipeline that is not the last
+            raise Refused(err[-300:])
         if code == want_code:
             raise Wrong(f"status {code}, but {out[-300:]!r} instead of {want_out[-300:]!r}; {err[-300:]}")
         raise Refused(f"status {code}, {out[-200:]!r}: {err[-300:]}")

@@ -15,7 +15,9 @@ def main():
     s.expect(rb"ready> $", 120)
     for i in range(4):
         s.send(b"on n%d sh -c 'echo x%d; exit %d'; echo \"<$?>\"\n" % (i % 3 + 1, i, i))
-        s.expect(rb"\nx%d\r?\n" % i, 120)
+        m = s.expect(rb"\nx%d\r?\n|\n(pando: [^\n]*)\n" % i, 120)
+        if m[1]:
+            sys.exit(f"refused: {m[1]!r}")
         s.expect(rb"<%d>" % i, 120)
     # Each says that it is there: of a ctrl-C while they are begun the shell itself makes on any system that the first of
     # them dies and the next is in a group that is not in front, or the other way round.

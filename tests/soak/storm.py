@@ -71,7 +71,7 @@ def storm(c, args, work, start):
         plan = faults.plan(args.seed, args.seconds, points_of(c), args.only.split(","))
     weather = faults.Weather(c, plan)
     crews = [Crew(jobs, name, i, weather) for name, count in CREWS if name in wanted for i in range(max(count, 1))]
-    watch = checks.Watch(c, TENANTS)
+    watch = checks.Watch(c, TENANTS, weather)
     for thread in [*crews, watch]:
         thread.start()
     weather.run(say, args.seconds)
