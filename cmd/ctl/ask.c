@@ -101,12 +101,16 @@ int ctl_ask_read(const struct ctl_route *row, ctl_args args, const struct http_h
 		 const json_t *body, const char *tenant, struct ctl_ask *out, const char **why)
 {
 	const char *node = json_string_value(json_object_get(body, "node"));
+	char text[128];
 	int r;
 
 	*out = (struct ctl_ask){ .route = row->id };
 	*why = "only the machine's operator may";
 	if ((row->who & CTL_INSIDE) == 0)
 		return -EACCES;
+	*why = "the body is not what /v1/openapi.json says";
+	if (!ctl_body_ok(row, body, text, sizeof(text)))
+		return -EINVAL;
 	r = read_path(row, args, tenant, out, why);
 	if (r == 0 && (row->id == CTL_EVENTS || row->id == CTL_USAGE))
 		r = read_query(head->query, out, why);

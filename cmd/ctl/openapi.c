@@ -5,28 +5,6 @@
 
 #include "cmd/ctl/routes.h"
 
-/* Calls @cb for each "name:type" or "name:type!" of @text. */
-static void each_field(const char *text,
-		       void (*cb)(void *arg, const char *name, const char *type, bool required),
-		       void *arg)
-{
-	char copy[512], *save, *word;
-
-	(void)snprintf(copy, sizeof(copy), "%s", text ? text : "");
-	for (word = strtok_r(copy, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
-		char *type = strchr(word, ':');
-		size_t n = strlen(word);
-		bool required = word[n - 1] == '!';
-
-		if (type == NULL)
-			continue;
-		*type++ = '\0';
-		if (required)
-			word[n - 1] = '\0';
-		cb(arg, word, type, required);
-	}
-}
-
 static void add_parameter(void *arg, const char *name, const char *type, bool required)
 {
 	(void)json_array_append_new(arg, json_pack("{s:s, s:s, s:b, s:{s:s}}", "name", name, "in",
@@ -38,8 +16,11 @@ static void add_property(void *arg, const char *name, const char *type, bool req
 {
 	json_t *schema = arg;
 
-	(void)json_object_set_new(json_object_get(schema, "properties"), name,
-				  json_pack("{s:s}", "type", type));
+	json_t *property = json_pack("{s:s}", "type", type);
+
+	if (strcmp(type, "integer") == 0)
+		(void)json_object_set_new(property, "minimum", json_integer(0));
+	(void)json_object_set_new(json_object_get(schema, "properties"), name, property);
 	if (required)
 		(void)json_array_append_new(json_object_get(schema, "required"), json_string(name));
 }
@@ -99,14 +80,15 @@ static json_t *operation(const struct ctl_route *rt, json_t *parameters)
 			  (rt->who & CTL_INSIDE) ? "operator or tenant" : "operator");
 	json_t *schema;
 
-	each_field(rt->query, add_parameter, parameters);
+	ctl_fields(rt->query, add_parameter, parameters);
 	if (json_array_size(parameters) > 0)
 		(void)json_object_set(op, "parameters", parameters);
 	(void)json_object_set_new(op, "responses", responses(rt));
 	if (rt->body == NULL)
 		return op;
-	schema = json_pack("{s:s, s:{}, s:[]}", "type", "object", "properties", "required");
-	each_field(rt->body, add_property, schema);
+	schema = json_pack("{s:s, s:{}, s:[], s:b}", "type", "object", "properties", "required",
+			   "additionalProperties", false);
+	ctl_fields(rt->body, add_property, schema);
 	(void)json_object_set_new(
 		op, "requestBody",
 		json_pack("{s:{s:{s:o}}}", "content", "application/json", "schema", schema));

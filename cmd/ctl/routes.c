@@ -95,7 +95,7 @@ static const struct ctl_route routes[] = {
 	  .curl = "-d '{\"session\":4711,\"argv\":[\"/bin/true\"]}' "
 		  "http://pando/v1/tenants/carol/sessions",
 	  .body = "session:integer! argv:array env:array cwd:string tty:boolean rows:integer "
-		  "cols:integer",
+		  "cols:integer agent:boolean",
 	  .answer = CTL_LINES },
 	{ CTL_SESSION_ATTACH, "POST", "/v1/tenants/:name/sessions/:id/attach",
 	  CTL_ANYBODY | CTL_LOGIN, true,
@@ -103,7 +103,8 @@ static const struct ctl_route routes[] = {
 		  "Takes the line of a session on a terminal: a descriptor comes with the answer.",
 	  .curl = "-d '{\"client\":1,\"rows\":24,\"cols\":80}' "
 		  "http://pando/v1/tenants/carol/sessions/$SESSION/attach",
-	  .body = "client:integer! from:integer rows:integer! cols:integer!", .answer = CTL_LINES },
+	  .body = "client:integer! from:integer rows:integer! cols:integer! agent:boolean",
+	  .answer = CTL_LINES },
 	{ CTL_SESSION_SIGNAL, "POST", "/v1/tenants/:name/sessions/:id/signal",
 	  CTL_OPERATOR | CTL_LOGIN, true, .summary = "Raises a signal in the leader of a session.",
 	  .curl = "-d '{\"signal\":15}' http://pando/v1/tenants/carol/sessions/$SESSION/signal",

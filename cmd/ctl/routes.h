@@ -89,6 +89,16 @@ const struct ctl_route *ctl_route_at(enum ctl_route_id id);
 /* All rows, and how many. */
 const struct ctl_route *ctl_routes(size_t *n);
 
+/* Calls @cb for each "name:type" or "name:type!" of a row's query or body. */
+typedef void (*ctl_field_fn)(void *arg, const char *name, const char *type, bool required);
+void ctl_fields(const char *text, ctl_field_fn cb, void *arg);
+
+/*
+ * Whether @body, an object, has the members that the row needs, each of its type, integers from 0
+ * on, and no others. If not, @why says it in words.
+ */
+bool ctl_body_ok(const struct ctl_route *row, const json_t *body, char *why, size_t size);
+
 /* The OpenAPI 3.1 description of the table, the caller's. */
 json_t *ctl_openapi(void);
 

@@ -21,7 +21,7 @@ static const char *const seeds[] = {
 	"GET /v1/processes/4711/why HTTP/1.1\r\n\r\n",
 	"GET /v1/tenants/-/sessions HTTP/1.1\r\n\r\n",
 	"POST /v1/processes/12/migrate HTTP/1.1\r\nContent-Length: 13\r\n\r\n{\"node\":\"n2\"}",
-	"POST /v1/tenants/alice/sessions/77/attach HTTP/1.1\r\n\r\n{\"rows\":24,\"cols\":80}",
+	"POST /v1/tenants/-/sessions/7/attach HTTP/1.1\r\n\r\n{\"rows\":2,\"cols\":8,\"client\":1}",
 	"GET /v1/tenants HTTP/1.1\r\n\r\n",
 };
 

@@ -83,6 +83,22 @@ sys.stdout.write(s.recv(65536).decode())' "$SOCK" | head -n 1 | tr -d '\r'; }
 [ "$(raw "GET /v1/node HTTP/1.1\r\nHost: x\r\nX: $(head -c 9000 /dev/zero | tr '\0' y)\r\n\r\n")" = "HTTP/1.1 413 Content Too Large" ] || fail "a head of 9 KB"
 [ "$(raw 'PUT /v1/node HTTP/1.1\r\nHost: x\r\n\r\n')" = "HTTP/1.1 405 Method Not Allowed" ] || fail "PUT"
 
+# A limit with a typo in it would be none.
+while read -r body text; do
+	[ "$(api -o "$work/answer" -w '%{http_code}' -d "$body" http://pando/v1/tenants)" = 400 ] || fail "$body is taken: $(cat "$work/answer")"
+	grep -qF "$text" "$work/answer" || fail "$body: $(cat "$work/answer")"
+done <<'BODIES'
+{"name":"eve","procs":"60"} 'procs' is no integer
+{"name":"eve","procs":6.5} 'procs' is no integer
+{"name":"eve","procs":-1} 'procs' is no integer from 0 on
+{"name":"eve","proc":60} the body has a member 'proc', which means nothing here
+{"name":"eve","procs":5000000000} a limit is no amount
+{"name":["eve"]} 'name' is no string
+{"procs":60} the body has no member 'name'
+[] the body is not a JSON object
+BODIES
+p tenant ls | grep -q '^eve' && fail "a tenant comes of a body that was refused"
+
 # ---- events ----
 api 'http://pando/v1/events' >"$work/events" || fail "events"
 grep -q '"kind":"kernel.ready"' "$work/events" || fail "no event of a kernel: $(cat "$work/events")"

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 
 #include "cmd/ctl/ctl.h"
+#include "cmd/ctl/routes.h"
 
 static char dir[] = "/tmp/ctlXXXXXX";
 static char path[64];
@@ -210,6 +211,36 @@ static void a_socket_is_ready_when_it_gets_its_name(void **state)
 	(void)unlink(other);
 }
 
+static bool taken(enum ctl_route_id id, const char *text)
+{
+	json_t *body = json_loads(text, 0, NULL);
+	char why[128];
+	bool ok = ctl_body_ok(ctl_route_at(id), body, why, sizeof(why));
+
+	assert_true(ok == (*why == '\0'));
+	json_decref(body);
+	return ok;
+}
+
+static void a_body_is_what_its_row_says(void **state)
+{
+	assert_true(taken(CTL_LIMITS, "{}"));
+	assert_true(taken(CTL_LIMITS, "{\"procs\":0,\"cpu_milli\":2000}"));
+	assert_false(taken(CTL_LIMITS, "{\"procs\":\"0\"}"));
+	assert_false(taken(CTL_LIMITS, "{\"procs\":-1}"));
+	assert_false(taken(CTL_LIMITS, "{\"procs\":1.0}"));
+	assert_false(taken(CTL_LIMITS, "{\"procs\":null}"));
+	assert_false(taken(CTL_LIMITS, "{\"procs\":1,\"prox\":1}"));
+	assert_false(taken(CTL_MIGRATE, "{\"tenant\":\"alice\"}"));
+	assert_true(taken(CTL_MIGRATE, "{\"tenant\":\"alice\",\"node\":\"n1\"}"));
+	assert_true(taken(CTL_SESSION_START, "{\"session\":1,\"argv\":[],\"tty\":true}"));
+	assert_false(taken(CTL_SESSION_START, "{\"session\":1,\"argv\":{}}"));
+	assert_false(taken(CTL_SESSION_START, "{\"session\":1,\"tty\":1}"));
+	/* A row without a body takes an empty one. */
+	assert_true(taken(CTL_LEAVE, "{}"));
+	assert_false(taken(CTL_LEAVE, "{\"node\":\"n1\"}"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -219,6 +250,7 @@ int main(void)
 		cmocka_unit_test(the_cut_of_the_bytes_does_not_matter),
 		cmocka_unit_test(garbage_is_refused_and_hung_up),
 		cmocka_unit_test(a_socket_is_ready_when_it_gets_its_name),
+		cmocka_unit_test(a_body_is_what_its_row_says),
 	};
 
 	return cmocka_run_group_tests(tests, begin, finish);

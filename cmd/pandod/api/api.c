@@ -272,6 +272,7 @@ void api_handle(void *arg, struct ctl_req *r)
 	struct pod *p = arg;
 	const struct http_head *h = ctl_req_head(r);
 	const struct ctl_route *row;
+	char why[128];
 	bool path_known;
 	args_t a;
 
@@ -282,6 +283,8 @@ void api_handle(void *arg, struct ctl_req *r)
 			    h->path);
 	else if ((row->who & (unsigned)who_of(r)) == 0)
 		ctl_problem(r, 403, NULL, "only the machine's operator may");
+	else if (!ctl_body_ok(row, ctl_req_body(r), why, sizeof(why)))
+		ctl_problem(r, 400, NULL, "%s", why);
 	else if (row->needs_tables && naming_self(p->naming) == NODE_NONE)
 		ctl_problem(r, 409, "pando up", "this node is no member of a machine");
 	else if (row->needs_tables && !api_ready(p))

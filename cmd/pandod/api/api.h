@@ -29,6 +29,8 @@ void api_handle(void *arg, struct ctl_req *r);
 /* A member of the body; "" or 0 when it is not there. */
 const char *api_text(const struct ctl_req *r, const char *key);
 uint64_t api_number(const struct ctl_req *r, const char *key);
+/* Those that the body has; the others stay as they are. False: answered, one is no amount. */
+bool api_take_limits(struct ctl_req *r, struct naming_limits *l);
 /* A command of the tables with the API's patience. */
 must_check int api_propose(struct pod *p, const struct naming_cmd *cmd, naming_done_fn done,
 			   void *arg);

@@ -26,17 +26,28 @@ static void limits_set(void *arg, int err, const struct naming_result *res)
 				     : strerror(-err));
 }
 
-/* A member that is there, 0 for no limit. False: it is no amount. */
+/* A member that is there, 0 for no limit. False: it is more than any machine has. */
 static bool take(const struct ctl_req *r, const char *key, uint64_t max, uint64_t *out)
 {
-	const json_t *v = json_object_get(ctl_req_body(r), key);
+	if (json_object_get(ctl_req_body(r), key) != NULL)
+		*out = api_number(r, key);
+	return *out <= max;
+}
 
-	if (v == NULL)
-		return true;
-	if (!json_is_integer(v) || json_integer_value(v) < 0 ||
-	    (uint64_t)json_integer_value(v) > max)
+bool api_take_limits(struct ctl_req *r, struct naming_limits *l)
+{
+	uint64_t cpu = l->cpu_milli, procs = l->procs, weight = l->cpu_weight;
+
+	if (!take(r, "cpu_milli", 1000000000, &cpu) || !take(r, "procs", 4000000, &procs) ||
+	    !take(r, "cpu_weight", 10000, &weight) ||
+	    !take(r, "memory_bytes", INT64_MAX, &l->memory_bytes) ||
+	    !take(r, "storage_bytes", INT64_MAX, &l->storage_bytes)) {
+		ctl_problem(r, 400, "pando tenant set --help", "a limit is no amount");
 		return false;
-	*out = (uint64_t)json_integer_value(v);
+	}
+	l->cpu_milli = (uint32_t)cpu;
+	l->procs = (uint32_t)procs;
+	l->cpu_weight = (uint32_t)weight;
 	return true;
 }
 
@@ -44,7 +55,6 @@ void api_post_limits(struct pod *p, struct ctl_req *r, args_t a)
 {
 	const struct naming_tenant *t = api_tenant(p, r, a[0]);
 	struct naming_cmd cmd = { .kind = NAMING_CMD_TENANT_LIMITS };
-	uint64_t cpu, procs, weight;
 	struct api_pending *x;
 	int err;
 
@@ -52,16 +62,8 @@ void api_post_limits(struct pod *p, struct ctl_req *r, args_t a)
 		return;
 	cmd.tenant = t->id;
 	cmd.limits = t->limits;
-	cpu = t->limits.cpu_milli;
-	procs = t->limits.procs;
-	weight = t->limits.cpu_weight;
-	if (!take(r, "cpu_milli", 1000000000, &cpu) || !take(r, "procs", 4000000, &procs) ||
-	    !take(r, "cpu_weight", 10000, &weight) ||
-	    !take(r, "memory_bytes", INT64_MAX, &cmd.limits.memory_bytes) ||
-	    !take(r, "storage_bytes", INT64_MAX, &cmd.limits.storage_bytes)) {
-		ctl_problem(r, 400, "pando tenant set --help", "a limit is no amount");
+	if (!api_take_limits(r, &cmd.limits))
 		return;
-	}
 	if (json_object_get(ctl_req_body(r), "storage_bytes") != NULL) {
 		const char *why;
 
@@ -71,9 +73,6 @@ void api_post_limits(struct pod *p, struct ctl_req *r, args_t a)
 			return;
 		}
 	}
-	cmd.limits.cpu_milli = (uint32_t)cpu;
-	cmd.limits.procs = (uint32_t)procs;
-	cmd.limits.cpu_weight = (uint32_t)weight;
 	x = api_pending(p, r, "pando status");
 	err = api_propose(p, &cmd, limits_set, x);
 	if (err < 0)

@@ -62,10 +62,8 @@ void api_post_tenant(struct pod *p, struct ctl_req *r, args_t a)
 		return;
 	}
 	(void)snprintf(cmd.name, sizeof(cmd.name), "%s", name);
-	cmd.limits.cpu_milli = (uint32_t)api_number(r, "cpu_milli");
-	cmd.limits.procs = (uint32_t)api_number(r, "procs");
-	cmd.limits.memory_bytes = api_number(r, "memory_bytes");
-	cmd.limits.storage_bytes = api_number(r, "storage_bytes");
+	if (!api_take_limits(r, &cmd.limits))
+		return;
 	x = api_pending(p, r, NULL);
 	(void)snprintf(x->text, sizeof(x->text), "%s", name);
 	err = api_propose(p, &cmd, tenant_added, x);
