@@ -89,7 +89,7 @@ for _ in 1 2 3 4 5 6 7 8 9 10; do
 	sleep 0.3
 done
 
-# n1 is full and the others are not: what is asked for nowhere goes to them, and stays when it is asked to, though sh is in
+# n1 is full and the others are not: what nobody asked to be somewhere goes to them, and stays when it is asked to, though sh is in
 # the last directory of PATH and each try before it fails. (The first of the two `on` may run anywhere, the second is on n1.)
 # shellcheck disable=SC2086
 as_on n1 alice kill -9 $spinners || fail "kill"

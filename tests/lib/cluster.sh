@@ -79,13 +79,16 @@ cluster_down() {
 	[ $status = 0 ] || exit $status
 }
 
-# The host's pid of a node's daemon, and of a tenant's guest kernel on a node.
+# The host's pids of a node's daemon, and of a tenant's guest kernel and pando-init on a node.
 pandod_pid() { # node
 	pgrep -f "pandod node --dir $CLUSTER_DIR --node $1 "
 }
 
-kernel_pid() { # node tenant
+first_of() { # node tenant group
 	local group
-	group=$(find /sys/fs/cgroup -type d -path "*/pando-$(basename "$CLUSTER_DIR")-*/$1/$2/kernel" | head -n 1)
+	group=$(find /sys/fs/cgroup -type d -path "*/pando-$(basename "$CLUSTER_DIR")-*/$1/$2/$3" | head -n 1)
 	[ -n "$group" ] && head -n 1 "$group/cgroup.procs"
 }
+
+kernel_pid() { first_of "$1" "$2" kernel; }
+init_pid() { first_of "$1" "$2" init; }

@@ -357,6 +357,9 @@ static void guest_changed(struct guest *g, int status, const struct rusage *usag
 {
 	if (g->ended || (g->has_news && g->status == status))
 		return;
+	/* Where all ends its stub does too, and it goes on elsewhere. */
+	if (pid1_is_gone(g->w->pid1) && place_has(g->w, g->k->pid))
+		return;
 	g->status = status;
 	g->has_news = true;
 	g->ended = WIFEXITED(status) || WIFSIGNALED(status);
@@ -402,7 +405,7 @@ static void orphan_ended(struct guest *g)
 	 * any more, and has it itself.
 	 */
 	if (g->dead && !leave_is_busy(g->w, g->ppid) && !place_is_busy(g->w, g->ppid))
-		guest_changed(g, 0, NULL);
+		guest_changed(g, pid1_is_gone(g->w->pid1) ? SIGKILL : 0, NULL);
 }
 
 /* What was learnt of @pid, or that nothing will be. */

@@ -385,9 +385,13 @@ void remote_stub_died(struct world *w, struct stub *s)
 	if (!s->home || !r)
 		return;
 	FAULT("kernel.remote.died");
-	/* Somebody killed the stub: the process dies the same death. Where all ends, only its place
-	 * does. */
-	if (s->leaving || pid1_is_gone(w->pid1))
+	/*
+	 * Somebody killed the stub: the process dies the same death. Where all ends it does not:
+	 * its place goes with the store, and until then says that it goes on elsewhere (guests.c).
+	 */
+	if (pid1_is_gone(w->pid1))
+		log_debug("pid %d goes on elsewhere", s->gpid);
+	else if (s->leaving)
 		place_forget(w, r->k);
 	else
 		remote_kill(w, r->k);

@@ -174,6 +174,7 @@ int world_stop(struct pod *p, tenant_id id, char why[TENANT_WHY_MAX])
 	why[0] = '\0';
 	if (w == NULL)
 		return 0;
+	FAULT("pod.world.ends");
 	r = clear_away(w, why);
 	if (r < 0) {
 		if (watch(w) < 0)
