@@ -38,10 +38,11 @@ struct stub {
 	gpid parent;   /* the stub that is its native parent and must reap it; 0: nobody of ours */
 	bool arriving; /* it is about to become the process: its children are not its to wait for */
 	int ended;     /* it has been told to die as its process did: status + 1 */
-	uint64_t swallow; /* signals that its process has already: bit n-1 */
-	bool heard;       /* whoever leased its pid tells us how it ends */
-	bool turning;     /* about to execute a program: gets no table but those that make it so */
-	bool renewing;    /* begins anew after an exec that failed: turning, too */
+	uint64_t swallow;                /* signals that its process has already: bit n-1 */
+	unsigned held_since, held_until; /* raises.c: what its process may have got, held still */
+	bool heard;                      /* whoever leased its pid tells us how it ends */
+	bool turning;  /* about to execute a program: gets no table but those that make it so */
+	bool renewing; /* begins anew after an exec that failed: turning, too */
 	struct list tables;
 	struct stub_table *running;
 	bool asking;            /* its magic call is being answered */

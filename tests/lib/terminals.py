@@ -512,42 +512,67 @@ def crash(argv):
     sh.end()
 
 
+GOES_ON = """python3 -c 'import ctypes,os,signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+os.write(2, b"wai" + b"ts %d\\n" % os.getpid())
+signal.sigwait([signal.SIGUSR1])
+ctypes.CDLL(None).syscall(0x5511, b"{}")
+os.execv("/usr/bin/sleep", ["sleep", "305"])'
+"""
+
+
 def late(argv):
-    """A ctrl-C finds a member on its way from n2 to n3, where it has ended another one already. Its stub at n2 has no
-    processor until the record has followed the process: it is n2's to tell all the same."""
+    """A ctrl-C finds a member of a pipeline on its way from one node to another."""
     pando = argv[:argv.index("login")]
 
-    def fault(point):
-        subprocess.run([*pando, "debug", "fault", "n2", "alice", point], check=True)
+    def fault(node, point):
+        subprocess.run([*pando, "debug", "fault", node, "alice", point], check=True)
 
+    def leaves(pid):
+        subprocess.run([*pando, "login", "-T", "--node", "n1", "alice", "--", "kill", "-USR1", pid],
+                       stdin=subprocess.DEVNULL, check=True)
+
+    # From n2 to n3, where the key has ended another one already. Its stub at n2 has no processor until the record has
+    # followed the process: the signal is n2's to tell all the same.
     sh = Shell(argv)
-    sh.send("on n3 sleep 304 | on n2 python3 -c 'import ctypes,os,signal\n"
-            "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])\n"
-            "os.write(2, b\"wai\" + b\"ts %d\\n\" % os.getpid())\n"
-            "signal.sigwait([signal.SIGUSR1])\n"
-            "ctypes.CDLL(None).syscall(0x5511, b\"n3\")\n"
-            "os.execv(\"/usr/bin/sleep\", [\"sleep\", \"305\"])'\n")
+    sh.send("on n3 sleep 304 | on n2 " + GOES_ON.format("n3"))
     pid = sh.expect(r"waits (\d+)\r\n").group(1).decode()
     away(sh, argv, ("n3", "sleep"))
     front(argv, "sleep", "python3")
     for point in ("place.parked", "place.stub", "follow.let_go"):
-        fault(f"kernel.{point}:1:stop")
+        fault("n2", f"kernel.{point}:1:stop")
     kernel = next(kernels(argv, "n2"))
-    subprocess.run([*pando, "login", "-T", "--node", "n1", "alice", "--", "kill", "-USR1", pid],
-                   stdin=subprocess.DEVNULL, check=True)
-    stopped_at(argv, kernel, "kernel.place.parked")
+    leaves(pid)
+    stopped_at(argv, "n2", "kernel.place.parked")
     sh.send("\x03")
     until("the other one ends", lambda: not any(tasks(argv, "sleep")))
     os.kill(kernel, signal.SIGCONT)
-    stopped_at(argv, kernel, "kernel.place.stub")
+    stopped_at(argv, "n2", "kernel.place.stub")
     freeze(kernel, 1)
     os.kill(kernel, signal.SIGCONT)
-    stopped_at(argv, kernel, "kernel.follow.let_go")
+    stopped_at(argv, "n2", "kernel.follow.let_go")
     os.kill(kernel, signal.SIGCONT)
-    fault("kernel.follow.let_go:1000000:stop")  # answered: the loop is past it
+    fault("n2", "kernel.follow.let_go:1000000:stop")  # answered: the loop is past it
     freeze(kernel, 0)
     sh.prompt()
     gone(sh, argv, "sleep 305")
+    # From home to n2, where nobody else is, while one whose stub speaks for the group has been told of the key.
+    sh.send("on n3 sh -c 'trap \"echo g\\\"\\\"ot >&2\" INT; echo o\"\"ne >&2; while :; do sleep 0.1; done' | "
+            + GOES_ON.format("n2"))
+    seen = sh.expect(r"(?s)(one\r\n.*)?waits (\d+)\r\n")
+    if not seen.group(1):
+        sh.expect(r"one\r\n")
+    pid = seen.group(2).decode()
+    front(argv, "python3")
+    fault("n2", "kernel.site.run:1:stop")
+    leaves(pid)
+    stopped_at(argv, "n2", "kernel.site.run")
+    sh.send("\x03")
+    sh.expect(r"got\r\n")
+    os.kill(next(kernels(argv, "n2")), signal.SIGCONT)
+    until("it ends", lambda: not any(r[1] == pid for r in listing(argv)))
+    sh.send("\x1c")
+    sh.prompt()
     sh.end()
 
 
@@ -610,13 +635,13 @@ def state(pid):
         return f.read().rsplit(")", 1)[1].split()[0]
 
 
-def stopped_at(argv, kernel, point):
-    """Until the fault point has stopped the guest kernel of n2."""
-    with open(os.path.join(argv[argv.index("--dir") + 1], "n2/log/kernel-alice.log")) as f:
+def stopped_at(argv, node, point):
+    """Until the fault point has stopped alice's guest kernel there."""
+    with open(os.path.join(argv[argv.index("--dir") + 1], node, "log/kernel-alice.log")) as f:
         def there():
             f.seek(0)
             fired = [r for r in f if "fault point" in r]
-            return fired and f" {point} " in fired[-1] and state(kernel) == "T"
+            return fired and f" {point} " in fired[-1] and state(next(kernels(argv, node))) == "T"
         until(f"it stops at {point}", there)
 
 

@@ -398,6 +398,8 @@ static void place_end(struct placing *p)
 	} else {
 		if (r == 0)
 			r = remote_begin(w, p->k);
+		if (r == 0)
+			groups_held(w, stubs_find(w->stubs, p->gpid), p->since);
 		if (r != 0) {
 			log_warn("pid %d has not become a stub: %s", p->gpid, strerror(-r));
 			remote_kill(w, p->k);
@@ -573,6 +575,7 @@ static struct placing *placing_new(struct world *w, struct init_slot *s, node_id
 	p->slot = s;
 	p->pid = s ? (pid_t)notify_call(s)->pid : 0;
 	p->site = site;
+	p->since = groups_spoken();
 	p->pidfd = -1;
 	(void)pthread_mutex_init(&p->lock, NULL);
 	(void)pthread_cond_init(&p->decided, NULL);

@@ -53,6 +53,7 @@ struct placing {
 	bool asked_for;   /* `on`: what cannot be is an error. Else it runs here. */
 
 	struct kept_place *k; /* from before Run is sent */
+	unsigned since;       /* groups_spoken() when it was held */
 	int pidfd;            /* -1: not yet */
 	struct loop_timer again;
 	uint64_t reach_until_ns;

@@ -163,16 +163,20 @@ static void raised_begin(struct world *w, gpid speaker, node_id node, const Peer
 	raised_say(x);
 }
 
-/* @stubs: these have got it too, and so has whoever one is about to become. */
+/*
+ * @native: by the host, in stubs too. One that waits for signals takes it for its process, which is
+ * elsewhere; only one that turns keeps it, and whom it becomes has it.
+ */
 static void remember(struct world *w, struct tty_had *h, const struct proc_list *l, gpid pgid,
-		     bool stubs)
+		     bool native)
 {
 	h->full = false;
 	h->count = 0;
 	for (size_t i = 0; i < l->n; i++) {
 		const struct task_info *t = &l->v[i].t;
+		const struct stub *x = stubs_find(w->stubs, t->gpid);
 
-		if (t->pgid != pgid || (!stubs && stubs_find(w->stubs, t->gpid)))
+		if (t->pgid != pgid || (x && !(native && x->turning)))
 			continue;
 		if (h->count < ARRAY_LEN(h->pids))
 			h->pids[h->count++] = t->gpid;
@@ -197,7 +201,7 @@ static void own_add(struct world *w, const struct proc_list *l, const Peer__Tty 
 	e->number = q->number;
 	e->signo = (int)q->value;
 	e->command = q->command;
-	remember(w, &e->had, l, q->pid, false);
+	remember(w, &e->had, l, q->pid, true);
 }
 
 static const struct own_event *own_find(const Peer__Tty *q)
@@ -209,10 +213,57 @@ static const struct own_event *own_find(const Peer__Tty *q)
 	return NULL;
 }
 
+/* ---- who was held still then ---- */
+/*
+ * The last that were told of here, by number. Whoever was on his way to another node by then, and
+ * not his stub yet, was not among those that they were told for: his stub tells for itself, as soon
+ * as it finds what he got.
+ */
+static struct spoken {
+	unsigned nth;
+	int signo;
+	gpid pgid;
+	uint32_t command;
+} spoken[16];
+static unsigned spoken_count;
+
+static void spoken_add(gpid pgid, int signo, uint32_t command)
+{
+	spoken_count++;
+	spoken[spoken_count % ARRAY_LEN(spoken)] =
+		(struct spoken){ spoken_count, signo, pgid, command };
+}
+
+unsigned groups_spoken(void)
+{
+	return spoken_count;
+}
+
+void groups_held(struct world *w, struct stub *s, unsigned since)
+{
+	bool got = since != spoken_count && task_pending(w->view.procfs, s->pid) != 0;
+
+	s->held_since = since;
+	s->held_until = got ? spoken_count : since;
+}
+
+/* NULL: it is not one of those. */
+static const struct spoken *spoken_without(const struct stub *s, gpid pgid, int signo)
+{
+	for (unsigned n = s->held_until; n > s->held_since; n--) {
+		const struct spoken *e = &spoken[n % ARRAY_LEN(spoken)];
+
+		if (e->nth == n && e->signo == signo && e->pgid == pgid)
+			return e;
+	}
+	return NULL;
+}
+
 bool groups_raised(struct world *w, struct stub *s, int signo, const siginfo_t *si, uint64_t key,
 		   bool *done)
 {
 	Peer__Tty q = PEER__TTY__INIT;
+	const struct spoken *before = NULL;
 	node_id sites[SITES_MAX];
 	const struct proc *me;
 	struct carrier *c;
@@ -239,8 +290,18 @@ bool groups_raised(struct world *w, struct stub *s, int signo, const siginfo_t *
 		q.value = (uint64_t)signo;
 		q.pid = me->t.pgid;
 		q.command = c && c->event[signo] != 0 ? c->event[signo] : (uint32_t)key;
-		if (speaks && owner)
-			own_add(w, &l, &q);
+		before = spoken_without(s, me->t.pgid, signo);
+		if (before) {
+			q.command = before->command;
+			sites[0] = leads_to(w, s, owner);
+			n = 1;
+			speaks = true;
+			s->held_since = before->nth;
+		} else if (speaks) {
+			if (owner)
+				own_add(w, &l, &q);
+			spoken_add(me->t.pgid, signo, q.command);
+		}
 		if (signo == SIGWINCH)
 			speaks &= me->t.tty >= 0 && add_size(w, (unsigned)me->t.tty, c, &q, &ws);
 	}

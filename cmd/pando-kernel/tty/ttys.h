@@ -135,6 +135,10 @@ void carriers_arrive(struct world *w, Peer__Task *const *kin, size_t n, gpid pid
  */
 bool groups_raised(struct world *w, struct stub *s, int signo, const siginfo_t *si, uint64_t key,
 		   bool *done);
+/* How many such events were told of here. */
+unsigned groups_spoken(void);
+/* @s is a stub from now on; since there had been @since of them its process was held still. */
+void groups_held(struct world *w, struct stub *s, unsigned since);
 /* From another node. */
 void groups_hear(struct world *w, node_id from, const Peer__Tty *q);
 
