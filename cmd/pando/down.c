@@ -103,6 +103,8 @@ static int down_run(struct ctx *c, int argc, char **argv)
 	int guards[NODES_MAX], sw, n, running = 0;
 	int code = nodehost_dir(c, "take the cluster down", false);
 
+	if (code == 0)
+		code = nodehost_lock(c, "take the cluster down");
 	if (code != 0)
 		return code;
 	n = nodehost_nodes(c->dir, names);

@@ -43,6 +43,8 @@ static int join_run(struct ctx *c, int argc, char **argv)
 	if (code == 0)
 		code = nodehost_dir(c, "join", true);
 	if (code == 0)
+		code = nodehost_lock(c, "join");
+	if (code == 0)
 		code = ssh_where(c, ssh_text, false, 1, &ssh);
 	if (code != 0)
 		return code;

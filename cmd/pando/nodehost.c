@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -45,6 +46,23 @@ int nodehost_dir(struct ctx *c, const char *what, bool make)
 	}
 	c->dir = full; /* lives as long as the process */
 	return 0;
+}
+
+static int lock_fd = -1;
+
+int nodehost_lock(struct ctx *c, const char *what)
+{
+	lock_fd = open(c->dir, O_RDONLY | O_DIRECTORY); /* helpers inherit it */
+	if (lock_fd < 0 || flock(lock_fd, LOCK_EX) < 0)
+		return fail(c, CODE_REFUSED, NULL, "cannot %s: cannot lock %s: %s", what, c->dir,
+			    strerror(errno));
+	return 0;
+}
+
+void nodehost_unlock(void)
+{
+	(void)close(lock_fd);
+	lock_fd = -1;
 }
 
 int nodehost_program(const char *name, char out[PATH_MAX])
@@ -126,11 +144,19 @@ int nodehost_find_switch(const char *dir, int *pid)
 /* Runs a program to its end with @input as standard input, in network namespace @netns if >= 0. */
 static int run_program(char *const argv[], const char *input, int netns)
 {
-	int in[2] = { -1, -1 }, status;
+	int in[2] = { -1, -1 }, status, r;
+	sigset_t held, before;
 	pid_t pid;
 
 	if (pipe2(in, O_CLOEXEC) < 0)
 		return -errno;
+	/* A ctrl-C waits for its end: a daemon of which no file tells would never be found again.
+	 */
+	sigemptyset(&held);
+	sigaddset(&held, SIGINT);
+	sigaddset(&held, SIGTERM);
+	sigaddset(&held, SIGHUP);
+	(void)sigprocmask(SIG_BLOCK, &held, &before);
 	pid = fork();
 	if (pid == 0) {
 		if ((netns >= 0 && setns(netns, CLONE_NEWNET) < 0) || dup2(in[0], 0) < 0)
@@ -144,13 +170,14 @@ static int run_program(char *const argv[], const char *input, int netns)
 		/* its status tells */
 	}
 	(void)close(in[1]);
-	if (pid < 0)
-		return -errno;
-	if (waitpid(pid, &status, 0) < 0)
-		return -errno;
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
-		return -ENOENT;
-	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EIO;
+	if (pid > 0 && waitpid(pid, &status, 0) == pid)
+		r = WIFEXITED(status) && WEXITSTATUS(status) == 0     ? 0
+		    : WIFEXITED(status) && WEXITSTATUS(status) == 127 ? -ENOENT
+								      : -EIO;
+	else
+		r = -errno;
+	(void)sigprocmask(SIG_SETMASK, &before, NULL);
+	return r;
 }
 
 static int ip_batch(int pid, const char *lines)
@@ -217,28 +244,49 @@ int nodehost_guard(const struct nodehost *l)
 	return pid;
 }
 
+/* Whether a process's network has a line with @word in /proc/PID/net/@file. */
+static bool net_has(int pid, const char *file, const char *word)
+{
+	char path[64], line[256] = " ";
+	bool found = false;
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/net/%s", pid, file);
+	f = fopen(path, "re");
+	while (f != NULL && !found && fgets(line + 1, sizeof(line) - 1, f) != NULL)
+		found = strstr(line, word) != NULL;
+	if (f != NULL)
+		(void)fclose(f);
+	return found;
+}
+
+/* Its bridge, or what is missing of it: who began may have been broken off. */
+static int switch_equip(int pid)
+{
+	int r = net_has(pid, "dev", " " BRIDGE ":")
+			? 0
+			: ip_batch(pid, "link add name " BRIDGE " type bridge\n");
+
+	return r < 0 ? r : ip_batch(pid, "link set lo up\nlink set " BRIDGE " up\n");
+}
+
 int nodehost_switch(const char *dir)
 {
 	char program[PATH_MAX];
 	char *argv[] = { program, "switch", "--dir", (char *)dir, "--", NULL };
-	int fd = nodehost_find_switch(dir, NULL), pid, r;
+	int fd, pid, r = 0;
 
-	if (fd >= 0) {
-		(void)close(fd);
-		return -EALREADY;
-	}
-	r = nodehost_program("pandod", program);
-	if (r == 0)
-		r = start_daemon(argv);
-	if (r < 0)
-		return r;
 	fd = nodehost_find_switch(dir, &pid);
+	if (fd < 0) {
+		r = nodehost_program("pandod", program);
+		if (r == 0)
+			r = start_daemon(argv);
+		fd = r < 0 ? r : nodehost_find_switch(dir, &pid);
+	}
 	if (fd < 0)
 		return fd;
 	(void)close(fd);
-	r = ip_batch(pid, "link set lo up\n"
-			  "link add name " BRIDGE " type bridge\n"
-			  "link set " BRIDGE " up\n");
+	r = switch_equip(pid);
 	return r < 0 ? r : pid;
 }
 
@@ -247,31 +295,20 @@ void nodehost_addr(unsigned k, char out[32])
 	(void)snprintf(out, 32, "10.77.%u.%u", k / 250, k % 250 + 1);
 }
 
-/* The plug of a node that was killed goes a moment after it. */
-static bool is_plugged(int switch_pid, unsigned k)
+/* The last step of a plug gives the route. */
+bool nodehost_is_plugged(int pid)
 {
-	char path[64], name[16], line[256];
-	bool found = false;
-	FILE *f;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/net/dev", switch_pid);
-	(void)snprintf(name, sizeof(name), " v%u:", k);
-	f = fopen(path, "re");
-	while (f != NULL && !found && fgets(line + 1, sizeof(line) - 1, f) != NULL) {
-		line[0] = ' ';
-		found = strstr(line, name) != NULL;
-	}
-	if (f != NULL)
-		(void)fclose(f);
-	return found;
+	return net_has(pid, "route", " eth0\t");
 }
 
 int nodehost_plug(int switch_pid, int pid, unsigned k)
 {
-	char lines[512], addr[32];
+	char lines[512], addr[32], name[16];
 	int r;
 
-	if (is_plugged(switch_pid, k)) {
+	/* The plug of a node that was killed goes a moment after it. */
+	(void)snprintf(name, sizeof(name), " v%u:", k);
+	if (net_has(switch_pid, "dev", name)) {
 		(void)snprintf(lines, sizeof(lines), "link del v%u\n", k);
 		/* It may have gone by itself just now; else the next step fails. */
 		(void)!ip_batch(switch_pid, lines);

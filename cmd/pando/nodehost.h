@@ -39,6 +39,12 @@ const char *ssh_where_text(const struct ssh_where *w, unsigned k, char out[64]);
 
 /* Absolute path of c->dir (made, 0700, when @make), kept in the ctx. Prints and returns a code. */
 must_check int nodehost_dir(struct ctx *c, const char *what, bool make);
+/*
+ * One `up`, `join` or `down` of c->dir at a time: waits for others, and for what one that was
+ * killed has begun (its helpers inherit the lock, its daemons do not). Prints and returns a code.
+ */
+must_check int nodehost_lock(struct ctx *c, const char *what);
+void nodehost_unlock(void);
 /* Path of one of our programs. */
 must_check int nodehost_program(const char *name, char out[PATH_MAX]);
 
@@ -47,11 +53,13 @@ must_check int nodehost_guard(const struct nodehost *l);
 /* The running guard, as a pidfd (*pid if not NULL), or -ESRCH. */
 must_check int nodehost_find_guard(const char *dir, const char *node, int *pid);
 
-/* The switch: a network namespace with a bridge, and a process that holds it. Returns its pid. */
+/* The switch: a network namespace with a bridge, and a process that holds it; what is missing of it
+ * is made. Returns its pid. */
 must_check int nodehost_switch(const char *dir);
 must_check int nodehost_find_switch(const char *dir, int *pid);
 /* Plugs node number @k, whose guard is @pid, into the switch and gives it its address. */
 must_check int nodehost_plug(int switch_pid, int pid, unsigned k);
+bool nodehost_is_plugged(int pid);
 void nodehost_addr(unsigned k, char out[32]);
 
 /* Names of the nodes under @dir, sorted by number; at most NODES_MAX. Returns their number. */

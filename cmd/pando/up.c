@@ -76,8 +76,15 @@ static int start_node(struct up *u, const char *node, unsigned k)
 			      .ssh = ssh_where_text(&u->ssh, k, where) };
 	int pid = nodehost_guard(&l), r;
 
-	if (pid == -EALREADY)
-		return 0;
+	if (pid == -EALREADY) {
+		r = nodehost_find_guard(u->c->dir, node, &pid);
+		if (r < 0)
+			return cannot(u, node, "find its guard", r);
+		(void)close(r);
+		/* Who started it may have been broken off before this. */
+		if (nodehost_is_plugged(pid))
+			return 0;
+	}
 	if (pid < 0)
 		return cannot(u, node, "start its guard", pid);
 	r = nodehost_plug(u->switch_pid, pid, k);
@@ -118,6 +125,28 @@ static int bootstrap(struct up *u, const char *node, const char *addr, const cha
 	return ask_node(u, node, "bootstrap the machine", "POST", body, NULL, "/v1/node/bootstrap");
 }
 
+/* A join that an `up` which was broken off has begun may come first: it is a member all the same.
+ */
+static int ask_join(struct up *u, const char *node, json_t *body)
+{
+	struct ctx of_node = *u->c;
+	struct ctl_client *cl = NULL;
+	struct ctl_answer a = { 0 };
+	int code, r;
+
+	of_node.node = node;
+	code = api_open(&of_node, "join the machine", &cl);
+	r = code == 0 ? ctl_client_call(cl, "POST", "/v1/node/join", body, &a) : 0;
+	if (code == 0 && r < 0)
+		code = cannot(u, node, "join the machine", r);
+	else if (code == 0 && a.status >= 400 && !is_member(u, node))
+		code = api_refused(u->c, "join the machine", &a);
+	ctl_answer_fini(&a);
+	ctl_client_free(cl);
+	json_decref(body);
+	return code;
+}
+
 static int join(struct up *u, const char *node, unsigned k)
 {
 	char addr[32], listen[64];
@@ -135,7 +164,7 @@ static int join(struct up *u, const char *node, unsigned k)
 	body = json_pack("{s:s, s:s, s:s}", "addr", json_text(invite, "addr"), "token",
 			 json_text(invite, "token"), "listen", listen);
 	json_decref(invite);
-	return ask_node(u, node, "join the machine", "POST", body, NULL, "/v1/node/join");
+	return ask_join(u, node, body);
 }
 
 /* Waits for the node's daemon and makes it a member: the first one makes the machine. */
@@ -218,6 +247,7 @@ static int stay(struct up *u)
 	sigset_t set;
 	int signo;
 
+	nodehost_unlock();
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
@@ -243,14 +273,9 @@ static int up_local(struct up *u)
 {
 	uint64_t t0 = clock_mono_ns();
 	char took[32];
-	int code, fd;
+	int code;
 
 	u->switch_pid = nodehost_switch(u->c->dir);
-	if (u->switch_pid == -EALREADY) {
-		fd = nodehost_find_switch(u->c->dir, &u->switch_pid);
-		if (fd >= 0)
-			(void)close(fd);
-	}
 	if (u->switch_pid < 0)
 		return fail(u->c, CODE_REFUSED, "pando doctor",
 			    "cannot bring the cluster up: cannot make its switch: %s",
@@ -337,6 +362,8 @@ static int up_run(struct ctx *c, int argc, char **argv)
 		code = doctor_gate(c);
 	if (code == 0)
 		code = nodehost_dir(c, "bring the cluster up", true);
+	if (code == 0)
+		code = nodehost_lock(c, "bring the cluster up");
 	if (code == 0)
 		code = make_volumes(&u);
 	if (code == 0)

@@ -42,6 +42,9 @@ int node_main(const struct args *a);
 
 /* Puts @text into @path at once (a new file, then renamed). -errno. */
 must_check int file_put(const char *path, const char *text);
+/* Closes what a daemon's starter had open above standard error, but @fd and @other (-1: nothing).
+ */
+void daemon_keeps(int fd, int other);
 /* Makes D/N and its three directories, 0700. -errno. */
 must_check int node_dirs_make(const struct args *a);
 

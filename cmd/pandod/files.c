@@ -23,6 +23,17 @@ int file_put(const char *path, const char *text)
 	return rename(tmp, path) < 0 ? -errno : 0;
 }
 
+void daemon_keeps(int fd, int other)
+{
+	unsigned first = (unsigned)MAX(MIN(fd, other), 2), last = (unsigned)MAX(fd, other);
+
+	if (first > 3)
+		(void)close_range(3, first - 1, 0);
+	if (last > first + 1)
+		(void)close_range(first + 1, last - 1, 0);
+	(void)close_range(last + 1, ~0U, 0);
+}
+
 static int make_dir(const char *path)
 {
 	return mkdir(path, 0700) < 0 && errno != EEXIST ? -errno : 0;

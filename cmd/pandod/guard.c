@@ -262,6 +262,7 @@ static int guard_child(const struct args *a, int ready, int host_net)
 
 	(void)setsid();
 	(void)chdir("/");
+	daemon_keeps(ready, host_net);
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);

@@ -20,6 +20,7 @@ static int hold(const struct args *a, int ready)
 
 	(void)setsid();
 	(void)chdir("/");
+	daemon_keeps(ready, -1);
 	null = open("/dev/null", O_RDWR);
 	if (unshare(CLONE_NEWNET) < 0 || null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0)
 		return 1;

@@ -20,10 +20,31 @@ touch "$PANDO_TEST_DIR/start"
 links=$(ip -o link | wc -l)
 nodes=${NODES:-3}
 
+# An up that dies anywhere is gone on with by the next: here when there is no bridge yet, a node without a plug, or
+# when nodes join.
+broken_off() { # file that it has made then
+	local up
+	"$BIN/pando" --dir "$CLUSTER_DIR" up -n "$nodes" >/dev/null 2>&1 &
+	up=$!
+	until [ -e "$CLUSTER_DIR/$1" ] || ! kill -0 $up 2>/dev/null; do :; done
+	kill -9 $up 2>/dev/null
+	wait $up 2>/dev/null
+}
+trap cluster_down EXIT
+exec 9<"$PANDO_TEST_DIR/start" # nobody's business but ours
+broken_off switch.pid
+broken_off n1/run/guard.pid
+broken_off n1/data/peers
+timeout -s INT 0.3 "$BIN/pando" --dir "$CLUSTER_DIR" up -n "$nodes" >/dev/null 2>&1
+
 t0=$(date +%s%N)
 cluster_up "$nodes"
 ms=$((($(date +%s%N) - t0) / 1000000))
 echo "$nodes nodes up in $ms ms"
+exec 9<&-
+for pid in $(pgrep -f "pandod .*--dir $CLUSTER_DIR "); do
+	ls -l "/proc/$pid/fd" | grep -F "$PANDO_TEST_DIR/start" && fail "a daemon has what its starter had open: $(tr '\0' ' ' <"/proc/$pid/cmdline")"
+done
 
 p nodes -o csv | tail -n +2 | cut -d, -f1,3 | sort >"$PANDO_TEST_DIR/nodes"
 for k in $(seq "$nodes"); do

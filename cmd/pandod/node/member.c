@@ -173,6 +173,7 @@ int member_open(struct pod *p)
 		free(m);
 		return r;
 	}
+	list_init(&m->joins);
 	p->member = m;
 	hints_load(p);
 	return 0;
@@ -313,14 +314,17 @@ void member_invite(struct pod *p, uint64_t ttl_s, unsigned uses, char *out, memb
 }
 
 /* ---- joining ---- */
+/* One at a time: who asked may have gone (ctrl-C) and be back while the first still goes on. */
 struct joining {
 	struct pod *pod;
+	struct list link; /* pod_member.joins */
 	member_done_fn done;
 	void *arg;
 	struct rpc *rpc; /* with the joiner's identity */
 	struct rpc_conn *conn;
 	struct rpc_identity identity;
 	struct rpc_token token;
+	char addr[NAMING_ADDR_MAX]; /* of a member */
 	char listen[NAMING_ADDR_MAX];
 	struct loop_timer end; /* frees us from the loop, not from inside the rpc */
 	struct loop_timer patience;
@@ -328,15 +332,22 @@ struct joining {
 	char why[160];
 };
 
+static void joining_start(struct joining *j);
+
 static void joining_free(struct loop_timer *t)
 {
 	struct joining *j = container_of(t, struct joining, end);
+	struct pod *p = j->pod;
 
-	loop_timer_clear(j->pod->loop, &j->patience);
+	loop_timer_clear(p->loop, &j->patience);
 	rpc_free(j->rpc);
 	rpc_keys_wipe(&j->identity.keys);
+	list_del(&j->link);
 	j->done(j->arg, j->err, j->why);
 	free(j);
+	j = list_first(&p->member->joins, struct joining, link);
+	if (j != NULL)
+		joining_start(j);
 }
 
 static void joining_end(struct joining *j, int err, const char *why)
@@ -444,23 +455,20 @@ static int admit_inviter(void *arg, const struct rpc_peer *peer)
 	return peer->role == RPC_ROLE_NODE ? 0 : -EACCES;
 }
 
-void member_join(struct pod *p, const char *addr, const char *token, const char *listen,
-		 member_done_fn done, void *arg)
+static void joining_start(struct joining *j)
 {
-	struct joining *j = calloc(1, sizeof(*j));
+	struct pod *p = j->pod;
 	int r;
 
-	CHECK(j != NULL);
-	j->pod = p;
-	j->done = done;
-	j->arg = arg;
-	r = rpc_token_parse(&j->token, token);
-	if (r < 0) {
-		joining_end(j, r, "the token is mistyped");
+	if (j->err < 0) {
+		joining_end(j, j->err, "the token is mistyped");
 		return;
 	}
-	(void)snprintf(j->listen, sizeof(j->listen), "%s", listen);
-	r = *listen ? 0 : own_address(addr, j->listen);
+	if (naming_self(p->naming) != NODE_NONE) {
+		joining_end(j, -EEXIST, "this node is a member already");
+		return;
+	}
+	r = *j->listen ? 0 : own_address(j->addr, j->listen);
 	if (r < 0) {
 		joining_end(j, r, "the address is not IP:PORT, or cannot be reached");
 		return;
@@ -469,13 +477,31 @@ void member_join(struct pod *p, const char *addr, const char *token, const char 
 	r = rpc_new(&j->rpc, p->loop, NULL);
 	if (r == 0) {
 		rpc_set_identity(j->rpc, &j->identity, admit_inviter, j);
-		r = rpc_dial(j->rpc, "tcp", addr, j->token.node_key, join_conn, j, &j->conn);
+		r = rpc_dial(j->rpc, "tcp", j->addr, j->token.node_key, join_conn, j, &j->conn);
 	}
 	if (r == 0)
 		r = loop_timer_set(p->loop, &j->patience, clock_mono_ns() + POD_ASK_MS * NS_PER_MS,
 				   join_patience);
 	if (r < 0)
 		joining_end(j, r, strerror(-r));
+}
+
+void member_join(struct pod *p, const char *addr, const char *token, const char *listen,
+		 member_done_fn done, void *arg)
+{
+	struct joining *j = calloc(1, sizeof(*j));
+	bool first = list_empty(&p->member->joins);
+
+	CHECK(j != NULL);
+	j->pod = p;
+	j->done = done;
+	j->arg = arg;
+	(void)snprintf(j->addr, sizeof(j->addr), "%s", addr);
+	(void)snprintf(j->listen, sizeof(j->listen), "%s", listen);
+	j->err = rpc_token_parse(&j->token, token);
+	list_add_tail(&p->member->joins, &j->link);
+	if (first)
+		joining_start(j);
 }
 
 /* ---- leaving ---- */

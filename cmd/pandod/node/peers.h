@@ -18,6 +18,7 @@ struct pod_member {
 	struct rpc_identity identity; /* set once we are a member */
 	struct hint *hints;
 	size_t hint_count;
+	struct list joins; /* of member.c, the first under way */
 };
 
 /*
