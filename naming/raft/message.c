@@ -472,6 +472,8 @@ static void receive_raft(struct naming_replica *r, node_id from, const struct wi
 {
 	struct wire_msg m = *w;
 
+	if (m.raft.type == RAFT_APPEND_ENTRIES || m.raft.type == RAFT_INSTALL_SNAPSHOT)
+		r->led_ms = r->now_ms;
 	if (m.raft.type == RAFT_APPEND_ENTRIES)
 		begin_at_snapshot(r, &m);
 	if (m.raft.type == RAFT_APPEND_ENTRIES && m.entry_count > 0)

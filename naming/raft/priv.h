@@ -101,6 +101,7 @@ struct naming_replica {
 	unsigned short role_seen;
 	node_id leader_seen;
 	uint64_t leaderless_ms; /* since when no leader is known */
+	uint64_t led_ms;        /* a leader's last word */
 
 	void *core_mem;
 	struct naming_core *core;

@@ -38,6 +38,20 @@ bool replica_fed(const struct naming_replica *r)
 				       r->now_ms - r->leaderless_ms > FEED_SILENT_MS);
 }
 
+/*
+ * A stand-by never stands for election, so to raft its leader is for ever whom it heard last; and
+ * a leader takes a server out of the configuration without a word to it.
+ */
+static bool forgotten(const struct naming_replica *r)
+{
+	if (r->raft.state != RAFT_FOLLOWER || r->now_ms - r->led_ms <= FEED_SILENT_MS)
+		return false;
+	for (unsigned i = 0; i < r->raft.configuration.n; i++)
+		if (r->raft.configuration.servers[i].id == r->cfg.self)
+			return r->raft.configuration.servers[i].role != RAFT_VOTER;
+	return false;
+}
+
 node_id replica_leader(const struct naming_replica *r)
 {
 	raft_id id = 0;
@@ -45,6 +59,8 @@ node_id replica_leader(const struct naming_replica *r)
 
 	if (!r->started || !replica_in_raft(r))
 		return r->leader_seen;
+	if (forgotten(r))
+		return NODE_NONE;
 	raft_leader((struct raft *)&r->raft, &id, &address);
 	return (node_id)id;
 }
@@ -402,7 +418,7 @@ int naming_replica_new(struct naming_replica **out, const struct naming_replica_
 	r->sizes = *cfg->sizes;
 	r->ops = ops;
 	r->arg = arg;
-	r->now_ms = r->leaderless_ms = now_ms;
+	r->now_ms = r->leaderless_ms = r->led_ms = now_ms;
 	r->client = cfg->client;
 	r->room = UINT16_MAX;
 	r->log_first = 1;

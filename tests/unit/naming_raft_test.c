@@ -608,6 +608,11 @@ static bool fed(struct world *w, uint64_t id)
 	return info_of(w, (node_id)id).role == NAMING_REPLICA_FED;
 }
 
+static bool stands_by(struct world *w, uint64_t id)
+{
+	return info_of(w, (node_id)id).role == NAMING_REPLICA_FOLLOWER;
+}
+
 /* The only voter leaves: the other node gets its vote first, and then all of it. */
 static void the_last_voter_leaves_when_another_votes(void **state)
 {
@@ -624,6 +629,27 @@ static void the_last_voter_leaves_when_another_votes(void **state)
 	world_kill(w, 1);
 	c = world_cmd(NAMING_CMD_TENANT_ADD, "bob");
 	assert_int_equal(world_do(w, 2, &c, NULL), 0);
+	assert_null(w->broken);
+	world_free(w);
+}
+
+/* The stand-by leaves: raft takes it out without a word, and asks it for no vote that it would
+ * miss. */
+static void a_stand_by_that_leaves_sees_that_it_is_out(void **state)
+{
+	struct world *w = world_new(11);
+	struct naming_cmd c = world_cmd(NAMING_CMD_NODE_LEAVE, NULL);
+
+	world_grow(w, 2);
+	assert_true(world_until(w, 10000, stands_by, 2));
+	assert_true(leads_alone(w, 1));
+	c.node = 2;
+	assert_int_equal(world_do(w, 2, &c, NULL), 0);
+	assert_true(world_until(w, 10000, fed, 2));
+	c = world_cmd(NAMING_CMD_NODE_LEFT, NULL);
+	c.node = 2;
+	assert_int_equal(world_do(w, 2, &c, NULL), 0);
+	assert_true(world_until(w, 5000, world_same, 0));
 	assert_null(w->broken);
 	world_free(w);
 }
@@ -752,6 +778,7 @@ int main(void)
 		cmocka_unit_test(a_full_disk_refuses_and_works_again),
 		cmocka_unit_test(a_voter_that_leaves_is_replaced),
 		cmocka_unit_test(the_last_voter_leaves_when_another_votes),
+		cmocka_unit_test(a_stand_by_that_leaves_sees_that_it_is_out),
 		cmocka_unit_test(storms_lose_nothing),
 		cmocka_unit_test(the_same_seed_is_the_same_history),
 	};
