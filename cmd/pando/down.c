@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <ftw.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,7 +13,7 @@
 #include "cmd/pando/nodehost.h"
 #include "quota/cgroup/cgroup.h"
 
-enum { PATIENCE_MS = 20000, GROUPS_MS = 5000 };
+enum { GROUPS_MS = 5000 };
 
 static bool purge;
 
@@ -22,19 +21,6 @@ static const struct opt opts[] = {
 	{ "purge", 0, NULL, "remove all data too: tenants, files, keys", NULL, &purge },
 	{ 0 },
 };
-
-static void wait_gone(int pidfd)
-{
-	struct pollfd p = { pidfd, POLLIN, 0 };
-
-	if (poll(&p, 1, PATIENCE_MS) == 0) {
-		/* A guard that does not end is the first process of its namespace: all goes with
-		 * it. */
-		(void)pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
-		(void)poll(&p, 1, PATIENCE_MS);
-	}
-	(void)close(pidfd);
-}
 
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
@@ -119,11 +105,11 @@ static int down_run(struct ctx *c, int argc, char **argv)
 	}
 	for (int i = 0; i < n; i++)
 		if (guards[i] >= 0)
-			wait_gone(guards[i]);
+			nodehost_await_end(guards[i]);
 	sw = nodehost_find_switch(c->dir, NULL);
 	if (sw >= 0) {
 		(void)pidfd_send_signal(sw, SIGTERM, NULL, 0);
-		wait_gone(sw);
+		nodehost_await_end(sw);
 	}
 	code = remove_groups(c);
 	if (code == 0)

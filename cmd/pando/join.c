@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* join - make this host a node of a machine that invited it. */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/pidfd.h>
 
 #include "cmd/pando/doctor.h"
 #include "cmd/pando/nodehost.h"
@@ -32,11 +34,23 @@ static void default_name(char out[NODE_NAME_MAX])
 	(void)snprintf(out, NODE_NAME_MAX, "%.31s", host);
 }
 
+/* What a join that is refused has started ends with it. */
+static void end_node(const struct ctx *c, const char *name)
+{
+	int guard = nodehost_find_guard(c->dir, name, NULL);
+
+	if (guard < 0)
+		return;
+	(void)pidfd_send_signal(guard, SIGTERM, NULL, 0);
+	nodehost_await_end(guard);
+}
+
 static int join_run(struct ctx *c, int argc, char **argv)
 {
 	char name[NODE_NAME_MAX], where[64];
 	struct nodehost l = { 0 };
 	struct ssh_where ssh;
+	bool started;
 	json_t *body;
 	int r, code = doctor_gate(c);
 
@@ -57,6 +71,7 @@ static int join_run(struct ctx *c, int argc, char **argv)
 	l.node = name;
 	l.ssh = ssh_where_text(&ssh, 1, where);
 	r = nodehost_guard(&l);
+	started = r > 0;
 	if (r < 0 && r != -EALREADY)
 		return fail(c, CODE_REFUSED, "pando doctor", "cannot join: cannot start pandod: %s",
 			    strerror(-r));
@@ -68,6 +83,8 @@ static int join_run(struct ctx *c, int argc, char **argv)
 	body = json_pack("{s:s, s:s, s:s*}", "addr", argv[0], "token", argv[1], "listen",
 			 addr_text);
 	code = api_call(c, "join", "POST", body, NULL, "/v1/node/join");
+	if (code != 0 && started && !nodehost_is_member(c, name))
+		end_node(c, name);
 	if (code == 0 && c->format == FORMAT_TABLE)
 		printf("node %s is a member; try: pando nodes\n", name);
 	return code;

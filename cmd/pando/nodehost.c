@@ -20,6 +20,8 @@
 
 #define BRIDGE "pando0"
 
+enum { PATIENCE_MS = 20000 };
+
 int nodehost_dir(struct ctx *c, const char *what, bool make)
 {
 	char *full;
@@ -379,4 +381,32 @@ int nodehost_wait(const struct ctx *c, const char *node, unsigned timeout_ms)
 			return -ECHILD;
 	}
 	return -ETIMEDOUT;
+}
+
+void nodehost_await_end(int pidfd)
+{
+	struct pollfd p = { pidfd, POLLIN, 0 };
+
+	if (poll(&p, 1, PATIENCE_MS) == 0) {
+		/* A guard that does not end is the first process of its namespace: all goes with
+		 * it. */
+		(void)pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
+		(void)poll(&p, 1, PATIENCE_MS);
+	}
+	(void)close(pidfd);
+}
+
+bool nodehost_is_member(const struct ctx *c, const char *node)
+{
+	struct ctl_client *cl;
+	struct ctl_answer a = { 0 };
+	bool member;
+
+	if (api_open_node(c, node, &cl) < 0)
+		return false;
+	member = ctl_client_call(cl, "GET", "/v1/node", NULL, &a) == 0 && a.status == 200 &&
+		 json_is_true(json_object_get(a.body, "member"));
+	ctl_answer_fini(&a);
+	ctl_client_free(cl);
+	return member;
 }

@@ -53,6 +53,11 @@ must_check int nodehost_guard(const struct nodehost *l);
 /* The running guard, as a pidfd (*pid if not NULL), or -ESRCH. */
 must_check int nodehost_find_guard(const char *dir, const char *node, int *pid);
 
+/* Waits for a guard or the switch that was told to end. Closes @pidfd. */
+void nodehost_await_end(int pidfd);
+/* What its daemon says; false if that does not answer. */
+bool nodehost_is_member(const struct ctx *c, const char *node);
+
 /* The switch: a network namespace with a bridge, and a process that holds it; what is missing of it
  * is made. Returns its pid. */
 must_check int nodehost_switch(const char *dir);

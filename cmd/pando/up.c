@@ -101,23 +101,13 @@ static int ask_node(struct up *u, const char *node, const char *what, const char
 	return api_call(&of_node, what, method, body, out, "%s", path);
 }
 
-static bool is_member(struct up *u, const char *node)
-{
-	json_t *s = NULL;
-	bool member = ask_node(u, node, "tell its state", "GET", NULL, &s, "/v1/node") == 0 &&
-		      json_is_true(json_object_get(s, "member"));
-
-	json_decref(s);
-	return member;
-}
-
 static int bootstrap(struct up *u, const char *node, const char *addr, const char *kind)
 {
 	const char *slash = strrchr(u->c->dir, '/');
 	char listen[64];
 	json_t *body;
 
-	if (is_member(u, node))
+	if (nodehost_is_member(u->c, node))
 		return 0;
 	(void)snprintf(listen, sizeof(listen), strchr(addr, ':') ? "%s" : "%s:%d", addr, PORT);
 	body = json_pack("{s:s, s:s, s:s, s:s}", "machine", slash && slash[1] ? slash + 1 : "pando",
@@ -139,7 +129,7 @@ static int ask_join(struct up *u, const char *node, json_t *body)
 	r = code == 0 ? ctl_client_call(cl, "POST", "/v1/node/join", body, &a) : 0;
 	if (code == 0 && r < 0)
 		code = cannot(u, node, "join the machine", r);
-	else if (code == 0 && a.status >= 400 && !is_member(u, node))
+	else if (code == 0 && a.status >= 400 && !nodehost_is_member(u->c, node))
 		code = api_refused(u->c, "join the machine", &a);
 	ctl_answer_fini(&a);
 	ctl_client_free(cl);
@@ -153,7 +143,7 @@ static int join(struct up *u, const char *node, unsigned k)
 	json_t *invite = NULL, *body;
 	int code;
 
-	if (is_member(u, node))
+	if (nodehost_is_member(u->c, node))
 		return 0;
 	code = ask_node(u, "n1", "invite a node", "POST",
 			json_pack("{s:i, s:i}", "ttl_s", 60, "uses", 1), &invite, "/v1/invites");

@@ -65,6 +65,7 @@ in_ns $b "$BIN/pando" join "$addr" "${token%?}x" --name blue --dir "$hosts/b" 2>
 code=$?
 [ $code != 0 ] || fail "a mistyped token lets in"
 grep -q "the token is mistyped; try: pando invite" "$PANDO_TEST_DIR/err" || fail "mistyped token: $(cat "$PANDO_TEST_DIR/err")"
+pgrep -f "pandod .*--dir $hosts/b " && fail "a refused join leaves daemons"
 in_ns $b "$BIN/pando" join "$addr" "$token" --name blue --dir "$hosts/b" || fail "join"
 wait_for 10 sh -c "[ \$('$BIN/pando' nodes --dir '$hosts/a' -o csv | grep -c ',alive,') = 2 ]" || fail "two hosts alive"
 "$BIN/pando" tenant add carol --dir "$hosts/b" >/dev/null || fail "a tenant by way of the second host"
