@@ -43,6 +43,23 @@ same "end of file" "100 0 1" "$(here 'exec <in; cat >/dev/null; on n2 bash -c "r
 	echo 100; on n2 cat | wc -c; on n3 dash -c "read x"; echo $?' | xargs)"
 same "an input of its own can seek" "1" "$(here 'on n2 head -n 1 <in')"
 
+# ---- locks: who execs elsewhere with a lock of its description keeps it, until it ends; a lock of the process keeps that here ----
+cat >"$home/locked.sh" <<'END'
+eval "exec 8$2lock"
+flock $1 8
+exec on n2 sh -c 'echo in; read x <go'
+END
+for how in "-x >" "-s <"; do
+	same "a lock that goes away, $how" "in held free" "$(here ": >lock; rm -f go; mkfifo go; bash locked.sh $(printf '%q ' $how) >said & until grep -qs in said; do sleep 0.05; done
+		flock -n lock true || echo held >>said; echo >go; wait; flock -w 10 lock true && echo free >>said; xargs <said")"
+done
+same "a lock of the process" "126 0" "$(here 'python3 -c "
+import fcntl, os, sys
+f = open(\"lock\", \"w\")
+fcntl.lockf(f, fcntl.LOCK_EX)
+os.set_inheritable(f.fileno(), True)
+os.execvp(\"on\", [\"on\", \"n2\", \"true\"])" >/dev/null 2>&1; echo $?; on n2 true; echo $?' | xargs)"
+
 # ---- what a stream is not ----
 cat >"$home/calls.py" <<'END'
 import errno, mmap, os, select, stat

@@ -141,7 +141,17 @@ static int add_state(struct placing *p)
 struct fd_info {
 	unsigned flags;
 	uint64_t offset;
+	bool locked;      /* the description holds a lock (flock): whoever has it keeps that */
+	bool locks_go_by; /* the process holds one, and it is gone where the process is not */
 };
+
+static void read_locks(const char *text, bool cut, struct fd_info *out)
+{
+	const char *at = strstr(text, "\nlock:");
+
+	out->locked = at != NULL;
+	out->locks_go_by = at && (cut || strstr(at, "POSIX") || strstr(at, "LEASE"));
+}
 
 static int read_fdinfo(struct placing *p, int fd, struct fd_info *out)
 {
@@ -157,6 +167,7 @@ static int read_fdinfo(struct placing *p, int fd, struct fd_info *out)
 	out->flags = at ? (unsigned)strtoul(at + 6, NULL, 8) : 0;
 	at = strstr(text, "pos:");
 	out->offset = at ? strtoull(at + 4, NULL, 10) : 0;
+	read_locks(text, n == sizeof(text) - 1, out);
 	return 0;
 }
 
@@ -185,9 +196,9 @@ static bool add_alias(struct placing *p, int copy, unsigned number)
 }
 
 /* A stream cannot seek: who was not told to go there may want to. */
-static int set_file(struct placing *p, Peer__Fd *f, int copy)
+static int set_file(struct placing *p, Peer__Fd *f, int copy, const struct fd_info *info)
 {
-	int r = streams_give(p->w, p->pid, copy, f);
+	int r = streams_give(p->w, p->pid, copy, info->locked, f);
 
 	if (r != 0 || f->kind != PEER__FD_KIND__FD_STREAM || p->asked_for ||
 	    (f->flags & O_ACCMODE) == O_WRONLY)
@@ -196,14 +207,15 @@ static int set_file(struct placing *p, Peer__Fd *f, int copy)
 	return -EOPNOTSUPP;
 }
 
-static int set_kind(struct placing *p, Peer__Fd *f, int copy, const char *path)
+static int set_kind(struct placing *p, Peer__Fd *f, int copy, const struct fd_info *info)
 {
+	const char *path = f->path;
 	struct stat st;
 
 	if (fstat(copy, &st) != 0)
 		return -errno;
 	if (S_ISREG(st.st_mode))
-		return set_file(p, f, copy);
+		return set_file(p, f, copy, info);
 	if (S_ISFIFO(st.st_mode))
 		place_end_describe(p, f, copy);
 	else if (S_ISCHR(st.st_mode) && ttys_describe(p->w, p->pid, (int)f->numbers[0], f))
@@ -249,7 +261,7 @@ static int add_copy(struct placing *p, int copy, int number, const struct fd_inf
 		return -EMFILE;
 	}
 	p->sources[p->run.n_fds - 1] = copy;
-	r = set_kind(p, f, copy, f->path);
+	r = set_kind(p, f, copy, info);
 	if (r == 0 && f->kind == PEER__FD_KIND__FD_NONE) {
 		p->why = "a descriptor is neither a pipe, a terminal nor a plain file";
 		r = -EOPNOTSUPP;
@@ -272,9 +284,14 @@ static int add_fd(struct placing *p, int pidfd, int number)
 	if (n < 0)
 		return -errno;
 	path[n] = 0;
+	/* A lock on a stream is its node's. */
+	if (info.locks_go_by || (info.locked && streams_are_ours(path))) {
+		p->why = "it holds a lock of a file";
+		return -EOPNOTSUPP;
+	}
 	if (streams_are_ours(path)) {
 		f = new_fd(p, number, &info, path);
-		return f ? set_file(p, f, -1) : -EMFILE;
+		return f ? set_file(p, f, -1, &info) : -EMFILE;
 	}
 	copy = (int)syscall(SYS_pidfd_getfd, pidfd, number, 0);
 	return copy < 0 ? -errno : add_copy(p, copy, number, &info, path);

@@ -109,7 +109,7 @@ static bool goes_on(Peer__Fd *f)
 	       (f->relay = number) == number;
 }
 
-int streams_give(struct world *w, pid_t pid, int fd, Peer__Fd *f)
+int streams_give(struct world *w, pid_t pid, int fd, bool locked, Peer__Fd *f)
 {
 	bool ours = streams_are_ours(f->path);
 	struct stat st = { 0 };
@@ -120,7 +120,7 @@ int streams_give(struct world *w, pid_t pid, int fd, Peer__Fd *f)
 		return 0;
 	if (!ours && fstat(fd, &st) != 0)
 		return -errno;
-	if (ours || (names_it(f, &st) && !is_shared(w, pid, fd, f->path))) {
+	if (ours || (!locked && names_it(f, &st) && !is_shared(w, pid, fd, f->path))) {
 		f->kind = PEER__FD_KIND__FD_PATH;
 		return 0;
 	}

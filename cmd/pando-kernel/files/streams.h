@@ -41,11 +41,11 @@ bool streams_are_ours(const char *path);
 
 /*
  * Says in @f how the regular file @fd of process @pid (node's) gets to another node: by its path if
- * nobody else can see the offset and the path names it everywhere, else as a stream. f->flags,
- * path, offset are set by the caller. Borrows @fd, which is -1 for what is ours. Errors: -ENOMEM,
- * -EMFILE.
+ * nobody else can see the offset and the path names it everywhere, else, and if the description is
+ * @locked (flock), as a stream. f->flags, path, offset are set by the caller. Borrows @fd, which is
+ * -1 for what is ours. Errors: -ENOMEM, -EMFILE.
  */
-must_check int streams_give(struct world *w, pid_t pid, int fd, Peer__Fd *f);
+must_check int streams_give(struct world *w, pid_t pid, int fd, bool locked, Peer__Fd *f);
 /* The other node has it by now, or will never have it. Once for each streams_give(). */
 void streams_given(struct world *w, const Peer__Fd *f);
 

@@ -241,7 +241,7 @@ static int on_lost(void *arg)
 	Peer__Fd f = PEER__FD__INIT;
 
 	f.path = (char *)(uintptr_t)t->f->path;
-	if (!streams_are_ours(f.path) || streams_give(t->c->w, t->pid, -1, &f) != 0 ||
+	if (!streams_are_ours(f.path) || streams_give(t->c->w, t->pid, -1, false, &f) != 0 ||
 	    f.kind != PEER__FD_KIND__FD_STREAM)
 		return -ENOTSUP;
 	return lost(why_of(t->c), t->f, peers_name(t->c->w, f.owner));
@@ -269,7 +269,7 @@ static int on_file(void *arg)
 		if (fd < 0)
 			return fd;
 	}
-	r = streams_give(t->c->w, t->pid, fd, &f);
+	r = streams_give(t->c->w, t->pid, fd, false, &f);
 	if (fd >= 0)
 		(void)close(fd);
 	if (r != 0)
