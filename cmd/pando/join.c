@@ -70,6 +70,9 @@ static int join_run(struct ctx *c, int argc, char **argv)
 	l.dir = c->dir;
 	l.node = name;
 	l.ssh = ssh_where_text(&ssh, 1, where);
+	code = ssh_check(c, &ssh, 1, name);
+	if (code != 0)
+		return code;
 	r = nodehost_guard(&l);
 	started = r > 0;
 	if (r < 0 && r != -EALREADY)

@@ -29,11 +29,14 @@ struct nodehost {
 /* sshaddr.c: where the nodes of a cluster listen for ssh; node k at port + k - 1. */
 struct ssh_where {
 	char addr[48];
-	long port; /* 0: nowhere */
+	long port;   /* 0: nowhere */
+	bool chosen; /* by us, out of those that are free */
 };
 /* @text: "off", "PORT", "ADDR:PORT" or NULL: the default. Prints and returns a code. */
 must_check int ssh_where(struct ctx *c, const char *text, bool local, unsigned count,
 			 struct ssh_where *out);
+/* That @node, the @k-th, unless it runs, can listen there. Prints and returns a code. */
+must_check int ssh_check(struct ctx *c, const struct ssh_where *w, unsigned k, const char *node);
 /* Of node @k; NULL: nowhere. */
 const char *ssh_where_text(const struct ssh_where *w, unsigned k, char out[64]);
 

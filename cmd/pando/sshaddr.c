@@ -2,10 +2,12 @@
 /* sshaddr.c - where a node's sshd listens: what --ssh said, or a port that goes with the directory.
  */
 #include <errno.h>
-#include <netinet/in.h>
+#include <netdb.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "cmd/pando/nodehost.h"
@@ -27,16 +29,44 @@ static uint32_t hash_of(const char *text)
 	return h;
 }
 
-static bool is_free(unsigned port)
+/* 0 if somebody could listen there, or why not. */
+static int may_listen(const char *addr, long port)
 {
-	struct sockaddr_in a = { .sin_family = AF_INET,
-				 .sin_port = htons((uint16_t)port),
-				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	cleanup_close int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	int on = 1;
+	struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
+				  .ai_socktype = SOCK_STREAM };
+	struct addrinfo *at = NULL;
+	char service[24];
+	int on = 1, fd, r = 0;
 
-	return fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
-	       bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0;
+	(void)snprintf(service, sizeof(service), "%ld", port);
+	if (getaddrinfo(addr, service, &hints, &at) != 0)
+		return -EADDRNOTAVAIL;
+	fd = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
+	    bind(fd, at->ai_addr, at->ai_addrlen) < 0)
+		r = -errno;
+	if (fd >= 0)
+		(void)close(fd);
+	freeaddrinfo(at);
+	return r;
+}
+
+/*
+ * One of two clusters that begin at the same time has the block, until its sshd listen: a name that
+ * goes with this process, on this host (unix(7), abstract).
+ */
+static bool is_ours(unsigned port)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int n = snprintf(a.sun_path + 1, sizeof(a.sun_path) - 1, "pando-ssh-%u", port);
+	socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n);
+
+	if (fd >= 0 && bind(fd, (struct sockaddr *)&a, len) == 0)
+		return true;
+	if (fd >= 0)
+		(void)close(fd);
+	return false;
 }
 
 /* The directory's own block of ports, or the next one of which all that are needed are free. */
@@ -47,9 +77,9 @@ static unsigned default_port(const char *dir, unsigned count)
 	for (unsigned i = 0; i < PORT_BLOCKS; i++) {
 		unsigned port = PORT_FIRST + (block + i) % PORT_BLOCKS * PORT_BLOCK, k = 0;
 
-		while (k < count && is_free(port + k))
+		while (k < count && may_listen("127.0.0.1", port + k) == 0)
 			k++;
-		if (k == count)
+		if (k == count && is_ours(port))
 			return port;
 	}
 	return PORT_FIRST + block * PORT_BLOCK;
@@ -77,6 +107,7 @@ int ssh_where(struct ctx *c, const char *text, bool local, unsigned count, struc
 	(void)snprintf(out->addr, sizeof(out->addr), "127.0.0.1");
 	if (text == NULL) {
 		out->port = local ? default_port(c->dir, count) : PORT_HOST;
+		out->chosen = local;
 		return 0;
 	}
 	if (strcmp(text, "off") == 0)
@@ -86,6 +117,25 @@ int ssh_where(struct ctx *c, const char *text, bool local, unsigned count, struc
 			    "cannot listen for ssh at %s: it is no PORT or ADDR:PORT, nor off",
 			    text);
 	return 0;
+}
+
+int ssh_check(struct ctx *c, const struct ssh_where *w, unsigned k, const char *node)
+{
+	int running = nodehost_find_guard(c->dir, node, NULL), r;
+	long port = w->port + k - 1;
+	char who[48];
+
+	if (running >= 0)
+		(void)close(running);
+	if (running >= 0 || w->port == 0 || w->chosen)
+		return 0;
+	r = may_listen(w->addr, port);
+	if (r == 0)
+		return 0;
+	(void)snprintf(who, sizeof(who), "ss -ltnp 'sport = :%ld'", port);
+	return fail(c, CODE_REFUSED, who,
+		    "cannot listen for ssh at %s:%ld: %s (--ssh takes another)", w->addr, port,
+		    strerror(-r));
 }
 
 const char *ssh_where_text(const struct ssh_where *w, unsigned k, char out[64])

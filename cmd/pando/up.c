@@ -74,8 +74,11 @@ static int start_node(struct up *u, const char *node, unsigned k)
 			      .lease = u->lease[0] ? u->lease : NULL,
 			      .no_balance = no_balance,
 			      .ssh = ssh_where_text(&u->ssh, k, where) };
-	int pid = nodehost_guard(&l), r;
+	int pid, r = ssh_check(u->c, &u->ssh, k, node);
 
+	if (r != 0)
+		return r;
+	pid = nodehost_guard(&l);
 	if (pid == -EALREADY) {
 		r = nodehost_find_guard(u->c->dir, node, &pid);
 		if (r < 0)
@@ -298,6 +301,9 @@ static int up_host(struct up *u)
 		return fail(
 			u->c, CODE_USAGE, "pando up --host --addr ADDR",
 			"cannot bring this host up: --addr is missing: other nodes must reach it");
+	code = ssh_check(u->c, &u->ssh, 1, node);
+	if (code != 0)
+		return code;
 	r = nodehost_guard(&l);
 	if (r < 0 && r != -EALREADY)
 		return cannot(u, node, "start its guard", r);

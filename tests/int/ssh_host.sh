@@ -5,8 +5,8 @@
 . tests/lib/ssh.sh
 trap cluster_down EXIT
 trap 'exit 143' TERM INT
-# A port of our own: out of the test's name, where local clusters' are not.
-port=$((34000 + $(echo "$CLUSTER_DIR" | cksum | cut -d' ' -f1) % 2000 * 3))
+# Ports of our own: out of the test's name, below those of local clusters and of whoever connects to somewhere.
+port=$((11000 + $(echo "$CLUSTER_DIR" | cksum | cut -d' ' -f1) % 2000 * 3))
 p up --host --addr "127.0.0.1:$port" --ssh "127.0.0.1:$((port + 2))" >/dev/null || fail "up --host"
 p tenant add alice >/dev/null || fail "tenant add"
 ssh_key alice alice
@@ -21,5 +21,16 @@ p down >/dev/null || fail "down"
 timeout 2 bash -c "exec 2>/dev/null; : >/dev/tcp/127.0.0.1/$((port + 2))" && fail "sshd outlived its node"
 p up --host --addr "127.0.0.1:$port" --ssh off >/dev/null || fail "up --ssh off"
 [ -z "$(rm -f "$SSH_DIR"/port.*; ssh_port n1)" ] || fail "--ssh off has an address"
+p down >/dev/null || fail "down"
+python3 -c '
+import socket, sys
+s = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+print("up", flush=True)
+sys.stdin.read()' $((port + 2)) < <(sleep 1000 & echo $! >"$PANDO_TEST_DIR/sleeper"; wait) >"$PANDO_TEST_DIR/other" &
+wait_for 10 grep -qs up "$PANDO_TEST_DIR/other" || fail "nobody else listens"
+p up --host --addr "127.0.0.1:$port" --ssh "$((port + 2))" 2>"$PANDO_TEST_DIR/refused" && fail "up where somebody else listens"
+kill "$(cat "$PANDO_TEST_DIR/sleeper")"
+grep -q "^pando: cannot listen for ssh at 127.0.0.1:$((port + 2)): Address already in use (--ssh takes another); try: ss -ltnp 'sport = :$((port + 2))'" "$PANDO_TEST_DIR/refused" ||
+	fail "refused: $(cat "$PANDO_TEST_DIR/refused")"
 p up --host --addr 127.0.0.1 --ssh nowhere 2>&1 | grep -q "cannot listen for ssh at nowhere: it is no PORT" || fail "--ssh nowhere"
 exit 0

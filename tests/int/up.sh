@@ -14,8 +14,6 @@ traces() {
 		sed 's/^/cgroup /'
 }
 
-netns_count() { lsns -t net -n -o NS 2>/dev/null | wc -l; }
-
 touch "$PANDO_TEST_DIR/start"
 links=$(ip -o link | wc -l)
 nodes=${NODES:-3}
@@ -99,4 +97,23 @@ cluster_down
 [ ! -e "$CLUSTER_DIR" ] || fail "purge left $(find "$CLUSTER_DIR" | head -5)"
 left=$(traces)
 [ -z "$left" ] || fail "purge left behind: $left"
+
+# Clusters that begin at the same time, in directories that go with the same ports, listen for ssh at different ones.
+mapfile -t alike < <(python3 -c '
+import functools, sys
+block = lambda text: functools.reduce(lambda h, c: (h ^ c) * 16777619 & 0xffffffff, text.encode(), 2166136261) % 190
+names = [sys.argv[1] + "-" + str(i) for i in range(2000)]
+print("\n".join([n for n in names if block(n) == block(names[0])][:3]))' "$CLUSTER_DIR")
+alike_down() {
+	for dir in "${alike[@]}"; do "$BIN/pando" --dir "$dir" down --purge >/dev/null; done
+}
+trap alike_down EXIT
+ups=()
+for dir in "${alike[@]}"; do
+	"$BIN/pando" --dir "$dir" up -n 1 >/dev/null &
+	ups+=($!)
+done
+for up in "${ups[@]}"; do wait "$up" || fail "clusters do not come up beside each other"; done
+ports=$(for dir in "${alike[@]}"; do grep -ho 'listening on .*' "$dir/n1/log/sshd.log"; done | sort -u | wc -l)
+[ "$ports" = 3 ] || fail "they listen at: $(for dir in "${alike[@]}"; do cat "$dir/n1/log/sshd.log"; done)"
 exit 0
