@@ -84,13 +84,21 @@ curl -s "http://127.0.0.1:$webport/" | grep -q 501 || fail "the web server does 
 ssh -o LogLevel=INFO "${SSH_OPTS[@]}" -i "$SSH_DIR/alice" -p "$port" -W "127.0.0.1:$webport" alice@127.0.0.1 </dev/null >"$PANDO_TEST_DIR/w" 2>&1 && fail "-W works"
 grep -q "prohibited" "$PANDO_TEST_DIR/w" || fail "-W fails for another reason: $(cat "$PANDO_TEST_DIR/w")"
 fwd=$((port + 30))
-ssh -o LogLevel=INFO "${SSH_OPTS[@]}" -i "$SSH_DIR/alice" -p "$port" -L "$fwd:127.0.0.1:$webport" alice@127.0.0.1 'sleep 100' 2>"$PANDO_TEST_DIR/l" &
+ssh -o LogLevel=INFO "${SSH_OPTS[@]}" -i "$SSH_DIR/alice" -p "$port" -L "$fwd:127.0.0.1:$webport" -D $((fwd + 1)) \
+	-L "$PANDO_TEST_DIR/stream:/run/pando/control.sock" alice@127.0.0.1 'sleep 100' 2>"$PANDO_TEST_DIR/l" &
 tunnel=$!
 wait_for 20 bash -c "exec 2>/dev/null; : >/dev/tcp/127.0.0.1/$fwd" || fail "the client does not listen for -L"
 curl -s --max-time 5 "http://127.0.0.1:$fwd/" && fail "-L reaches the host's loopback"
 wait_for 10 grep -q prohibited "$PANDO_TEST_DIR/l" || fail "-L was not refused: $(cat "$PANDO_TEST_DIR/l")"
+curl -s --max-time 5 --socks5 "127.0.0.1:$((fwd + 1))" "http://127.0.0.1:$webport/" && fail "-D reaches the host's loopback"
+# The look whether it listens was refused, then -L.
+thrice() { [ "$(grep -c prohibited "$PANDO_TEST_DIR/l")" -ge 3 ]; }
+wait_for 10 thrice || fail "-D was not refused: $(cat "$PANDO_TEST_DIR/l")"
+curl -s --max-time 5 --unix-socket "$PANDO_TEST_DIR/stream" http://pando/v1/nodes && fail "-L reaches a unix socket"
+wait_for 10 grep -q 'open failed: connect failed' "$PANDO_TEST_DIR/l" || fail "-L to a unix socket was not refused: $(cat "$PANDO_TEST_DIR/l")"
 kill $tunnel
 wait $tunnel 2>/dev/null
+with alice n1 -o ExitOnForwardFailure=yes -R "$PANDO_TEST_DIR/back:/run/pando/control.sock" true 2>/dev/null && fail "-R of a unix socket works"
 with alice n1 -o ExitOnForwardFailure=yes -R "0:127.0.0.1:$webport" true 2>/dev/null && fail "-R works"
 with alice n1 -o ExitOnForwardFailure=yes -w 0:0 true 2>/dev/null && fail "a tunnel device works"
 with alice n1 -X 'echo "${DISPLAY:-none}"' | grep -qx none || fail "X11 works"
