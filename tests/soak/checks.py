@@ -58,7 +58,9 @@ class Watch(threading.Thread):
                 self.held_within(tenant, file, limit)
         asked = next(self.asked)
         now = time.monotonic()
-        nodes_live(self.told(asked, "nodes"), asked, self.weather.harsh(now, now, CUTS))
+        more = ("silent", "cut-off") if self.weather.harsh(now, now, CUTS) else ()
+        more += ("cut-off",) if self.weather.harsh(now, now, ("starve",)) else ()
+        nodes_live(self.told(asked, "nodes"), asked, more)
         lent(self.told(asked, "quota"))
 
     def told(self, node, what):
@@ -95,14 +97,14 @@ class Watch(threading.Thread):
             raise Failed(f"Q1: {tenant} is held to {amounts} in {file}, which is more than {limit}")
 
 
-def nodes_live(rows, asked, cut=False):
+def nodes_live(rows, asked, more=()):
     """
     No fault of a storm, nor several one after the other, last as long as a lease: no node is declared dead, or has ever
-    been. One that is stopped or cut off for some seconds is silent, and says of itself that it is cut off.
+    been. One that is stopped or cut off for some seconds is silent, and says of itself that it is cut off, as one may
+    that is starved and has heard of no leader for 3 s; but to the others that one is never silent.
     """
-    live = ("alive", "suspect", "silent", "cut-off") if cut else ("alive", "suspect")
     for q in rows:
-        if q["state"] not in live or q["epoch"] != 1:
+        if q["state"] not in ("alive", "suspect", *more) or q["epoch"] != 1:
             raise Failed(f"{asked} says that {q['name']} is {q['state']}, epoch {q['epoch']}")
 
 
