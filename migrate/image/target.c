@@ -152,7 +152,13 @@ static int back_to_stub(struct image_built *b)
 
 	if (b->parked == 0 || !g->slot)
 		return 0;
-	if (g->slot->area == 0) {
+	/*
+	 * A predecessor may have died when it had recorded an area and not mapped it, or unmapped
+	 * it and not forgotten. It is there for sure where the gate stands in it.
+	 */
+	if (g->slot->gate != g->slot->area)
+		r = gate_area_drop(g);
+	if (r == 0 && g->slot->area == 0) {
 		r = gate_hole(b->env.proc, b->set.pid, PAGE, &at);
 		if (r == 0)
 			r = gate_area(g, at, PAGE);

@@ -67,9 +67,9 @@ for point in gate.park.slot gate.park.mask image.freeze.parked gate.area.mapped 
 	printf 'source dies at %-22s ' "$point"
 	FAULT_SOURCE=$point MOVES=2 move "$dir/movee" compute 2
 done
-for point in gate.park.regs gate.area.mapped image.build.cleared image.build.pages image.build.files \
-	image.build.born image.build.limits image.build.ready image.go.unparked gate.unpark.mask \
-	gate.unpark.regs; do
+for point in gate.park.regs gate.area.recorded gate.area.mapped gate.area.unmapped image.build.cleared \
+	image.build.pages image.build.files image.build.born image.build.limits image.build.ready \
+	image.go.unparked gate.unpark.mask gate.unpark.regs; do
 	printf 'target dies at %-22s ' "$point"
 	FAULT_TARGET=$point MOVES=2 move "$dir/movee" compute 2
 done
