@@ -145,10 +145,14 @@ static handler by_number[DIRECT];
 static enum notify_verdict decide(void *arg, struct init_slot *s, bool again)
 {
 	struct world *w = arg;
-	int nr = notify_call(s)->nr;
+	const struct notify_call *c = notify_call(s);
+	int nr = c->nr;
 
-	/* What is done for us in a gate is the host's, whatever the table says of guests. */
-	if (nr != STUB_MAGIC && gate_slot_find(&w->gates, (pid_t)notify_call(s)->pid))
+	/*
+	 * What is done for us in a gate is the host's, whatever the table says of guests. A slot
+	 * alone says nothing: of who was on his way out when a predecessor died it is left.
+	 */
+	if (nr != STUB_MAGIC && gate_makes_call(&w->gates, (pid_t)c->pid, c->ip))
 		return run(w, s);
 	if (nr >= 0 && nr < DIRECT && by_number[nr])
 		return by_number[nr](arg, s);

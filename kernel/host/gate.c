@@ -451,6 +451,25 @@ static bool in_gate(const struct gate_slot *s, uint64_t rip)
 	       (s->area != 0 && rip >= s->area && rip < s->area + GATE_AREA_DATA);
 }
 
+bool gate_makes_call(const struct gate_slots *s, pid_t tid, uint64_t ip)
+{
+	const struct gate_slot *slot = gate_slot_find(s, tid);
+
+	return slot && in_gate(slot, ip);
+}
+
+/* proc(5), /proc/PID/syscall: its last number, unless the task runs. */
+bool gate_is_left(const struct gate_slot *slot, int proc)
+{
+	cleanup_buf struct buf b = BUF_INIT;
+	const char *ip;
+
+	if (tracee_proc_read(proc, slot->tid, "syscall", &b) < 0)
+		return false;
+	ip = buf_str(&b) ? strrchr(buf_str(&b), ' ') : NULL;
+	return ip && !in_gate(slot, strtoull(ip + 1, NULL, 16));
+}
+
 int gate_recover(struct gate *g, struct gate_slots *slots, int proc, struct gate_slot *slot,
 		 struct tracee *t)
 {

@@ -24,8 +24,8 @@
  * dies: a gate is also the lock under which a move is committed.
  *
  * While a thread is parked, calls that the filter routes to the guest kernel
- * are notified as always. The loop's thread answers those of a task for which
- * gate_slot_find() finds a slot with CONTINUE, and holds its magic call until
+ * are notified as always. Those that are made in its gate (gate_makes_call())
+ * are answered with CONTINUE, and the loop's thread holds its magic call until
  * somebody asks for it (struct gate_magic).
  *
  * One thread uses a gate: the one that seized the task (ptrace.h).
@@ -95,8 +95,13 @@ struct gate_slots {
 must_check int gate_slots_open(struct gate_slots *s, int fd);
 void gate_slots_close(struct gate_slots *s);
 
-/* NULL: this task is in no gate. Any thread. */
+/* NULL: this task is in no gate. Else it may have left it when a tracer died. Any thread. */
 struct gate_slot *gate_slot_find(const struct gate_slots *s, pid_t tid);
+/* A call behind which the task goes on at @ip is made in its gate, for us. Any thread. */
+bool gate_makes_call(const struct gate_slots *s, pid_t tid, uint64_t ip);
+/* It is blocked in a call of its own: it was let out of its gate by a tracer that has died since.
+ */
+bool gate_is_left(const struct gate_slot *slot, int proc);
 
 struct gate {
 	struct tracee *t;

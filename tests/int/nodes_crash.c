@@ -28,7 +28,8 @@ static char text[8192];
 	"r=libc.syscall(0x5511,sys.argv[1].encode())\n"                                            \
 	"if r: sys.exit(99)\n"                                                                     \
 	"try: os.execvp(sys.argv[2],sys.argv[2:])\n"                                               \
-	"except OSError as e: print(e.strerror); sys.exit(98)' \"$@\"; }\n"
+	"except OSError as e: print(e.strerror,libc.syscall(0x5511,sys.argv[1].encode()))\n"       \
+	"sys.exit(98)' \"$@\"; }\n"
 
 static struct pod_session *shell(const char *script, int *out)
 {
@@ -137,7 +138,7 @@ static void relays(void)
 	"(on n2 /no/such/thing); echo $?; echo in | (on n2 cat) | tr a-z A-Z; "                    \
 	"(on n2 sleep 60) & sleep 0.1; kill -TERM $!; wait $!; echo $?; "                          \
 	"(on n2 sleep 60) & sleep 0.1; kill -KILL $!; wait $!; echo $?; (on n2 true); echo $?"
-#define WORKED "far 7\nNo such file or directory\n98\nIN\n143\n137\n0\n"
+#define WORKED "far 7\nNo such file or directory 0\n98\nIN\n143\n137\n0\n"
 
 static unsigned point_names(char names[][64], unsigned max)
 {

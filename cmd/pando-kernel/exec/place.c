@@ -636,8 +636,8 @@ void place_exec(struct world *w, struct init_slot *s)
 	bool stays = turning_find(w, pid) || leave_is_of(w, pid) || node == w->node;
 	struct placing *p = NULL;
 
-	/* It runs again, but is still traced, by us. */
-	if (before && !stays) {
+	/* It runs again, but is still traced, by us; or is to be looked at. */
+	if (before && (!stays || (before->adopted && before->verdict == VERDICT_NONE))) {
 		if (before->next) { /* a signal has ended that call */
 			notify_set_run(before->next);
 			notify_answer(w->notify, before->next);
@@ -682,10 +682,27 @@ bool place_runs_there(const struct world *w, gpid pid)
 }
 
 /* ---- after a predecessor's death ---- */
+/* It went its way, and may be held in its next exec: to be stopped it would have to be let go. */
+static bool is_out(const struct placing *p)
+{
+	const struct gate_slot *slot = gate_slot_find(&p->w->gates, p->pid);
+
+	return (!p->k || p->k->phase == PLACE_OVER) &&
+	       (!slot || gate_is_left(slot, p->w->view.procfs));
+}
+
 static void on_recover(struct loop_timer *t)
 {
 	struct placing *p = container_of(t, struct placing, again);
 
+	if (is_out(p)) {
+		forget_slots(p);
+		if (p->k)
+			it_does_not(p, 0);
+		p->verdict = VERDICT_AGAIN;
+		place_end(p);
+		return;
+	}
 	/*
 	 * It has left its gate by the exec: it is the stub. To stop it is not only in vain: while
 	 * we hold its first question it cannot be stopped, and would be taken for lost.
@@ -722,6 +739,7 @@ static int adopt(struct world *w, struct kept_place *k)
 	if (!p)
 		return -ENOMEM;
 	p->k = k;
+	p->adopted = true;
 	p->gpid = k->pid;
 	(void)snprintf(key, sizeof(key), "place.%u", (unsigned)(k - w->kept->places));
 	p->pidfd = pid1_get(w->pid1, key);
@@ -753,6 +771,7 @@ static int adopt_parked(struct world *w)
 		if (!p)
 			return -ENOMEM;
 		p->pid = slot->pid;
+		p->adopted = true;
 		r = loop_timer_set(w->loop, &p->again, 0, on_recover);
 	}
 	return r;

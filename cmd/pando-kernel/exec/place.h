@@ -50,6 +50,7 @@ struct placing {
 	place_ends_fn ends_ready;
 	const char *why;
 	bool site_is_why; /* the site could not take it: not what execve says */
+	bool adopted;     /* a predecessor's */
 	bool asked_for;   /* `on`: what cannot be is an error. Else it runs here. */
 
 	struct kept_place *k; /* from before Run is sent */
