@@ -35,7 +35,7 @@ int task_parse_stat(struct task_info *t, const char *text)
 	const char *open = strchr(text, '('), *end = strrchr(text, ')');
 	unsigned long long utime, stime, start;
 	unsigned tty, threads;
-	int pid, ppid, pgrp, tpgid;
+	int pid, ppid, pgrp, tpgid, nice;
 	char state;
 	long rss;
 	size_t n;
@@ -43,11 +43,11 @@ int task_parse_stat(struct task_info *t, const char *text)
 	if (!open || !end || end < open || sscanf(text, "%d", &pid) != 1)
 		return -EINVAL;
 	if (sscanf(end + 1,
-		   " %c %d %d %*d %u %d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %u %*d %llu "
+		   " %c %d %d %*d %u %d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %d %u %*d %llu "
 		   "%*u "
 		   "%ld",
-		   &state, &ppid, &pgrp, &tty, &tpgid, &utime, &stime, &threads, &start,
-		   &rss) != 10)
+		   &state, &ppid, &pgrp, &tty, &tpgid, &utime, &stime, &nice, &threads, &start,
+		   &rss) != 11)
 		return -EINVAL;
 	n = MIN((size_t)(end - open - 1), sizeof(t->comm) - 1);
 	memcpy(t->comm, open + 1, n);
@@ -58,6 +58,7 @@ int task_parse_stat(struct task_info *t, const char *text)
 	t->node_tpgid = tpgid;
 	t->state = state;
 	t->tty = pts_number(tty);
+	t->nice = nice;
 	t->threads = threads;
 	t->cpu_ns = ticks_ns(utime) + ticks_ns(stime);
 	t->start_ns = ticks_ns(start);

@@ -31,6 +31,7 @@ struct task_info {
 	unsigned depth; /* pid namespaces that it is in, the node's included */
 	char state;
 	int tty; /* N of /dev/pts/N, -1: none */
+	int nice;
 	uint32_t threads;
 	uint64_t cpu_ns;
 	uint64_t start_ns; /* CLOCK_BOOTTIME */

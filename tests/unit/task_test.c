@@ -23,9 +23,9 @@ static void a_name_with_brackets_is_no_trap(void **state)
 	struct task_info t;
 
 	assert_int_equal(
-		task_parse_stat(&t,
-				"42 (a) R 1 (b) S 7 40 39 34820 38 4194304 1 0 0 0 150 50 0 0 20 0 "
-				"3 0 12345 99999 25 18446744073709551615 1 1 0"),
+		task_parse_stat(
+			&t, "42 (a) R 1 (b) S 7 40 39 34820 38 4194304 1 0 0 0 150 50 0 0 20 -5 "
+			    "3 0 12345 99999 25 18446744073709551615 1 1 0"),
 		0);
 	assert_string_equal(t.comm, "a) R 1 (b");
 	assert_int_equal(t.state, 'S');
@@ -33,6 +33,7 @@ static void a_name_with_brackets_is_no_trap(void **state)
 	assert_int_equal(t.node_pgid, 40);
 	assert_int_equal(t.node_tpgid, 38);
 	assert_int_equal(t.tty, 4);
+	assert_int_equal(t.nice, -5);
 	assert_int_equal(t.threads, 3);
 	assert_true(t.cpu_ns == 2 * NS_PER_S);
 	assert_true(t.start_ns == 123450 * (NS_PER_S / 1000));

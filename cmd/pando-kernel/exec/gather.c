@@ -396,6 +396,7 @@ int gather(struct placing *p)
 		return r;
 	p->gpid = t.gpid;
 	p->run.pid = t.gpid;
+	p->run.nice = t.nice;
 	p->why = t.threads != 1        ? "it has several threads"
 		 : t.no_new_privs      ? "it has given up new privileges (no_new_privs)"
 		 : t.filters > 1       ? "it has a system call filter of its own"

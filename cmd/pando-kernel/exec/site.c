@@ -50,6 +50,7 @@ struct arrival {
 	struct kin_making kin;
 	const char *why;
 	struct stub *stub;    /* its own, when it is there */
+	unsigned top;         /* its descriptors' numbers end here; the last two are ours */
 	int ends[NUMBER_MAX]; /* our copies of its pipe ends, until it has them */
 	size_t n_ends;
 	int alarm; /* read end of a pipe whose other end closes with its exec */
@@ -298,6 +299,13 @@ static int give_exec(struct arrival *a)
 	return stub_table_give(a->stub, t, on_exec_failed, a);
 }
 
+/* Limits and priorities that cannot be raised stay as they are; who is in front may have changed.
+ */
+static bool may_fail(int64_t nr)
+{
+	return nr == SYS_prlimit64 || nr == SYS_setpriority || nr == SYS_ioctl || nr == SYS_close;
+}
+
 static void on_words(void *arg, struct stub *s, int err, struct stub_table *t)
 {
 	struct arrival *a = arg;
@@ -305,10 +313,7 @@ static void on_words(void *arg, struct stub *s, int err, struct stub_table *t)
 	for (unsigned i = 0; err == 0 && i < t->n; i++) {
 		int64_t ret = t->calls[i].ret;
 
-		/* Limits that cannot be raised stay as they are; who is in front may have changed.
-		 */
-		if (ret < 0 && t->calls[i].nr != SYS_prlimit64 && t->calls[i].nr != SYS_ioctl &&
-		    t->calls[i].nr != SYS_close) {
+		if (ret < 0 && !may_fail(t->calls[i].nr)) {
 			a->why = "a descriptor or directory of it is not to be had here";
 			err = (int)ret;
 		}
@@ -466,7 +471,7 @@ static int add_descriptors(struct arrival *a, struct stub_table *t)
 		int fd, r;
 
 		for (size_t j = 0; j < f->n_numbers; j++)
-			if (f->numbers[j] >= NUMBER_MAX - 2)
+			if (f->numbers[j] >= a->top - 2)
 				return -EMFILE;
 		if (f->n_numbers == 0 || is_opened(f))
 			continue;
@@ -477,7 +482,7 @@ static int add_descriptors(struct arrival *a, struct stub_table *t)
 	}
 	t->fds[t->nfds].fd = a->alarm_write;
 	t->fds[t->nfds].cloexec = true;
-	t->fds[t->nfds++].at = NUMBER_MAX - 1;
+	t->fds[t->nfds++].at = a->top - 1;
 	for (size_t i = 0; i < a->run->n_fds; i++) {
 		const Peer__Fd *f = a->run->fds[i];
 
@@ -525,6 +530,8 @@ static void add_state(struct arrival *a, struct stub_table *t)
 		STUB_CALL(t, SYS_prlimit64, 0, q->limits[i]->resource,
 			  stub_table_bytes(t, &l, sizeof(l)), 0);
 	}
+	if (q->nice != 0)
+		STUB_CALL(t, SYS_setpriority, PRIO_PROCESS, 0, (uint64_t)(int64_t)q->nice);
 	if (q->pdeathsig != 0)
 		STUB_CALL(t, SYS_prctl, PR_SET_PDEATHSIG, q->pdeathsig);
 	for (size_t i = 0; i < q->n_kin; i++)
@@ -546,10 +553,21 @@ static int keep_descriptors(struct arrival *a, struct stub_table *t)
 	return r != 0 ? r : kept;
 }
 
+/* A stub that was the process, or its child, has a limit of its own. */
+static unsigned numbers_of(const struct stub *s)
+{
+	struct rlimit l = { NUMBER_MAX, NUMBER_MAX };
+
+	(void)prlimit(s->pid, RLIMIT_NOFILE, NULL, &l);
+	return (unsigned)MAX(MIN(l.rlim_cur, (rlim_t)NUMBER_MAX), 3U);
+}
+
 static void turn(struct arrival *a)
 {
 	struct stub_table *t = stub_table_new();
 	int fds[2], r = t ? lay_out(a) : -ENOMEM;
+
+	a->top = numbers_of(a->stub);
 
 	if (r == 0)
 		r = guest_keep(a->guest, a->stub->pidfd);
@@ -562,7 +580,7 @@ static void turn(struct arrival *a)
 	}
 	if (r == 0) {
 		add_state(a, t);
-		carriers_arrive(a->w, a->run->kin, a->run->n_kin, a->run->pid, t, NUMBER_MAX - 2);
+		carriers_arrive(a->w, a->run->kin, a->run->n_kin, a->run->pid, t, a->top - 2);
 		FAULT("kernel.site.turn");
 		t->turns = true;
 		r = stub_table_give(a->stub, t, on_words, a);
