@@ -429,10 +429,24 @@ void rpc_pipe_writable(struct rpc_conn *c)
 
 /* ---- in ---- */
 
+static void tell_up(struct rpc_conn *c)
+{
+	c->tell_up = false;
+	c->known = true;
+	if (c->cb)
+		c->cb(c->arg, c, 0);
+}
+
 static int on_frame(struct rpc_conn *c, struct rpc_frame *f, unsigned fds)
 {
 	int err = 0;
 
+	/* It came right behind the end of the handshake: the owner hears of the connection first.
+	 */
+	if (c->tell_up)
+		tell_up(c);
+	if (c->dead || c->lost != 0)
+		return 0;
 	c->rpc->stats.frames_in++;
 	if (fds > c->rx_fd_count)
 		return -EPROTO;
@@ -664,14 +678,6 @@ void rpc_conn_dirty(struct rpc_conn *c)
 	c->dirty = true;
 	list_del(&c->link);
 	list_add(&c->rpc->conns, &c->link);
-}
-
-static void tell_up(struct rpc_conn *c)
-{
-	c->tell_up = false;
-	c->known = true;
-	if (c->cb)
-		c->cb(c->arg, c, 0);
 }
 
 void rpc_conn_turn_end(struct rpc_conn *c)

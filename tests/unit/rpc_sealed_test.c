@@ -40,6 +40,11 @@ struct way {
 static struct way ab, ba;
 static int wire_fds[2];
 
+static bool b_greets; /* as soon as it may */
+static int up_when_greeted;
+
+static void on_done(void *arg, int err, const struct rpc_msg *m);
+
 static void on_a(void *arg, struct rpc_conn *c, int err)
 {
 	if (err == 0) {
@@ -54,7 +59,11 @@ static void on_a(void *arg, struct rpc_conn *c, int err)
 static void on_b(void *arg, struct rpc_conn *c, int err)
 {
 	if (err == 0) {
+		static const struct rpc_msg m = { .method = ECHO, .body = "first", .len = 5 };
+
 		up_b++;
+		if (b_greets)
+			assert_int_equal(rpc_request(c, &m, NULL, on_done, NULL, NULL), 0);
 		return;
 	}
 	err_b = err;
@@ -277,6 +286,26 @@ static void two_nodes_prove_their_keys_and_talk(void **state)
 	assert_memory_equal(rpc_conn_peer(cb)->key, keys_a.public, RPC_KEY_BYTES);
 	rpc_get_stats(rb, &st);
 	assert_int_equal(st.handshakes_ok, 1);
+	disconnect();
+}
+
+static void serve_greeting(void *arg, struct rpc_conn *c, struct rpc_call *call,
+			   const struct rpc_msg *m)
+{
+	up_when_greeted = up_a;
+	assert_int_equal(rpc_reply(call, 0, NULL), 0);
+}
+
+/* What the listener says at once comes in one read with its last word of the handshake. */
+static void nothing_is_heard_before_the_connection_is_told_to_be_up(void **state)
+{
+	rpc_serve(ra, ECHO, serve_greeting, NULL);
+	b_greets = true;
+	connect_both(keys_b.public, keys_a.public);
+	until(&done, 1);
+	b_greets = false;
+	assert_int_equal(done_err, 0);
+	assert_int_equal(up_when_greeted, 1);
 	disconnect();
 }
 
@@ -720,6 +749,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(two_nodes_prove_their_keys_and_talk),
+		T(nothing_is_heard_before_the_connection_is_told_to_be_up),
 		T(what_passes_the_wire_cannot_be_read),
 		T(a_stranger_is_refused_and_told_why),
 		T(a_listener_with_another_key_is_not_spoken_to),
