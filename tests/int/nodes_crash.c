@@ -175,7 +175,9 @@ static bool at_point(struct pod *p, const char *point, unsigned nth, const char 
 	/* What is told again of the work before may reach the point too, and a session that has not
 	 * begun by then never does. */
 	POD_UNTIL(&n1, s->pid != 0);
-	POD_CHECK(p, pod_arm(p, arm) == 0);
+	/* It may be reached so soon that the answer dies with the kernel. */
+	if (pod_arm(p, arm) != 0)
+		POD_UNTIL(p, p->ready > before);
 	expect_end(s, out, worked, 0);
 	hit = p->ready > before;
 	if (!hit) /* it is armed no more */
