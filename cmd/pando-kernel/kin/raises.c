@@ -15,6 +15,7 @@
 #include <sys/ioctl.h>
 #include <termios.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "cmd/pando-kernel/exec/place.h"
 #include "cmd/pando-kernel/exec/site.h"
@@ -313,6 +314,78 @@ bool groups_raised(struct world *w, struct stub *s, int signo, const siginfo_t *
 	return true;
 }
 
+/* ---- keys, of which no stub here will tell ---- */
+static bool tells(const struct world *w, const struct proc_list *l, gpid pgid)
+{
+	for (size_t i = 0; i < l->n; i++) {
+		const struct stub *s = stubs_find(w->stubs, l->v[i].t.gpid);
+
+		if (s && l->v[i].t.pgid == pgid && leads_to(w, s, true) != NODE_NONE)
+			return true;
+	}
+	return false;
+}
+
+static int signal_of(const struct tty_modes *m, uint8_t key)
+{
+	if (!(m->lflag & ISIG) || key == _POSIX_VDISABLE)
+		return 0;
+	return key == m->cc[VINTR]   ? SIGINT
+	       : key == m->cc[VQUIT] ? SIGQUIT
+	       : key == m->cc[VSUSP] ? SIGTSTP
+				     : 0;
+}
+
+bool groups_key(struct world *w, int master, const struct tty_modes *m, uint8_t key,
+		struct tty_key *out)
+{
+	struct proc_list l;
+	pid_t front;
+
+	*out = (struct tty_key){ .signo = signal_of(m, key) };
+	if (out->signo == 0 || ioctl(master, TIOCGPTN, &out->number) != 0 ||
+	    !terminals_have(w, out->number) || ioctl(master, TIOCGPGRP, &front) != 0 ||
+	    proc_scan(&l, &w->view) != 0)
+		return false;
+	for (size_t i = 0; i < l.n && out->pgid == 0; i++)
+		if (l.v[i].t.node_pgid == front)
+			out->pgid = MAX(l.v[i].t.pgid, 0);
+	if (out->pgid != 0 && tells(w, &l, out->pgid))
+		out->pgid = 0;
+	if (out->pgid != 0)
+		remember(w, &out->had, &l, out->pgid, true);
+	proc_list_fini(&l);
+	return out->pgid != 0;
+}
+
+struct pressed {
+	struct world *w;
+	Peer__Tty q;
+};
+
+static void on_user(void *arg, node_id node)
+{
+	struct pressed *x = arg;
+
+	raised_begin(x->w, 0, node, &x->q);
+}
+
+void groups_pressed(struct world *w, const struct tty_key *k)
+{
+	struct own_event *e = &own[own_next++ % ARRAY_LEN(own)];
+	struct pressed x = { .w = w, .q = PEER__TTY__INIT };
+
+	x.q.word = PEER__TTY_WORD__TTY_RAISE;
+	x.q.owner = w->node;
+	x.q.number = k->number;
+	x.q.value = (uint64_t)k->signo;
+	x.q.pid = k->pgid;
+	x.q.command = (uint32_t)clock_mono_ns() | 1;
+	x.q.exact = true;
+	*e = (struct own_event){ k->number, k->signo, x.q.command, k->had };
+	terminals_users(w, k->number, on_user, &x);
+}
+
 /* ---- where members of it are ---- */
 static bool had(const struct tty_had *h, gpid pid)
 {
@@ -344,13 +417,14 @@ static void raise_here(struct world *w, const struct proc_list *l, gpid pgid, in
 	}
 }
 
-/* Processes of this node, or stubs that go on telling. */
-static bool has_members(struct world *w, const struct proc_list *l, pid_t node_pgid)
+/* Processes of this node, or stubs that go on telling. @only: of this group; 0: of any. */
+static bool has_members(struct world *w, const struct proc_list *l, pid_t node_pgid, gpid only)
 {
 	for (size_t i = 0; i < l->n; i++) {
-		const struct stub *s = stubs_find(w->stubs, l->v[i].t.gpid);
+		const struct task_info *t = &l->v[i].t;
+		const struct stub *s = stubs_find(w->stubs, t->gpid);
 
-		if (l->v[i].t.node_pgid == node_pgid && (!s || s->home))
+		if (t->node_pgid == node_pgid && (!s || s->home) && (only == 0 || t->pgid == only))
 			return true;
 	}
 	return false;
@@ -387,7 +461,7 @@ void groups_hear(struct world *w, node_id from, const Peer__Tty *q)
 	}
 	/* A shell here may have put a group of this node alone to the front: that one is meant. */
 	if (c && by_terminal(signo) && ioctl(c->master, TIOCGPGRP, &front) == 0 &&
-	    has_members(w, &l, front))
+	    has_members(w, &l, front, q->exact ? (gpid)q->pid : 0))
 		by_tty = ioctl(c->master, TIOCSIG, signo) == 0;
 	if (c) {
 		c->event[signo] = q->command;

@@ -11,12 +11,14 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <termios.h>
 #include <time.h>
 
 #include "base/check.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "cmd/line/line.h"
+#include "cmd/pando-kernel/tty/ttys.h"
 #include "cmd/pando-kernel/world.h"
 
 #define OUT_MAX    65536           /* frames that wait for the line */
@@ -47,6 +49,7 @@ struct terminal {
 	short watched; /* events */
 	struct on_line line;
 	struct buf typed; /* input that the terminal did not take yet */
+	uint8_t last;     /* byte that it took */
 	bool typing;      /* @typed is of who is on the line now */
 	bool drained;     /* after the leader's end: nothing more comes */
 	bool has_ended;
@@ -248,15 +251,45 @@ static bool wants_shown(const struct terminal *t)
 	return !t->line.there || t->ring->shown - t->line.sent < RING_READ_MAX;
 }
 
+/*
+ * What is typed together. A key that raises a signal, of which nobody would tell others, is typed
+ * alone. Not one behind ^V, where the terminal edits lines.
+ */
+static size_t next_part(const struct terminal *t, struct tty_key *key, bool *is_key)
+{
+	const uint8_t *p = (const uint8_t *)t->typed.data;
+	struct tty_modes m;
+	bool edits;
+
+	*is_key = false;
+	if (tty_modes_get(t->master, &m) != 0)
+		return t->typed.len;
+	edits = (m.lflag & ICANON) && (m.lflag & IEXTEN);
+	for (size_t i = 0; i < t->typed.len; i++) {
+		if ((edits && (i > 0 ? p[i - 1] : t->last) == m.cc[VLNEXT]) ||
+		    !groups_key(t->w, t->master, &m, p[i], key))
+			continue;
+		*is_key = i == 0;
+		return MAX(i, 1);
+	}
+	return t->typed.len;
+}
+
 static void type(struct terminal *t)
 {
 	while (t->master >= 0 && t->typed.len > 0) {
-		ssize_t n = write(t->master, t->typed.data, t->typed.len);
+		struct tty_key key;
+		bool is_key;
+		size_t len = next_part(t, &key, &is_key);
+		ssize_t n = write(t->master, t->typed.data, len);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
 			break;
+		if (is_key)
+			groups_pressed(t->w, &key);
+		t->last = ((const uint8_t *)t->typed.data)[n - 1];
 		buf_consume(&t->typed, (size_t)n);
 		t->ring->input += (uint64_t)n;
 	}

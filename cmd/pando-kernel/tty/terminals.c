@@ -438,6 +438,18 @@ void terminals_front(struct world *w, unsigned number, node_id but, gpid pgid,
 	telling_end(x);
 }
 
+void terminals_users(struct world *w, unsigned number, void (*cb)(void *arg, node_id node),
+		     void *arg)
+{
+	const struct carried *t = carried_find(w, number);
+	const struct tty_user *u, *tmp;
+
+	if (!t)
+		return;
+	list_for_each_safe (u, tmp, &t->users, link)
+		cb(arg, u->node);
+}
+
 /* A carrier's group comes to the front. */
 struct fronting {
 	struct world *w;

@@ -72,6 +72,9 @@ void terminals_modes_changing(struct world *w, unsigned number);
 void terminals_front(struct world *w, unsigned number, node_id but, gpid pgid,
 		     void (*done)(void *arg), void *arg);
 bool terminals_have(struct world *w, unsigned number);
+/* The nodes that carry it. */
+void terminals_users(struct world *w, unsigned number, void (*cb)(void *arg, node_id node),
+		     void *arg);
 
 /* Whom a signal of a terminal was raised in; full: and others. */
 struct tty_had {
@@ -139,6 +142,21 @@ bool groups_raised(struct world *w, struct stub *s, int signo, const siginfo_t *
 unsigned groups_spoken(void);
 /* @s is a stub from now on; since there had been @since of them its process was held still. */
 void groups_held(struct world *w, struct stub *s, unsigned since);
+/* A key that raises a signal. */
+struct tty_key {
+	unsigned number;
+	int signo;
+	gpid pgid;
+	struct tty_had had;
+};
+/*
+ * @key is about to be typed at @master, of a terminal with the modes @m. True: it raises a signal
+ * of which no stub would tell, for all that the group in front has here are processes; others carry
+ * the terminal: when it is typed they are told by groups_pressed().
+ */
+bool groups_key(struct world *w, int master, const struct tty_modes *m, uint8_t key,
+		struct tty_key *out);
+void groups_pressed(struct world *w, const struct tty_key *k);
 /* From another node. */
 void groups_hear(struct world *w, node_id from, const Peer__Tty *q);
 
