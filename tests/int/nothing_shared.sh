@@ -1,13 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Seen from the host while a pipeline runs over three nodes: no pipe, socket, memfd or lock is held on two nodes at once.
+# Seen from the host while a pipeline runs over three nodes, one of whose members has locked a file: no pipe, socket, memfd, inode
+# that can be written (but of volumes) or lock is held on two nodes at once.
 . tests/lib/cluster.sh
 export LC_ALL=C
 cluster_up 3
 p tenant add alice >/dev/null || fail "tenant add"
 as_on n1 alice true || fail "no login"
 mkfifo "$PANDO_TEST_DIR/in"
-as_on n1 alice sh -c 'on n2 cat | on n3 cat | sha256sum' <"$PANDO_TEST_DIR/in" >"$PANDO_TEST_DIR/sum" &
+as_on n1 alice sh -c 'exec 8>lock; flock 8; on n2 cat | on n3 cat | sha256sum' <"$PANDO_TEST_DIR/in" >"$PANDO_TEST_DIR/sum" &
 pipeline=$!
 exec 9>"$PANDO_TEST_DIR/in"
 head -c 300000 /dev/zero >&9
@@ -30,16 +31,26 @@ held() { # node: what its tasks have open of the kinds that one kernel could sha
 		find "/proc/$pid/fd" -type l -lname '/memfd:*' -exec stat -L -c 'memfd %d:%i' {} + 2>/dev/null
 	done | sort -u
 }
-locks() { # node: inodes that its tasks have locked
-	local pids
-	pids=$(tasks "$1" | tr '\n' ' ')
-	awk -v pids="$pids" 'BEGIN { n = split(pids, a, " "); for (i = 1; i <= n; i++) is[a[i]] = 1 } is[$5] { print "lock", $6 }' /proc/locks | sort -u
+inodes() { # node: regular files that its tasks may write, but those of volumes
+	local pid
+	for pid in $(tasks "$1"); do
+		find "/proc/$pid/fd" -type l -perm -u+w -lname '/*' -exec stat -L -c '%F:inode %d:%i' {} + 2>/dev/null
+	done | sed -n 's/^regular.*file://p' | grep -vxFf "$PANDO_TEST_DIR/volumes" | sort -u
 }
+locks() { # node: inodes that are locked by descriptions which its tasks have
+	local pid
+	for pid in $(tasks "$1"); do
+		cat "/proc/$pid/fdinfo"/* 2>/dev/null
+	done | awk '$1 == "lock:" { print "lock", $7 }' | sort -u
+}
+find "$CLUSTER_DIR/vol" -type f -exec stat -c 'inode %d:%i' {} + >"$PANDO_TEST_DIR/volumes"
 for k in 1 2 3; do
-	{ held n$k; locks n$k; } >"$PANDO_TEST_DIR/n$k"
+	{ held n$k; inodes n$k; locks n$k; } | sort -u >"$PANDO_TEST_DIR/n$k"
 	[ "$(grep -c '^pipe' "$PANDO_TEST_DIR/n$k")" -gt 0 ] && [ "$(grep -c '^socket' "$PANDO_TEST_DIR/n$k")" -gt 0 ] &&
-		[ "$(grep -c '^memfd' "$PANDO_TEST_DIR/n$k")" -gt 0 ] || fail "n$k seems to hold nothing: $(cat "$PANDO_TEST_DIR/n$k")"
+		[ "$(grep -c '^memfd' "$PANDO_TEST_DIR/n$k")" -gt 0 ] && [ "$(grep -c '^inode' "$PANDO_TEST_DIR/n$k")" -gt 0 ] ||
+		fail "n$k seems to hold nothing: $(cat "$PANDO_TEST_DIR/n$k")"
 done
+grep -q '^lock' "$PANDO_TEST_DIR/n1" || fail "n1 seems to have locked nothing"
 for pair in "1 2" "1 3" "2 3"; do
 	read -r a b <<<"$pair"
 	both=$(comm -12 "$PANDO_TEST_DIR/n$a" "$PANDO_TEST_DIR/n$b")
