@@ -69,9 +69,13 @@ static void on_failing(struct loop_timer *t)
 	s->failed(s, s->err);
 }
 
+/* In this very turn the pipe may have something, and there is no stream for it any more. */
 void ship_out_fail(struct ship_out *s, int err)
 {
 	s->err = err;
+	if (s->way.watching)
+		loop_fd_del(s->w->loop, &s->way.watch);
+	s->way.watching = false;
 	if (loop_timer_set(s->w->loop, &s->failing, 0, on_failing) != 0)
 		log_error("cannot wait: out of memory");
 }
@@ -103,7 +107,7 @@ static bool send_piece(struct ship_out *s)
 /* All of it has been written, read, and sent. */
 static void look_at_end(struct ship_out *s)
 {
-	if (!s->dumped || s->way.watching || s->piece_len > 0 || !s->way.stream)
+	if (!s->dumped || s->way.watching || s->piece_len > 0 || !s->way.stream || s->err != 0)
 		return;
 	if (FAULT_ERR("kernel.leave.ending", 0) != 0)
 		return; /* as if it had not come to that */
