@@ -23,7 +23,8 @@ start=$(date +%s)
 first=$seed
 count=0
 failed= # the commands that repeat it
-logs=$(mktemp -d /tmp/pando-soak-XXXXXX) || exit 2
+# Guests of the tests below execute what lies in it, with ids that are no user's of this host.
+logs=$(mktemp -d /tmp/pando-soak-XXXXXX) && chmod 755 "$logs" || exit 2
 child=
 trap '[ -z "$child" ] || { kill "$child"; wait "$child"; }; rm -rf "$logs"; exit 130' INT TERM
 
