@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* threads_many.c - 200 threads at once, each with its own stack and tid. */
+/*
+ * threads_many.c - 200 threads at once, each with its own stack and tid.
+ *
+ * `threads_many N` makes N one after the other and prints the least and the greatest tid
+ * (tests/int/tenant.sh).
+ */
 #include "tests/guest/guest.h"
 
 #include <pthread.h>
@@ -32,7 +37,28 @@ static int by_value(const void *a, const void *b)
 	return *(const pid_t *)a - *(const pid_t *)b;
 }
 
-int main(void)
+static void *own_tid(void *arg)
+{
+	*(pid_t *)arg = (pid_t)syscall(SYS_gettid);
+	return NULL;
+}
+
+static int in_a_loop(long n)
+{
+	pid_t tid, least = getpid(), greatest = least;
+	pthread_t t;
+
+	say("begun");
+	for (long i = 0; i < n; i++) {
+		must(pthread_create(&t, NULL, own_tid, &tid) == 0 && pthread_join(t, NULL) == 0);
+		least = tid < least ? tid : least;
+		greatest = tid > greatest ? tid : greatest;
+	}
+	say("%d %d", least, greatest);
+	return 0;
+}
+
+int main(int argc, char **argv)
 {
 	pthread_t t[THREADS];
 	pthread_attr_t attr;
@@ -40,6 +66,8 @@ int main(void)
 	void *r;
 	int doubles = 0;
 
+	if (argc == 2)
+		return in_a_loop(strtol(argv[1], NULL, 10));
 	must(pthread_barrier_init(&barrier, NULL, THREADS) == 0);
 	must(pthread_attr_init(&attr) == 0 && pthread_attr_setstacksize(&attr, 65536) == 0);
 	for (size_t i = 0; i < THREADS; i++)
