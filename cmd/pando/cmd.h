@@ -36,7 +36,9 @@ enum format {
 };
 
 struct ctx {
-	const char *dir;  /* of the local cluster or of this host's node */
+	const char *dir; /* of the local cluster or of this host's node */
+	const char
+		*said; /* that directory as an option said it; NULL: nobody has to say it again */
 	const char *node; /* whose control socket; NULL: the first that answers */
 	enum format format;
 	bool colour; /* standard output is a terminal */
@@ -74,6 +76,10 @@ int tenant_key(struct ctx *c, int argc, char **argv);
 /* ---- errors ---- */
 /* "pando: cannot X: reason; try: COMMAND"; @try_next may be NULL. Returns @code. */
 int fail(struct ctx *c, int code, const char *try_next, const char *fmt, ...) printf_like(4, 5);
+/* "; try: COMMAND" and a newline, where each "pando" has the --dir that we were called with. */
+void print_try(FILE *to, const struct ctx *c, const char *fmt, ...) printf_like(3, 4);
+/* A line for each node in the array "silent" of @body: what it would have added is missing. */
+void tell_silent(const struct ctx *c, const json_t *body);
 
 /* ---- tables ---- */
 enum col_kind {

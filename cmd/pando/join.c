@@ -48,6 +48,7 @@ static void end_node(const struct ctx *c, const char *name)
 static int join_run(struct ctx *c, int argc, char **argv)
 {
 	char name[NODE_NAME_MAX], where[64];
+	const char *said = c->said;
 	struct nodehost l = { 0 };
 	struct ssh_where ssh;
 	bool started;
@@ -85,11 +86,15 @@ static int join_run(struct ctx *c, int argc, char **argv)
 	c->node = name;
 	body = json_pack("{s:s, s:s, s:s*}", "addr", argv[0], "token", argv[1], "listen",
 			 addr_text);
+	c->said = NULL; /* what is to be tried is for the member that has invited */
 	code = api_call(c, "join", "POST", body, NULL, "/v1/node/join");
+	c->said = said;
 	if (code != 0 && started && !nodehost_is_member(c, name))
 		end_node(c, name);
-	if (code == 0 && c->format == FORMAT_TABLE)
-		printf("node %s is a member; try: pando nodes\n", name);
+	if (code == 0 && c->format == FORMAT_TABLE) {
+		printf("node %s is a member", name);
+		print_try(stdout, c, "pando nodes");
+	}
 	return code;
 }
 

@@ -242,6 +242,10 @@ static int run(struct ctx *c, const struct cmd *cmd, int argc, char **argv)
 {
 	int n = split(c, cmd, argc, argv), code;
 
+	if (dir_text != NULL) {
+		c->said = c->dir == NULL || strcmp(c->dir, dir_text) != 0 ? dir_text : NULL;
+		c->dir = dir_text;
+	}
 	if (n < 0)
 		return -n;
 	if (want_help) {
@@ -258,8 +262,6 @@ static int run(struct ctx *c, const struct cmd *cmd, int argc, char **argv)
 		return fail(c, CODE_USAGE, try_next, "cannot %s: usage is pando %s", cmd->name,
 			    cmd->usage);
 	}
-	if (dir_text != NULL)
-		c->dir = dir_text;
 	c->node = node_text;
 	return cmd->run(c, n, argv);
 }

@@ -33,8 +33,8 @@ int nodehost_dir(struct ctx *c, const char *what, bool make)
 			    "cannot %s: cannot make %s: %s", what, c->dir, strerror(errno));
 	full = realpath(c->dir, NULL);
 	if (full == NULL)
-		return fail(c, CODE_NOT_FOUND, "pando up --dir DIR", "cannot %s: %s: %s", what,
-			    c->dir, strerror(errno));
+		return fail(c, CODE_NOT_FOUND, "pando up", "cannot %s: %s: %s", what, c->dir,
+			    strerror(errno));
 	/* A control socket's path must fit into 108 bytes. */
 	if (strlen(full) > 60) {
 		free(full);

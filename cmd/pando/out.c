@@ -10,12 +10,82 @@
 #include "base/clock.h"
 #include "cmd/pando/cmd.h"
 
+/* A word of a shell. */
+static int add_word(struct buf *b, const char *word)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+				    "/._-+=:,@%";
+	int r;
+
+	if (word[0] != '\0' && word[strspn(word, plain)] == '\0')
+		return buf_addf(b, "%s", word);
+	r = buf_addf(b, "'");
+	for (; *word != '\0' && r == 0; word++)
+		r = *word == '\'' ? buf_addf(b, "'\\''") : buf_add(b, word, 1);
+	return r == 0 ? buf_addf(b, "'") : r;
+}
+
+/* @text with the --dir behind each "pando" that begins a command: what can be pasted. */
+static int add_pasted(struct buf *b, const struct ctx *c, const char *text)
+{
+	static const char name[] = "pando ", next[] = ", pando ";
+	int r = 0;
+
+	while (r == 0 && *text != '\0') {
+		size_t n = strncmp(text, name, sizeof(name) - 1) == 0 ? sizeof(name) - 1 : 0;
+		const char *end = strstr(text, next);
+		size_t rest = end ? (size_t)(end - text) + 2 : strlen(text);
+
+		if (n > 0) {
+			r = buf_addf(b, "%s--dir ", name);
+			r = r == 0 ? add_word(b, c->said) : r;
+			r = r == 0 ? buf_addf(b, " ") : r;
+		}
+		r = r == 0 ? buf_add(b, text + n, rest - n) : r;
+		text += rest;
+	}
+	return r;
+}
+
+/* As it is, where nothing has to be said with it or there is no memory. */
+static const char *pasted(struct buf *b, const struct ctx *c, const char *text)
+{
+	if (text == NULL || c->said == NULL || strstr(text, " --dir ") != NULL)
+		return text;
+	return add_pasted(b, c, text) == 0 ? buf_str(b) : text;
+}
+
+void print_try(FILE *to, const struct ctx *c, const char *fmt, ...)
+{
+	cleanup_buf struct buf text = BUF_INIT, with = BUF_INIT;
+	va_list ap;
+
+	va_start(ap, fmt);
+	if (buf_vaddf(&text, fmt, ap) == 0)
+		fprintf(to, "; try: %s\n", pasted(&with, c, buf_str(&text)));
+	va_end(ap);
+}
+
+void tell_silent(const struct ctx *c, const json_t *body)
+{
+	const json_t *name;
+	size_t i;
+
+	json_array_foreach(json_object_get(body, "silent"), i, name)
+	{
+		fprintf(stderr, "pando: node %s did not answer",
+			json_string_value(name) ? json_string_value(name) : "?");
+		print_try(stderr, c, "pando nodes");
+	}
+}
+
 int fail(struct ctx *c, int code, const char *try_next, const char *fmt, ...)
 {
-	cleanup_buf struct buf line = BUF_INIT;
+	cleanup_buf struct buf line = BUF_INIT, with = BUF_INIT;
 	const char *text = NULL;
 	va_list ap;
 
+	try_next = pasted(&with, c, try_next);
 	va_start(ap, fmt);
 	if (buf_vaddf(&line, fmt, ap) == 0)
 		text = buf_str(&line);

@@ -25,14 +25,7 @@ static int ps_run(struct ctx *c, int argc, char **argv)
 	if (code != 0)
 		return code;
 	code = print_rows(c, json_object_get(body, "processes"), cols, ARRAY_LEN(cols));
-	if (json_array_size(json_object_get(body, "silent")) > 0) {
-		size_t i;
-		json_t *name;
-
-		json_array_foreach(json_object_get(body, "silent"), i, name)
-			fprintf(stderr, "pando: node %s did not answer; try: pando nodes\n",
-				json_string_value(name) ? json_string_value(name) : "?");
-	}
+	tell_silent(c, body);
 	json_decref(body);
 	return code;
 }

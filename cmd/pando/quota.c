@@ -192,9 +192,7 @@ static long seconds(const char *text)
 static int usage_run(struct ctx *c, int argc, char **argv)
 {
 	long since = since_text ? seconds(since_text) : 3600;
-	const json_t *name;
 	json_t *body;
-	size_t i;
 	int code;
 
 	if (since == 0)
@@ -208,9 +206,7 @@ static int usage_run(struct ctx *c, int argc, char **argv)
 	if (code != 0)
 		return code;
 	code = print_rows(c, json_object_get(body, "usage"), usage_cols, ARRAY_LEN(usage_cols));
-	json_array_foreach(json_object_get(body, "silent"), i, name)
-		fprintf(stderr, "pando: node %s did not answer; try: pando nodes\n",
-			json_string_value(name) ? json_string_value(name) : "?");
+	tell_silent(c, body);
 	json_decref(body);
 	return code;
 }

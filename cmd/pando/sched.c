@@ -31,7 +31,7 @@ static void add_shown(json_t *row)
 
 static int run(struct ctx *c, int argc, char **argv)
 {
-	json_t *body, *rows, *row, *name;
+	json_t *body, *rows, *row;
 	size_t i;
 	int code = api_call(c, "list decisions", "GET", NULL, &body, "/v1/sched");
 
@@ -42,9 +42,7 @@ static int run(struct ctx *c, int argc, char **argv)
 	rows = json_object_get(body, "decisions");
 	json_array_foreach(rows, i, row) add_shown(row);
 	code = print_rows(c, rows, cols, ARRAY_LEN(cols));
-	json_array_foreach(json_object_get(body, "silent"), i, name)
-		fprintf(stderr, "pando: node %s did not answer; try: pando nodes\n",
-			json_string_value(name) ? json_string_value(name) : "?");
+	tell_silent(c, body);
 	json_decref(body);
 	return code;
 }

@@ -51,8 +51,10 @@ static int status_run(struct ctx *c, int argc, char **argv)
 	if (json_array_size(json_object_get(s, "tenants")) > 0)
 		(void)print_rows(c, json_object_get(s, "tenants"), tenant_cols,
 				 ARRAY_LEN(tenant_cols));
-	else
-		printf("no tenants; try: pando tenant add NAME\n");
+	else {
+		printf("no tenants");
+		print_try(stdout, c, "pando tenant add NAME");
+	}
 	if (json_array_size(json_object_get(s, "shortcuts")) > 0)
 		printf("\nshortcuts that one host allows and separate hosts do not:\n");
 	json_array_foreach(json_object_get(s, "shortcuts"), i, item)

@@ -76,10 +76,12 @@ static int tenant_add(struct ctx *c, const char *name)
 	code = api_call(c, what, "POST", body, &out, "/v1/tenants");
 	if (code != 0)
 		return code;
-	if (c->format == FORMAT_JSON)
+	if (c->format == FORMAT_JSON) {
 		(void)print_json(out);
-	else
-		printf("tenant %s added; try: pando login %s\n", name, name);
+	} else {
+		printf("tenant %s added", name);
+		print_try(stdout, c, "pando login %s", name);
+	}
 	json_decref(out);
 	return CODE_DONE;
 }

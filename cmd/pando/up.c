@@ -279,9 +279,10 @@ static int up_local(struct up *u)
 	if (code != 0)
 		return code;
 	text_ns(took, clock_mono_ns() - t0);
-	if (u->c->format == FORMAT_TABLE)
-		printf("%ld node%s up in %s; try: pando --help, pando tenant add NAME\n", u->count,
-		       u->count == 1 ? "" : "s", took);
+	if (u->c->format == FORMAT_TABLE) {
+		printf("%ld node%s up in %s", u->count, u->count == 1 ? "" : "s", took);
+		print_try(stdout, u->c, "pando --help, pando tenant add NAME");
+	}
 	(void)fflush(stdout);
 	return foreground ? stay(u) : CODE_DONE;
 }
@@ -311,8 +312,10 @@ static int up_host(struct up *u)
 	if (r < 0)
 		return cannot(u, node, "wait for its daemon", r);
 	code = bootstrap(u, node, addr_text, volumes_text ? "mount" : "dir");
-	if (code == 0 && u->c->format == FORMAT_TABLE)
-		printf("node %s is up; try: pando invite\n", node);
+	if (code == 0 && u->c->format == FORMAT_TABLE) {
+		printf("node %s is up", node);
+		print_try(stdout, u->c, "pando invite");
+	}
 	(void)fflush(stdout);
 	return code != 0 || !foreground ? code : stay(u);
 }

@@ -36,6 +36,17 @@ want 4 "pando: cannot ask what if: no node is running*" what-if "kill n2"
 want 125 "pando: cannot log in as alice: no node is running*" login alice -- true
 want 125 "*not inside a session*" on n1 true
 
+# What is to be tried can be pasted: it has the directory, unless the environment has it too.
+without_env() { env -u PANDO_DIR "$BIN/pando" "$@" 2>&1; }
+mkdir "$PANDO_TEST_DIR/it's"
+for dir in "$CLUSTER_DIR" "$PANDO_TEST_DIR/it's"; do
+	said=$(without_env --dir "$dir" nodes)
+	eval "pasted=(${said##*; try: })"
+	[ "${pasted[*]}" = "pando --dir $dir up -n 3" ] && [ "${pasted[2]}" = "$dir" ] || fail "with --dir $dir: $said"
+done
+[ "$(without_env down --dir /nowhere)" = "pando: cannot take the cluster down: /nowhere: No such file or directory; try: pando --dir /nowhere up" ] ||
+	fail "with a directory that is not there: $(without_env down --dir /nowhere)"
+
 # What doctor says is well-formed in all formats, and its status agrees with its worst line.
 for format in table csv json; do
 	p doctor -o $format >"$PANDO_TEST_DIR/doctor.$format"

@@ -17,6 +17,8 @@ BIN=${BIN:-$PWD/build/gcc/bin}
 # Its last part names the control groups: a leftover tells which test it is of.
 CLUSTER_DIR=${CLUSTER_DIR:-$PANDO_TEST_DIR/$(basename "$PANDO_TEST_DIR")}
 
+export PANDO_DIR=$CLUSTER_DIR # what is to be tried is told without it then
+
 p() { "$BIN/pando" --dir "$CLUSTER_DIR" "$@"; }
 
 as() { # tenant command...
