@@ -164,11 +164,16 @@ before=$(lines b)
 kill_node n1
 is_dead() { p nodes --node n3 -o csv 2>/dev/null | grep -q '^n1,[0-9]*,dead,'; }
 wait_for 40 is_dead || fail "n1 is not announced dead: $(p nodes --node n3)"
+# It ends before anybody has granted anything, at its source. Its target has been made its stub for the parent, whose home is dead.
+knows() { grep -qs 'life 1 of node n1 is over' "$CLUSTER_DIR/n2/log/kernel-a.log"; }
+wait_for 20 knows || fail "n2 does not know of n1's death"
+touch "$(home a)/enough"
+wait_for 20 runs_at a "" || fail "a does not end on '$(runs_on a)'"
 # Its source is the first to ask the heir: it ends there while the target still has it built.
 wait_for 40 more_than b "$before" || fail "b stands still on '$(runs_on b)'"
 ends b 5
 kill -CONT "$(kernel_pid n3 c)"
-for tenant in a c; do goes_on $tenant; done
+goes_on c
 runs_at c n3 || fail "c won n3, and is on $(runs_on c)"
 ends a 5
 ends c 5

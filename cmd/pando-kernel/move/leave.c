@@ -425,11 +425,25 @@ static void leave_end(struct leave *l, int err)
 	free(l);
 }
 
+/*
+ * The target has a stub of it, or gets one. With its home dead we tell how it ends, and it may end
+ * while it is still asked whether it may go.
+ */
+static void let_target_hear(struct leave *l)
+{
+	int r = home_is_over(l->w, l->pid) ? site_guest_add(l->w, l->pid, l->m.target) : 0;
+
+	if (r != 0)
+		log_debug("node %u will not hear of pid %d: %s", l->m.target, l->pid, strerror(-r));
+}
+
 static void send_fx(struct leave *l, const struct mig_fx *fx)
 {
 	Peer__Task **kin = NULL;
 	size_t n = 0;
 
+	if (fx->msg.kind == MIG_PREPARE)
+		let_target_hear(l);
 	if (fx->msg.kind == MIG_PREPARE && kin_describe(l->w, l->pid, &kin, &n) != 0)
 		return; /* said again */
 	move_send_more(l->w, fx->to, &fx->msg, kin, n, NULL);
@@ -474,9 +488,7 @@ static bool effect(struct leave *l, const struct mig_fx *fx)
 	case MIG_FX_THAW:
 		ship_out_fini(&l->ship);
 		loop_timer_clear(l->w->loop, &l->again);
-		/* The target has a stub of it, and would hear from nobody how it ends. */
-		if (home_is_over(l->w, l->pid) && site_guest_add(l->w, l->pid, l->m.target) != 0)
-			log_warn("node %u will not hear of pid %d", l->m.target, l->pid);
+		let_target_hear(l);
 		l->wanted = MOVER_THAW;
 		l->waiting = true;
 		return false;
@@ -598,6 +610,9 @@ void leaves_look_at_lives(struct world *w)
 	struct leave *l, *tmp;
 
 	list_for_each_safe (l, tmp, &leaves, link) {
+		/* Later it is the target's, if not won back: then it is told of there. */
+		if (l->m.state >= MIG_S_ASKING && l->m.state <= MIG_S_CLAIMING && !l->waiting)
+			let_target_hear(l);
 		if (l->bereft || l->life == 0 || l->m.state == MIG_S_IDLE || l->waiting ||
 		    !peers_over(w, l->m.target, l->life))
 			continue;
