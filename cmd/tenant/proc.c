@@ -9,9 +9,11 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 
+#include "base/fault.h"
 #include "kernel/procfs/procfs.h"
 
 #define FLAGS (MS_NOSUID | MS_NODEV | MS_NOEXEC)
@@ -57,7 +59,22 @@ static int no_move(void *arg, gpid pid, const char *node, uint32_t caller_pid, u
 	return -ENOENT;
 }
 
-static void serve(int fuse)
+struct mounter {
+	struct loop_child child;
+	struct loop *loop;
+	int err;
+};
+
+static void on_mounter_ended(struct loop_child *c, const siginfo_t *si)
+{
+	struct mounter *m = container_of(c, struct mounter, child);
+
+	m->err = si->si_code == CLD_EXITED ? -si->si_status : -ECHILD;
+	loop_stop(m->loop);
+}
+
+/* Until @pid, a child, has ended: 0 if it has mounted. */
+static int serve(int fuse, pid_t pid)
 {
 	static const struct procfs_ops ops = { .next = no_process,
 					       .find = no_process,
@@ -65,12 +82,21 @@ static void serve(int fuse)
 					       .machine_text = no_machine_text,
 					       .move = no_move };
 	static struct procfs_slot slots[PROCFS_SLOTS];
-	struct procfs *served;
-	struct loop *l;
+	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	struct mounter m = { .err = -ECHILD };
+	struct procfs *served = NULL;
+	int r = pidfd < 0 ? -errno : loop_new(&m.loop, LOOP_EPOLL);
 
-	if (loop_new(&l, LOOP_EPOLL) < 0 || procfs_new(&served, l, fuse, slots, &ops, NULL) < 0)
-		_exit(1);
-	_exit(loop_run(l) < 0);
+	if (r == 0)
+		r = procfs_new(&served, m.loop, fuse, slots, &ops, NULL);
+	if (r == 0)
+		r = loop_child_add(m.loop, &m.child, pidfd, on_mounter_ended);
+	if (r == 0)
+		r = loop_run(m.loop);
+	procfs_free(served);
+	if (m.loop)
+		loop_free(m.loop);
+	return r == 0 ? m.err : r;
 }
 
 static int mount_native(const char *path, char why[TENANT_WHY_MAX])
@@ -80,11 +106,14 @@ static int mount_native(const char *path, char why[TENANT_WHY_MAX])
 	return 0;
 }
 
-/* The machine's /proc, and below it the native one, whose mountpoint is looked up through FUSE. */
+/*
+ * The machine's /proc, and below it the native one, whose mountpoint is looked up through FUSE: by
+ * a child, which has no copy of the connection. Whoever of the two dies, the other one's call ends.
+ */
 static int mount_both(const struct root_plan *p, struct root_proc *out, char why[TENANT_WHY_MAX])
 {
 	char options[96];
-	pid_t server;
+	pid_t mounter;
 	int r;
 
 	out->fuse = openat(p->fuse_dev, "fuse", O_RDWR | O_NONBLOCK | O_CLOEXEC);
@@ -94,16 +123,21 @@ static int mount_both(const struct root_plan *p, struct root_proc *out, char why
 		       "fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other", out->fuse);
 	if (mount("proc", "proc", "fuse", FLAGS, options) < 0)
 		return root_fail(why, -errno, "cannot mount FUSE on /proc");
-	server = fork();
-	if (server < 0)
+	mounter = fork();
+	if (mounter < 0)
 		return root_fail(why, -errno, "cannot fork");
-	if (server == 0)
-		serve(out->fuse);
-	r = mount_native("proc/.host", why);
-	(void)kill(server, SIGKILL);
-	while (waitpid(server, NULL, 0) < 0 && errno == EINTR)
-		;
-	return r;
+	if (mounter == 0) {
+		(void)close(out->fuse);
+		FAULT("proc.mounter");
+		_exit(mount("proc", "proc/.host", "proc", FLAGS, NULL) < 0 ? errno : 0);
+	}
+	r = serve(out->fuse, mounter);
+	if (r < 0) {
+		(void)close(take_fd(&out->fuse)); /* who waits for an answer gets none */
+		(void)waitpid(mounter, NULL, 0);
+		return root_fail(why, r, "cannot mount procfs on /proc/.host");
+	}
+	return 0;
 }
 
 static int write_to(int dir, const char *path, const char *text)

@@ -381,6 +381,39 @@ static void pandod_may_die_at_every_step(void **state)
 	assert_int_equal(met, 8);
 }
 
+/*
+ * Who answers in its /proc while that is made waits for nobody who has died, nor does who mounts
+ * there. The first is pid 1, whom a fault point of its own does not kill.
+ */
+static void nobody_waits_for_a_proc_that_is_broken_off(void **state)
+{
+	static const char *const points[] = { "procfs.answered", "proc.mounter" };
+
+	for (size_t i = 0; i < ARRAY_LEN(points); i++) {
+		struct tenant_cfg cfg = tw_config();
+		pid_t child = fork();
+		int status;
+
+		if (child == 0) {
+			(void)alarm(20);
+			cfg.procfs = true;
+			if (fault_arm(points[i], 1, FAULT_KILL) != 0)
+				_exit(1);
+			if (tenant_start(&cfg, &tw.t, tw.why) == 0)
+				_exit(i == 1 || tenant_stop(tw.t, tw.why) != 0);
+			_exit(i == 0);
+		}
+		assert_int_equal(waitpid(child, &status, 0), child);
+		if (status != 0)
+			fail_msg("at %s: status %x", points[i], status);
+		if (tenant_start(&cfg, &tw.t, tw.why) < 0)
+			fail_msg("after %s: %s", points[i], tw.why);
+		assert_int_equal(tw_ask(tw.t->control, INIT_BLOCK, "", TW_BLOCK, 4096, 0), 0);
+		assert_string_equal(tw_sh("echo alive").out, "alive\n");
+		tw_stop();
+	}
+}
+
 static void a_bad_configuration_is_refused(void **state)
 {
 	struct tenant_cfg cfg = tw_config();
@@ -613,6 +646,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest own_worlds[] = {
 		cmocka_unit_test(nothing_is_left_behind),
 		cmocka_unit_test(pandod_may_die_at_every_step),
+		cmocka_unit_test(nobody_waits_for_a_proc_that_is_broken_off),
 		cmocka_unit_test(a_bad_configuration_is_refused),
 		cmocka_unit_test(the_doctor_finds_this_host_fit),
 	};
