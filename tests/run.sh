@@ -8,12 +8,14 @@
 # A test is an executable: exit 0 passed, 77 skipped (its last line says why), anything else failed.
 # A skip counts as a failure unless its name stands in tests/skips. Each test has a directory of its own
 # as $PANDO_TEST_DIR (names and ports are derived from it), a time limit, and must leave nothing behind.
+# Tests of the int layer run two at a time, but for those that say "Runs alone".
 set -u
 cd "$(dirname "$0")/.." || exit 2
 B=${B:-$PWD/build/gcc}
 export B BIN=$B/bin
 layers=${*:-tidy unit sim guest fuzz int san}
 passed=0 failed=0 skipped=0 count=0
+declare -a under_way=() # results of those that run beside each other, by process
 bad= # the failed ones once more for the last lines, which is all that some readers of a log see
 # Abstract enough not to collide with another run on this machine, short enough for a unix socket path.
 work=$(mktemp -d /tmp/ptXXXXXX) || exit 2
@@ -39,21 +41,48 @@ report() { # name verdict seconds [detail]
 }
 
 run_one() { # layer name seconds command...
-	local layer=$1 name=$2 limit=$3 t0 t1 code dir log verdict=passed detail= left
-	shift 3
 	# shellcheck disable=SC2254
-	case "$name" in ${ONLY:-*}) ;; *) return ;; esac
+	case "$2" in ${ONLY:-*}) ;; *) return ;; esac
+	next_place "$1"
+	measure "$work-$place" "$work/$place" "$@"
+	tell "$work/$place"
+}
+
+# Two at a time: what waits for most of its time lets the other one have the machine.
+run_two() { # layer name seconds command...
+	# shellcheck disable=SC2254
+	case "$2" in ${ONLY:-*}) ;; *) return ;; esac
+	next_place "$1"
+	[ ${#under_way[@]} -lt 2 ] || tell_next
+	measure "$work-$place" "$work/$place" "$@" &
+	under_way[$!]=$work/$place
+}
+
+# No place's name begins another one's, or one test would find its neighbour's processes left behind.
+next_place() { # layer
 	count=$((count + 1))
-	dir=$work-$layer$count
-	log=$work/$layer$count.log
+	place=$1$(printf %03d "$count")
+}
+
+tell_next() {
+	local pid
+	wait -n -p pid "${!under_way[@]}"
+	tell "${under_way[pid]}"
+	unset "under_way[pid]"
+}
+
+# Runs one in the directory $1; $2.log is what it prints, $2.line and $2.verdict what became of it.
+measure() { # dir result layer name seconds command...
+	local dir=$1 result=$2 layer=$3 name=$4 limit=$5 t0 t1 code verdict=passed detail='' left
+	shift 5
 	mkdir -p "$dir"
 	t0=$(date +%s%N)
-	PANDO_TEST_DIR=$dir timeout -k 10 "$limit" "$@" >"$log" 2>&1 </dev/null
+	PANDO_TEST_DIR=$dir timeout -k 10 "$limit" "$@" >"$result.log" 2>&1 </dev/null
 	code=$?
 	t1=$(date +%s%N)
 	left=$(leftovers "$dir")
 	if [ $code = 77 ]; then
-		detail=$(tail -n 1 "$log")
+		detail=$(tail -n 1 "$result.log")
 		if grep -qxF "$layer/$name" tests/skips 2>/dev/null; then
 			verdict=skipped
 		else
@@ -71,19 +100,24 @@ run_one() { # layer name seconds command...
 		verdict=failed
 		detail="left behind: $(echo "$left" | head -5 | tr '\n' ';')"
 	fi
-	report "$layer/$name" "$verdict" "$(((t1 - t0) / 10000000))e-2" "$detail"
-	case $verdict in
+	report "$layer/$name" "$verdict" "$(((t1 - t0) / 10000000))e-2" "$detail" >"$result.line"
+	echo "$verdict" >"$result.verdict"
+	rm -rf "$dir"
+}
+
+tell() { # result
+	cat "$1.line"
+	case $(cat "$1.verdict") in
 	passed) passed=$((passed + 1)) ;;
 	skipped) skipped=$((skipped + 1)) ;;
-	failed)
+	*)
 		failed=$((failed + 1))
-		bad="$bad$layer/$name: $detail
-$({ grep -aB3 -A1 '^FAILED' "$log" || tail -n 4 "$log"; } | tail -n 5 | cut -c1-200 | sed 's/^/    | /')
+		bad="$bad$(cat "$1.line")
+$({ grep -aB3 -A1 '^FAILED' "$1.log" || tail -n 4 "$1.log"; } | tail -n 5 | cut -c1-200 | sed 's/^/    | /')
 "
-		sed 's/^/    | /' "$log" | tail -n "${TAIL:-60}"
+		sed 's/^/    | /' "$1.log" | tail -n "${TAIL:-60}"
 		;;
 	esac
-	rm -rf "$dir"
 }
 
 run_layer() {
@@ -101,7 +135,16 @@ run_layer() {
 		run_one guest moved 600 ./tests/guest/run.sh moved
 		;;
 	fuzz) for t in "$B"/fuzz/*; do [ -x "$t" ] && run_one fuzz "$(basename "$t")" 120 "$t"; done ;;
-	int) for t in tests/int/*.sh; do [ -x "$t" ] && run_one int "$(basename "$t" .sh)" 300 "$t"; done ;;
+	int)
+		# What measures how busy the machine is has it for itself.
+		for t in tests/int/*.sh; do
+			[ -x "$t" ] && grep -q '^# Runs alone' "$t" && run_one int "$(basename "$t" .sh)" 300 "$t"
+		done
+		for t in tests/int/*.sh; do
+			[ -x "$t" ] && ! grep -q '^# Runs alone' "$t" && run_two int "$(basename "$t" .sh)" 300 "$t"
+		done
+		while [ ${#under_way[@]} -gt 0 ]; do tell_next; done
+		;;
 	san)
 		# The unit tests and fuzzers once more under the address and undefined-behaviour sanitizers.
 		if ! make -s -j"$(nproc)" SAN=1 build-tests >"$work/san.log" 2>&1; then

@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
+# Runs alone: how busy the machine is matters.
 # A node with more to do than CPUs gives running programs away by itself: four that spin on n1 spread over three small nodes and come
 # to rest; what is in front of a terminal stays, and so does who only waits. `pando sched` says what was done and why.
 BALANCE=1

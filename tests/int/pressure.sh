@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
+# Runs alone: how busy the machine is matters.
 # A tenant who takes all that she can get: what she is told (EAGAIN, ENOMEM, ENOSPC), that ps, kill, login and migrate of
 # hers answer all the same, that bob does not notice, and that no daemon of the world is ever the victim.
 . tests/lib/cluster.sh

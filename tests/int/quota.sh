@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
+# Runs alone: how busy the machine is matters.
 # Limits of a tenant on two nodes at once: the sum is what counts. Fork bomb, memory hog, disk hog, weights, usage.
 . tests/lib/cluster.sh
 cluster_up 2
