@@ -385,15 +385,17 @@ static int status_of(const siginfo_t *si)
 	}
 }
 
-/* Its parent's stub is not there (any more): a sub-reaper has it, or pid 1 has, or had. */
-static void orphan_ended(struct guest *g)
+/*
+ * The stub @asked is not there (any more), or not its parent (any more): a sub-reaper has it, or
+ * pid 1 has, or had. Of two tables that end with a stub the first may have found that out.
+ */
+static void orphan_ended(struct guest *g, gpid asked)
 {
-	gpid was = g->parent;
 	struct stub *s;
 
 	/* It may have ended before we have seen whose child it had become. */
 	look_at_parent(g);
-	s = g->parent != was ? stubs_find(g->w->stubs, g->parent) : NULL;
+	s = g->parent != asked ? stubs_find(g->w->stubs, g->parent) : NULL;
 	if (s) {
 		site_reap(g->w, s);
 		return;
@@ -408,8 +410,9 @@ static void orphan_ended(struct guest *g)
 		guest_changed(g, pid1_is_gone(g->w->pid1) ? SIGKILL : 0, NULL);
 }
 
-/* What was learnt of @pid, or that nothing will be. */
-static void all_changed(struct world *w, gpid pid, const siginfo_t *si, const struct rusage *usage)
+/* What the stub @asked has learnt of @pid, or that it learns nothing. */
+static void all_changed(struct world *w, gpid asked, gpid pid, const siginfo_t *si,
+			const struct rusage *usage)
 {
 	struct guest *g;
 
@@ -419,7 +422,7 @@ static void all_changed(struct world *w, gpid pid, const siginfo_t *si, const st
 		if (si)
 			guest_changed(g, status_of(si), usage);
 		else
-			orphan_ended(g);
+			orphan_ended(g, asked);
 	}
 }
 
@@ -433,17 +436,17 @@ static void on_looked(void *arg, struct stub *s, int err, struct stub_table *t)
 		siginfo_t si;
 
 		if (t->calls[i].ret == -ECHILD) {
-			all_changed(w, pid, NULL, NULL);
+			all_changed(w, s->gpid, pid, NULL, NULL);
 			continue;
 		}
 		memcpy(&si, stub_table_at(t, t->calls[i].arg[2]), sizeof(si));
 		memcpy(&usage, stub_table_at(t, t->calls[i].arg[4]), sizeof(usage));
 		if (t->calls[i].ret == 0 && si.si_pid != 0)
-			all_changed(w, pid, &si, &usage);
+			all_changed(w, s->gpid, pid, &si, &usage);
 	}
 	/* It has died: whose parent it stood for is another's child now. */
 	for (unsigned i = 0; err != 0 && i < t->n; i++)
-		all_changed(w, (gpid)t->calls[i].arg[1], NULL, NULL);
+		all_changed(w, s->gpid, (gpid)t->calls[i].arg[1], NULL, NULL);
 }
 
 static void add_look(struct stub_table *t, gpid pid, int options)
@@ -560,7 +563,7 @@ static void on_guest_died(struct loop_child *c, const siginfo_t *si)
 	if (s)
 		site_reap(g->w, s);
 	else
-		orphan_ended(g);
+		orphan_ended(g, g->parent);
 }
 
 void guest_runs(struct guest *g)
@@ -726,7 +729,7 @@ void site_look_again(struct world *w)
 		if (s)
 			site_reap(w, s);
 		else
-			orphan_ended(g);
+			orphan_ended(g, g->parent);
 	}
 	proc_list_fini(&l);
 }
