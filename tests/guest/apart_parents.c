@@ -228,7 +228,10 @@ static void follows(const char *node)
 	must(sigprocmask(SIG_UNBLOCK, &set, NULL) == 0);
 }
 
-/* The middle one is killed here, and what it has left ends later elsewhere. */
+/*
+ * The middle one is killed here, and what it has left ends later elsewhere. It does not exec, or a
+ * busy node would have it elsewhere too, and what SIGKILL meets here be a stub that bears nobody.
+ */
 static void sub_reaper(const char *below)
 {
 	int fd = open_pipe(), status;
@@ -236,10 +239,8 @@ static void sub_reaper(const char *below)
 
 	must(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
 	pid = fork_child();
-	if (pid == 0) {
-		execl("/proc/self/exe", "apart_parents", "middle", below, NULL);
-		_exit(127);
-	}
+	if (pid == 0)
+		_exit(role_main("middle", below));
 	grandchild = read_pid(fd);
 	must(kill(pid, SIGKILL) == 0);
 	must(waitpid(-1, &status, 0) == pid);
