@@ -43,7 +43,8 @@ int ctl_client_new(struct ctl_client **out, const char *path)
 	return 0;
 }
 
-int ctl_socket_watch(const char *path)
+/* Only where it has to wait: to close one costs ten milliseconds and more (synchronize_srcu). */
+static int socket_watch(const char *path)
 {
 	const char *slash = strrchr(path, '/');
 	cleanup_close int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
@@ -72,23 +73,18 @@ static bool something_came(int watch, uint64_t until_ns)
 	return (n < 0 && errno == EINTR) || (n > 0 && read(watch, events, sizeof(events)) > 0);
 }
 
-int ctl_client_new_watched(struct ctl_client **out, const char *path, int watch, uint64_t until_ns)
+int ctl_client_new_soon(struct ctl_client **out, const char *path, uint64_t until_ns)
 {
-	int r;
+	int r = ctl_client_new(out, path);
+	cleanup_close int watch = r == -ECONNREFUSED || r == -ENOENT ? socket_watch(path) : -1;
 
-	/* Asked after the watch began: what comes in between is heard. */
+	if (watch < 0)
+		return r;
+	/* Asked again when the watch has begun: what comes in between is heard. */
 	do
 		r = ctl_client_new(out, path);
-	while ((r == -ECONNREFUSED || r == -ENOENT) && watch >= 0 &&
-	       something_came(watch, until_ns));
+	while ((r == -ECONNREFUSED || r == -ENOENT) && something_came(watch, until_ns));
 	return r;
-}
-
-int ctl_client_new_soon(struct ctl_client **out, const char *path, unsigned wait_ms)
-{
-	cleanup_close int watch = ctl_socket_watch(path);
-
-	return ctl_client_new_watched(out, path, watch, clock_mono_ns() + wait_ms * NS_PER_MS);
 }
 
 void ctl_client_free(struct ctl_client *c)

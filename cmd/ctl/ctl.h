@@ -124,18 +124,11 @@ struct ctl_client;
 /* Errors: -errno of socket and connect. */
 must_check int ctl_client_new(struct ctl_client **out, const char *path);
 /*
- * The same for a daemon that is being started anew: waits for its socket, at most so long. A socket
- * comes to its folder when it listens already (ctl_socket_listen).
+ * The same for a daemon that is being started anew: waits for its socket, until @until_ns
+ * (clock_mono_ns). A socket comes to its folder when it listens already (ctl_socket_listen). Who
+ * cannot watch that (inotify(7): its user has too many) does not wait.
  */
-must_check int ctl_client_new_soon(struct ctl_client **out, const char *path, unsigned wait_ms);
-/*
- * The two halves of it, for who may open nothing any more when he has to wait: a descriptor
- * (inotify(7), the caller's) that tells of a new socket at @path; and the wait for one until
- * @until_ns (clock_mono_ns). @watch -1: does not wait.
- */
-must_check int ctl_socket_watch(const char *path);
-must_check int ctl_client_new_watched(struct ctl_client **out, const char *path, int watch,
-				      uint64_t until_ns);
+must_check int ctl_client_new_soon(struct ctl_client **out, const char *path, uint64_t until_ns);
 void ctl_client_free(struct ctl_client *c);
 /* For poll, when ctl_client_line_in() has nothing: readable, ctl_client_line() is due. */
 int ctl_client_fd(const struct ctl_client *c);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * jail.c - seccomp(2) around the session program: it reads what a tenant and a stranger send, and
- * needs nothing but the descriptors that it has, memory, threads and unix sockets.
+ * needs nothing but the descriptors that it has, memory, threads, unix sockets and to see one come.
  */
 #include <errno.h>
 #include <linux/audit.h>
@@ -29,6 +29,8 @@ static const unsigned short allowed[] = {
 	SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sigaltstack, SYS_signalfd4,
 	SYS_restart_syscall,
 	SYS_clock_gettime, SYS_gettimeofday, SYS_getrandom,
+	/* for the socket of a daemon that is away */
+	SYS_inotify_init1, SYS_inotify_add_watch,
 };
 /* clang-format on */
 

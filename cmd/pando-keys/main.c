@@ -20,12 +20,12 @@
 /* The daemon may be being restarted, also under a question; sshd waits 30 s. */
 enum { PATIENCE_S = 20, LOST_MAX = 20 };
 
-static int ask(const char *path, int watch, uint64_t until_ns)
+static int ask(const char *path, uint64_t until_ns)
 {
 	struct ctl_client *c;
 	struct ctl_answer a;
 	const char *line;
-	int r = ctl_client_new_watched(&c, GATE_SOCKET, watch, until_ns);
+	int r = ctl_client_new_soon(&c, GATE_SOCKET, until_ns);
 
 	if (r < 0)
 		return r;
@@ -40,13 +40,13 @@ static int ask(const char *path, int watch, uint64_t until_ns)
 	return r;
 }
 
-static int ask_patiently(const char *path, int watch)
+static int ask_patiently(const char *path)
 {
 	uint64_t until_ns = clock_mono_ns() + PATIENCE_S * NS_PER_S;
 	int r;
 
 	for (int lost = 0; lost < LOST_MAX; lost++) {
-		r = ask(path, watch, until_ns);
+		r = ask(path, until_ns);
 		if (r != -ECONNRESET && r != -EPIPE)
 			break;
 	}
@@ -69,14 +69,13 @@ static int key_path(const char *tenant, const char *fingerprint, char out[HTTP_P
 
 int main(int argc, char **argv)
 {
-	/* Without one (its id has too many) a daemon that is away is not waited for. */
-	int watch = ctl_socket_watch(GATE_SOCKET), r = gate_jail();
+	int r = gate_jail();
 	char path[HTTP_PATH_MAX];
 
 	if (r == 0) {
 		if (argc != 3 || key_path(argv[1], argv[2], path) < 0)
 			return 0;
-		r = ask_patiently(path, watch);
+		r = ask_patiently(path);
 	}
 	if (r < 0)
 		(void)fprintf(stderr, "pando-keys: cannot ask for a key: %s\n", strerror(-r));

@@ -21,9 +21,7 @@ extern char **environ;
 
 static int dial(void *arg, uint64_t until_ns, struct ctl_client **out)
 {
-	const int *watch = arg;
-
-	return ctl_client_new_watched(out, GATE_SOCKET, *watch, until_ns);
+	return ctl_client_new_soon(out, GATE_SOCKET, until_ns);
 }
 
 static void node(void *arg, const char *name)
@@ -117,10 +115,7 @@ static json_t *request_body(const char *command)
 int main(void)
 {
 	const char *command = getenv("SSH_ORIGINAL_COMMAND");
-	/* Without one (its id has too many) a daemon that is away is not waited for. */
-	int watch = ctl_socket_watch(GATE_SOCKET);
 	struct line l = { .ops = &ops,
-			  .arg = &watch,
 			  .base = "/v1/tenants/-/sessions",
 			  .tty = isatty(0) == 1 && isatty(1) == 1,
 			  .patience_s = PATIENCE_S,

@@ -24,7 +24,8 @@ static int open_node(const struct ctx *c, const char *node, unsigned wait_ms,
 	if ((size_t)snprintf(path, sizeof(path), "%s/%s/run/control.sock", c->dir, node) >=
 	    sizeof(path))
 		return -ENAMETOOLONG;
-	return wait_ms > 0 ? ctl_client_new_soon(out, path, wait_ms) : ctl_client_new(out, path);
+	return wait_ms > 0 ? ctl_client_new_soon(out, path, clock_mono_ns() + wait_ms * NS_PER_MS)
+			   : ctl_client_new(out, path);
 }
 
 int api_open_node(const struct ctx *c, const char *node, struct ctl_client **out)
