@@ -20,6 +20,14 @@ bad= # the failed ones once more for the last lines, which is all that some read
 # Abstract enough not to collide with another run on this machine, short enough for a unix socket path.
 work=$(mktemp -d /tmp/ptXXXXXX) || exit 2
 trap 'rm -rf "$work" "$work"-*' EXIT
+trap 'break_off; exit 130' INT TERM HUP
+
+# Tests take down what they have made when they are told to end.
+break_off() {
+	local pid
+	for pid in "${!under_way[@]}"; do pkill -TERM -P "$pid" timeout; done
+	wait
+}
 
 # What a test in directory $1 left behind: its processes, mounts, namespaces and cgroups carry that name.
 leftovers() {
@@ -40,28 +48,27 @@ report() { # name verdict seconds [detail]
 	printf '%-46s %-7s %6.2fs %s\n' "$1" "$2" "$3" "${4:-}"
 }
 
-run_one() { # layer name seconds command...
-	# shellcheck disable=SC2254
-	case "$2" in ${ONLY:-*}) ;; *) return ;; esac
-	next_place "$1"
-	measure "$work-$place" "$work/$place" "$@"
-	tell "$work/$place"
-}
-
 # Two at a time: what waits for most of its time lets the other one have the machine.
 run_two() { # layer name seconds command...
+	local place
 	# shellcheck disable=SC2254
 	case "$2" in ${ONLY:-*}) ;; *) return ;; esac
-	next_place "$1"
 	[ ${#under_way[@]} -lt 2 ] || tell_next
+	count=$((count + 1))
+	# No place's name begins another one's, or one test would find its neighbour's processes left behind.
+	place=$1$(printf %03d "$count")
 	measure "$work-$place" "$work/$place" "$@" &
 	under_way[$!]=$work/$place
 }
 
-# No place's name begins another one's, or one test would find its neighbour's processes left behind.
-next_place() { # layer
-	count=$((count + 1))
-	place=$1$(printf %03d "$count")
+run_one() { # layer name seconds command...
+	tell_all
+	run_two "$@"
+	tell_all
+}
+
+tell_all() {
+	while [ ${#under_way[@]} -gt 0 ]; do tell_next; done
 }
 
 tell_next() {
@@ -77,7 +84,8 @@ measure() { # dir result layer name seconds command...
 	shift 5
 	mkdir -p "$dir"
 	t0=$(date +%s%N)
-	PANDO_TEST_DIR=$dir timeout -k 10 "$limit" "$@" >"$result.log" 2>&1 </dev/null
+	# In the background a shell has ctrl-C ignored, and so would have what tests start and break off.
+	PANDO_TEST_DIR=$dir env --default-signal=INT,QUIT timeout -k 10 "$limit" "$@" >"$result.log" 2>&1 </dev/null
 	code=$?
 	t1=$(date +%s%N)
 	left=$(leftovers "$dir")
@@ -143,7 +151,7 @@ run_layer() {
 		for t in tests/int/*.sh; do
 			[ -x "$t" ] && ! grep -q '^# Runs alone' "$t" && run_two int "$(basename "$t" .sh)" 300 "$t"
 		done
-		while [ ${#under_way[@]} -gt 0 ]; do tell_next; done
+		tell_all
 		;;
 	san)
 		# The unit tests and fuzzers once more under the address and undefined-behaviour sanitizers.

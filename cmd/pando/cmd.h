@@ -36,9 +36,8 @@ enum format {
 };
 
 struct ctx {
-	const char *dir; /* of the local cluster or of this host's node */
-	const char
-		*said; /* that directory as an option said it; NULL: nobody has to say it again */
+	const char *dir;  /* of the local cluster or of this host's node */
+	const char *said; /* as --dir said it; NULL: to be said again by nobody */
 	const char *node; /* whose control socket; NULL: the first that answers */
 	enum format format;
 	bool colour; /* standard output is a terminal */
