@@ -89,11 +89,15 @@ int nodehost_program(const char *name, char out[PATH_MAX])
 	return -ENOENT;
 }
 
-/* A pid that a file names and whose command line contains all of @words. Returns a pidfd. */
-static int find_process(const char *file, const char *const *words, int *pid)
+/*
+ * A pid that a file names and whose command line, which is put into @line with blanks between its
+ * words, contains all of @words. Returns a pidfd.
+ */
+static int find_process(const char *file, const char *const *words, int *pid,
+			char line[NODEHOST_LINE_MAX])
 {
 	cleanup_close int fd = open(file, O_RDONLY | O_CLOEXEC), pidfd = -1, cmd = -1;
-	char text[16] = { 0 }, path[64], line[4096] = { 0 };
+	char text[16] = { 0 }, path[64];
 	ssize_t n;
 	long v;
 
@@ -108,9 +112,10 @@ static int find_process(const char *file, const char *const *words, int *pid)
 		return -ESRCH;
 	(void)snprintf(path, sizeof(path), "/proc/%ld/cmdline", v);
 	cmd = open(path, O_RDONLY | O_CLOEXEC);
-	n = cmd < 0 ? -1 : read(cmd, line, sizeof(line) - 1);
+	n = cmd < 0 ? -1 : read(cmd, line, NODEHOST_LINE_MAX - 1);
 	if (n <= 0)
 		return -ESRCH;
+	line[n] = '\0';
 	for (ssize_t i = 0; i < n; i++)
 		if (line[i] == '\0')
 			line[i] = ' ';
@@ -122,7 +127,7 @@ static int find_process(const char *file, const char *const *words, int *pid)
 	return take_fd(&pidfd);
 }
 
-int nodehost_find_guard(const char *dir, const char *node, int *pid)
+static int find_guard(const char *dir, const char *node, int *pid, char line[NODEHOST_LINE_MAX])
 {
 	char file[PATH_MAX], d[PATH_MAX], n[64];
 	const char *const words[] = { "guard", d, n, NULL };
@@ -130,17 +135,54 @@ int nodehost_find_guard(const char *dir, const char *node, int *pid)
 	(void)snprintf(file, sizeof(file), "%s/%s/run/guard.pid", dir, node);
 	(void)snprintf(d, sizeof(d), "--dir %s ", dir);
 	(void)snprintf(n, sizeof(n), "--node %s ", node);
-	return find_process(file, words, pid);
+	return find_process(file, words, pid, line);
+}
+
+int nodehost_find_guard(const char *dir, const char *node, int *pid)
+{
+	char line[NODEHOST_LINE_MAX];
+
+	return find_guard(dir, node, pid, line);
+}
+
+int nodehost_running(const char *dir, const char *node, char line[NODEHOST_LINE_MAX],
+		     struct nodehost *out)
+{
+	int fd = find_guard(dir, node, NULL, line);
+	char first[64], *at, *save = NULL;
+	const char *name;
+
+	if (fd < 0)
+		return fd;
+	(void)close(fd);
+	*out = (struct nodehost){ .dir = dir, .node = node };
+	/* The directory, which may have blanks, is before it. */
+	(void)snprintf(first, sizeof(first), "--node %s ", node);
+	at = strstr(line, first);
+	name = at ? strtok_r(at, " ", &save) : NULL;
+	for (; name != NULL; name = strtok_r(NULL, " ", &save)) {
+		if (strcmp(name, "--local") == 0)
+			out->local = true;
+		else if (strcmp(name, "--no-balance") == 0)
+			out->no_balance = true;
+		else if (strcmp(name, "--ssh") == 0)
+			out->ssh = strtok_r(NULL, " ", &save);
+		else if (strcmp(name, "--lease") == 0)
+			out->lease = strtok_r(NULL, " ", &save);
+		else if (strcmp(name, "--cpu-milli") == 0 && (name = strtok_r(NULL, " ", &save)))
+			out->cpu_milli = strtol(name, NULL, 10);
+	}
+	return 0;
 }
 
 int nodehost_find_switch(const char *dir, int *pid)
 {
-	char file[PATH_MAX], d[PATH_MAX];
+	char file[PATH_MAX], d[PATH_MAX], line[NODEHOST_LINE_MAX];
 	const char *const words[] = { "switch", d, NULL };
 
 	(void)snprintf(file, sizeof(file), "%s/switch.pid", dir);
 	(void)snprintf(d, sizeof(d), "--dir %s ", dir);
-	return find_process(file, words, pid);
+	return find_process(file, words, pid, line);
 }
 
 /* Runs a program to its end with @input as standard input, in network namespace @netns if >= 0. */

@@ -14,7 +14,10 @@
 #include "base/attr.h"
 #include "cmd/pando/cmd.h"
 
-enum { NODES_MAX = 64 }; /* of one local cluster */
+enum {
+	NODES_MAX = 64, /* of one local cluster */
+	NODEHOST_LINE_MAX = 4096,
+};
 
 struct nodehost {
 	const char *dir;   /* absolute */
@@ -35,6 +38,8 @@ struct ssh_where {
 /* @text: "off", "PORT", "ADDR:PORT" or NULL: the default. Prints and returns a code. */
 must_check int ssh_where(struct ctx *c, const char *text, bool local, unsigned count,
 			 struct ssh_where *out);
+/* Of a cluster whose node @k listens at @text (NULL: nowhere). */
+void ssh_where_of(const char *text, unsigned k, struct ssh_where *out);
 /* That @node, the @k-th, unless it runs, can listen there. Prints and returns a code. */
 must_check int ssh_check(struct ctx *c, const struct ssh_where *w, unsigned k, const char *node);
 /* Of node @k; NULL: nowhere. */
@@ -55,6 +60,9 @@ must_check int nodehost_program(const char *name, char out[PATH_MAX]);
 must_check int nodehost_guard(const struct nodehost *l);
 /* The running guard, as a pidfd (*pid if not NULL), or -ESRCH. */
 must_check int nodehost_find_guard(const char *dir, const char *node, int *pid);
+/* What the running guard was started with; the texts of @out are in @line. -ESRCH: none runs. */
+must_check int nodehost_running(const char *dir, const char *node, char line[NODEHOST_LINE_MAX],
+				struct nodehost *out);
 
 /* Waits for a guard or the switch that was told to end. Closes @pidfd. */
 void nodehost_await_end(int pidfd);

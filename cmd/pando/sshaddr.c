@@ -119,6 +119,16 @@ int ssh_where(struct ctx *c, const char *text, bool local, unsigned count, struc
 	return 0;
 }
 
+void ssh_where_of(const char *text, unsigned k, struct ssh_where *out)
+{
+	memset(out, 0, sizeof(*out));
+	out->chosen = true;
+	if (text == NULL || split(text, out->addr, &out->port) < 0 || out->port < (long)k)
+		out->port = 0;
+	else
+		out->port -= (long)k - 1;
+}
+
 int ssh_check(struct ctx *c, const struct ssh_where *w, unsigned k, const char *node)
 {
 	int running = nodehost_find_guard(c->dir, node, NULL), r;

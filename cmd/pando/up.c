@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "cmd/pando/doctor.h"
 #include "cmd/pando/nodehost.h"
+#include "cmd/pando/wants.h"
 #include "quota/cgroup/cgroup.h"
 
 enum { PORT = 7300, START_MS = 10000 };
@@ -26,7 +27,8 @@ static const char *count_text, *cpus_text, *addr_text, *name_text, *volumes_text
 static bool foreground, host_mode, no_balance;
 
 static const struct opt opts[] = {
-	{ "nodes", 'n', "N", "nodes of the local cluster, 1 without it", &count_text, NULL },
+	{ "nodes", 'n', "N", "nodes of the local cluster; without it as many as there were, else 1",
+	  &count_text, NULL },
 	{ "cpus", 'c', "X", "cores of each local node, 0.25 and up; no limit without it",
 	  &cpus_text, NULL },
 	{ "fg", 'f', NULL, "stay, and take the cluster down at SIGINT or SIGTERM", NULL,
@@ -47,12 +49,9 @@ static const struct opt opts[] = {
 
 struct up {
 	struct ctx *c;
-	long count;
-	long cpu_milli;
+	struct wants w;
 	int switch_pid;
 	char volumes[PATH_MAX];
-	struct ssh_where ssh;
-	char lease[48]; /* in ms; "": as is */
 };
 
 static int cannot(struct up *u, const char *node, const char *what, int r)
@@ -70,11 +69,11 @@ static int start_node(struct up *u, const char *node, unsigned k)
 	struct nodehost l = { .dir = u->c->dir,
 			      .node = node,
 			      .local = true,
-			      .cpu_milli = u->cpu_milli,
-			      .lease = u->lease[0] ? u->lease : NULL,
-			      .no_balance = no_balance,
-			      .ssh = ssh_where_text(&u->ssh, k, where) };
-	int pid, r = ssh_check(u->c, &u->ssh, k, node);
+			      .cpu_milli = u->w.cpu_milli,
+			      .lease = u->w.lease[0] ? u->w.lease : NULL,
+			      .no_balance = u->w.no_balance,
+			      .ssh = ssh_where_text(&u->w.ssh, k, where) };
+	int pid, r = ssh_check(u->c, &u->w.ssh, k, node);
 
 	if (r != 0)
 		return r;
@@ -205,7 +204,7 @@ static int start_all(struct up *u)
 	int code = 0, r;
 
 	/* All guards first: they start while the network is being plugged. */
-	for (unsigned k = 1; k <= u->count && code == 0; k++) {
+	for (unsigned k = 1; k <= u->w.count && code == 0; k++) {
 		(void)snprintf(name, sizeof(name), "n%u", k);
 		code = start_node(u, name, k);
 		if (k == 1 && code == 0)
@@ -213,7 +212,7 @@ static int start_all(struct up *u)
 	}
 	r = code == 0 || first > 0 ? await_first(u, first) : code;
 	code = code == 0 ? r : code;
-	for (unsigned k = 2; k <= u->count && code == 0; k++)
+	for (unsigned k = 2; k <= u->w.count && code == 0; k++)
 		code = enter(u, k);
 	return code;
 }
@@ -224,11 +223,11 @@ static int wait_ready(struct up *u)
 	char name[NODE_NAME_MAX], path[64];
 	int code = 0;
 
-	for (unsigned k = 1; k <= u->count && code == 0; k++) {
+	for (unsigned k = 1; k <= u->w.count && code == 0; k++) {
 		json_t *s = NULL;
 
 		(void)snprintf(name, sizeof(name), "n%u", k);
-		(void)snprintf(path, sizeof(path), "/v1/node?ready=%ld", u->count);
+		(void)snprintf(path, sizeof(path), "/v1/node?ready=%ld", u->w.count);
 		code = ask_node(u, name, "wait for the machine", "GET", NULL, &s, path);
 		json_decref(s);
 	}
@@ -280,7 +279,7 @@ static int up_local(struct up *u)
 		return code;
 	text_ns(took, clock_mono_ns() - t0);
 	if (u->c->format == FORMAT_TABLE) {
-		printf("%ld node%s up in %s", u->count, u->count == 1 ? "" : "s", took);
+		printf("%ld node%s up in %s", u->w.count, u->w.count == 1 ? "" : "s", took);
 		print_try(stdout, u->c, "pando --help, pando tenant add NAME");
 	}
 	(void)fflush(stdout);
@@ -289,20 +288,20 @@ static int up_local(struct up *u)
 
 static int up_host(struct up *u)
 {
-	const char *node = name_text ? name_text : "n1";
+	const char *node = u->w.name;
 	char where[64];
 	struct nodehost l = { .dir = u->c->dir,
 			      .node = node,
-			      .cpu_milli = u->cpu_milli,
-			      .no_balance = no_balance,
-			      .ssh = ssh_where_text(&u->ssh, 1, where) };
+			      .cpu_milli = u->w.cpu_milli,
+			      .no_balance = u->w.no_balance,
+			      .ssh = ssh_where_text(&u->w.ssh, 1, where) };
 	int r, code;
 
 	if (addr_text == NULL)
 		return fail(
 			u->c, CODE_USAGE, "pando up --host --addr ADDR",
 			"cannot bring this host up: --addr is missing: other nodes must reach it");
-	code = ssh_check(u->c, &u->ssh, 1, node);
+	code = ssh_check(u->c, &u->w.ssh, 1, node);
 	if (code != 0)
 		return code;
 	r = nodehost_guard(&l);
@@ -339,34 +338,60 @@ static int parse_lease(struct up *u)
 			    "cannot bring the cluster up: --lease %s is not FREEZE:KILL, 1 s at "
 			    "least and the second greater",
 			    lease_text);
-	(void)snprintf(u->lease, sizeof(u->lease), "%ld:%ld", freeze_ms, kill_ms);
+	(void)snprintf(u->w.lease, sizeof(u->w.lease), "%ld:%ld", freeze_ms, kill_ms);
 	return 0;
+}
+
+/* What was said, as numbers. */
+static int read_wants(struct up *u)
+{
+	u->w = (struct wants){ .local = !host_mode,
+			       .name = name_text ? name_text : "n1",
+			       .count = 1,
+			       .no_balance = no_balance,
+			       .count_text = count_text,
+			       .cpus_text = cpus_text,
+			       .lease_text = lease_text,
+			       .ssh_text = ssh_text,
+			       .name_text = name_text };
+	if (count_text != NULL && parse_count(count_text, 1, NODES_MAX, &u->w.count) < 0)
+		return fail(u->c, CODE_USAGE, "pando up -n 3",
+			    "cannot bring %s nodes up: 1 to %d may be", count_text, NODES_MAX);
+	if (cpus_text != NULL && parse_milli(cpus_text, &u->w.cpu_milli) < 0)
+		return fail(u->c, CODE_USAGE, "pando up --cpus 0.25",
+			    "cannot bring the cluster up: --cpus %s is no number of cores",
+			    cpus_text);
+	return parse_lease(u);
+}
+
+/* Takes the directory, and settles what is to run in it. */
+static int begin(struct up *u)
+{
+	bool runs = false;
+	int code = nodehost_dir(u->c, "bring the cluster up", true);
+
+	if (code == 0)
+		code = nodehost_lock(u->c, "bring the cluster up");
+	if (code == 0 && ssh_text != NULL)
+		code = ssh_where(u->c, ssh_text, !host_mode, (unsigned)u->w.count, &u->w.ssh);
+	if (code == 0)
+		code = wants_settle(u->c, &u->w, &runs);
+	if (code == 0 && ssh_text == NULL && !runs)
+		code = ssh_where(u->c, NULL, !host_mode, (unsigned)u->w.count, &u->w.ssh);
+	return code == 0 ? make_volumes(u) : code;
 }
 
 static int up_run(struct ctx *c, int argc, char **argv)
 {
-	struct up u = { .c = c, .count = 1 };
+	struct up u = { .c = c };
 	int code;
 
 	c->node = NULL;
-	if (count_text != NULL && parse_count(count_text, 1, NODES_MAX, &u.count) < 0)
-		return fail(c, CODE_USAGE, "pando up -n 3",
-			    "cannot bring %s nodes up: 1 to %d may be", count_text, NODES_MAX);
-	if (cpus_text != NULL && parse_milli(cpus_text, &u.cpu_milli) < 0)
-		return fail(c, CODE_USAGE, "pando up --cpus 0.25",
-			    "cannot bring the cluster up: --cpus %s is no number of cores",
-			    cpus_text);
-	code = parse_lease(&u);
+	code = read_wants(&u);
 	if (code == 0)
 		code = doctor_gate(c);
 	if (code == 0)
-		code = nodehost_dir(c, "bring the cluster up", true);
-	if (code == 0)
-		code = nodehost_lock(c, "bring the cluster up");
-	if (code == 0)
-		code = make_volumes(&u);
-	if (code == 0)
-		code = ssh_where(c, ssh_text, !host_mode, (unsigned)u.count, &u.ssh);
+		code = begin(&u);
 	if (code != 0)
 		return code;
 	return host_mode ? up_host(&u) : up_local(&u);
@@ -379,6 +404,7 @@ const struct cmd cmd_up = {
 	.more = "Each node has mount, pid, net, ipc and uts namespaces, a data directory and an "
 		"address\n"
 		"of its own. A cluster that was taken down comes back with its tenants and files.\n"
+		"On one that runs, what is missing of it is started; other settings are refused.\n"
 		"With --host this host itself becomes the first node of a machine; others join it "
 		"by\n"
 		"what `pando invite` prints.",

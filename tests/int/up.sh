@@ -22,7 +22,7 @@ nodes=${NODES:-3}
 # when nodes join.
 broken_off() { # file that it has made then
 	local up
-	"$BIN/pando" --dir "$CLUSTER_DIR" up -n "$nodes" >/dev/null 2>&1 &
+	"$BIN/pando" --dir "$CLUSTER_DIR" up -n "$nodes" --no-balance --lease 11:31 >/dev/null 2>&1 &
 	up=$!
 	until [ -e "$CLUSTER_DIR/$1" ] || ! kill -0 $up 2>/dev/null; do :; done
 	kill -9 $up 2>/dev/null
@@ -35,6 +35,7 @@ broken_off n1/run/guard.pid
 broken_off n1/data/peers
 timeout -s INT 0.3 "$BIN/pando" --dir "$CLUSTER_DIR" up -n "$nodes" >/dev/null 2>&1
 
+# What starts later runs with what the first one runs with.
 t0=$(date +%s%N)
 cluster_up "$nodes"
 ms=$((($(date +%s%N) - t0) / 1000000))
@@ -59,6 +60,26 @@ assert any("kind dir" in x for x in s["shortcuts"]), s["shortcuts"]
 before=$(pgrep -fc "pandod guard --dir $CLUSTER_DIR ")
 p up -n "$nodes" || fail "a second up"
 [ "$(pgrep -fc "pandod guard --dir $CLUSTER_DIR ")" = "$before" ] || fail "a second up started guards again"
+[ "$(pgrep -fc "pandod guard --dir $CLUSTER_DIR .* --lease 11000:31000 --no-balance")" = "$nodes" ] ||
+	fail "the nodes' settings differ: $(pgrep -fa "pandod guard --dir $CLUSTER_DIR ")"
+
+# Other settings than those that run are refused, the same ones are not; up alone asks for none.
+other() { # reason next options...
+	local reason=$1 next=$2 out
+	shift 2
+	out=$(p up "$@" 2>&1)
+	[ $? = 1 ] && [ "$out" = "pando: cannot bring $reason; try: $next" ] || fail "up $*: $out"
+}
+port=$(pgrep -fa "pandod guard --dir $CLUSTER_DIR --node n1 " | grep -o '127.0.0.1:[0-9]*')
+last=n$nodes
+other "1 node up: $last runs in $CLUSTER_DIR already" "pando drain $last, pando leave --node $last" -n 1
+other "the cluster up with --cpus 0.5: node n1 runs without --cpus already" "pando down, pando up -n $nodes --cpus 0.5" --cpus 0.5
+other "the cluster up with --lease 10:30: node n1 runs with --lease 11:31 already" "pando down, pando up -n $nodes --lease 10:30" --lease 10:30
+other "the cluster up with --ssh off: node n1 runs with --ssh $port already" "pando down, pando up -n $nodes --ssh off" --ssh off
+other "this host up: node n1, which runs in $CLUSTER_DIR, is of a local cluster" "pando status" --host --addr 127.0.0.1
+p up --ssh "$port" --lease 11:31 --no-balance || fail "up with the same settings"
+p up || fail "up alone"
+[ "$(pgrep -fc "pandod guard --dir $CLUSTER_DIR ")" = "$before" ] || fail "an up that asks for nothing else started guards"
 
 # Each node has namespaces of its own, and sees no other node's directory.
 for kind in mnt pid net ipc uts; do
@@ -82,7 +103,10 @@ left=$(traces)
 [ -z "$left" ] || fail "down left behind: $left"
 [ "$(ip -o link | wc -l)" = "$links" ] || fail "down left links behind"
 
-p up -n "$nodes" || fail "up after down"
+# As many as there were, without a word of how many.
+p up || fail "up after down"
+[ "$(pgrep -fc "pandod guard --dir $CLUSTER_DIR ")" = "$nodes" ] || fail "up after down starts other nodes than there were"
+p up --no-balance 2>&1 | grep -q "with --no-balance: node n1 runs without --no-balance already; try: pando down" || fail "--no-balance"
 [ "$(as alice cat file)" = kept ] || fail "the tenant's file did not come back"
 p tenant ls -o csv | grep -q '^alice,' || fail "the tenant did not come back"
 
