@@ -134,11 +134,35 @@ int apply_token_remove(struct apply *a)
 	return 0;
 }
 
+/*
+ * Its key was admitted under this name before, and nothing shows that it has begun since: what it
+ * was told then has not reached its disk.
+ */
+static struct naming_node *node_admitted(struct apply *a)
+{
+	struct naming_node *n = (void *)naming_node_find_name(a->k, a->cmd->name);
+
+	if (n == NULL || n->state != NAMING_NODE_JOINED || n->epoch - n->down > 1 ||
+	    memcmp(n->key, a->cmd->key, sizeof(n->key)) != 0 || node_used(a->k, n->id) ||
+	    !apply_terminated(a->cmd->addr, sizeof(n->addr)) || a->cmd->addr[0] == '\0')
+		return NULL;
+	return n;
+}
+
 int apply_node_join(struct apply *a)
 {
 	struct naming_token *t = (void *)naming_token_find(a->k, a->cmd->key2);
+	struct naming_node *again;
 	int r;
 
+	again = node_admitted(a);
+	if (again != NULL) {
+		memcpy(again->addr, a->cmd->addr, sizeof(again->addr));
+		a->r->id = again->id;
+		a->r->epoch = again->epoch;
+		apply_changed(a, NAMING_NODE, again->id);
+		return 0;
+	}
 	if (t == NULL || t->uses_left == 0 ||
 	    (t->expires_ms <= a->k->now_ms && !MUTANT("naming.token.never_over")))
 		return -EACCES;

@@ -217,7 +217,8 @@ enum naming_cmd_kind {
 	NAMING_CMD_CREATE,        /* machine_id text=name; name addr key: the first node, id 1 */
 	NAMING_CMD_TOKEN_ADD,     /* key=hash, number=uses, ttl_ms */
 	NAMING_CMD_TOKEN_REMOVE,  /* key=hash */
-	NAMING_CMD_NODE_JOIN,     /* text: none; key2=token hash; name addr key -> id, epoch */
+	NAMING_CMD_NODE_JOIN,     /* text: none; key2=token hash; name addr key -> id, epoch. Again
+				     by that key before it has begun: the same, for no token */
 	NAMING_CMD_NODE_EPOCH,    /* node, epoch=present -> epoch: it starts empty; flags 1: it is
 				     announced dead, its lease is over. Its loans and ports go. */
 	NAMING_CMD_NODE_ADDR,     /* node, addr */

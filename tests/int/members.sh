@@ -41,7 +41,7 @@ a=$!
 unshare -n sleep 300 &
 b=$!
 end_hosts() {
-	for h in a b; do
+	for h in a b c; do
 		"$BIN/pando" down --purge --dir "$hosts/$h" >/dev/null 2>&1
 	done
 	kill $a $b 2>/dev/null
@@ -66,6 +66,14 @@ code=$?
 [ $code != 0 ] || fail "a mistyped token lets in"
 grep -q "the token is mistyped; try: pando invite" "$PANDO_TEST_DIR/err" || fail "mistyped token: $(cat "$PANDO_TEST_DIR/err")"
 pgrep -f "pandod .*--dir $hosts/b " && fail "a refused join leaves daemons"
+# Its daemon dies between its admission and the ticket on its disk. It comes back with the token that it has used up, by then;
+# a stranger by that name does not get in with a good one.
+PANDO_FAULT_POD=pod.join.admitted in_ns $b "$BIN/pando" join "$addr" "$token" --name blue --dir "$hosts/b" 2>"$PANDO_TEST_DIR/err" &&
+	fail "a join whose daemon is killed succeeds"
+"$BIN/pando" nodes --dir "$hosts/a" -o csv | grep -q '^blue,2,' || fail "not admitted: $(cat "$PANDO_TEST_DIR/err")"
+read -r _ _ _ other <<<"$(in_ns $a "$BIN/pando" invite --dir "$hosts/a")"
+in_ns $b "$BIN/pando" join "$addr" "$other" --name blue --dir "$hosts/c" 2>"$PANDO_TEST_DIR/err" && fail "a stranger takes a name"
+grep -q "has a node of this name" "$PANDO_TEST_DIR/err" || fail "stranger: $(cat "$PANDO_TEST_DIR/err")"
 in_ns $b "$BIN/pando" join "$addr" "$token" --name blue --dir "$hosts/b" || fail "join"
 wait_for 10 sh -c "[ \$('$BIN/pando' nodes --dir '$hosts/a' -o csv | grep -c ',alive,') = 2 ]" || fail "two hosts alive"
 "$BIN/pando" tenant add carol --dir "$hosts/b" >/dev/null || fail "a tenant by way of the second host"

@@ -57,6 +57,7 @@ static int32_t create(struct world *w)
 	struct naming_cmd c = node_cmd(NAMING_CMD_CREATE, "n1");
 
 	memset(c.machine_id, 9, sizeof(c.machine_id));
+	memset(c.key, 6, sizeof(c.key));
 	memcpy(c.text, "grove", 6);
 	return run(w, &c);
 }
@@ -166,6 +167,43 @@ static void a_token_lets_in_one_node_and_in_time_only(void **state)
 	assert_int_equal(token(w, 2, 2), 0);
 	w->now_ms += 1000;
 	assert_int_equal(join(w, 2, "n3"), -EACCES);
+}
+
+/* Who died with the answer on the way comes back with its key, and needs no second token. */
+static void who_was_let_in_and_never_began_is_let_in_again(void **state)
+{
+	struct world *w = *state;
+	struct naming_cmd again = node_cmd(NAMING_CMD_NODE_JOIN, "n2");
+	struct naming_cmd stranger = node_cmd(NAMING_CMD_NODE_JOIN, "n2");
+	struct naming_cmd life = { .kind = NAMING_CMD_NODE_EPOCH, .node = 2, .epoch = 1 };
+
+	create(w);
+	token(w, 1, 1);
+	token(w, 2, 1);
+	assert_int_equal(join(w, 1, "n2"), 0);
+	memset(again.key2, 1, sizeof(again.key2));
+	memcpy(again.addr, "10.0.0.2:7000", 14);
+	assert_int_equal(run(w, &again), 0);
+	assert_int_equal(w->r.id, 2);
+	assert_string_equal(naming_node_find(w->k, 2)->addr, "10.0.0.2:7000");
+
+	memset(stranger.key, 8, sizeof(stranger.key));
+	memset(stranger.key2, 2, sizeof(stranger.key2));
+	assert_int_equal(run(w, &stranger), -EEXIST);
+	memset(stranger.key2, 1, sizeof(stranger.key2));
+	assert_int_equal(run(w, &stranger), -EACCES);
+
+	/* Announced dead meanwhile it has not begun either; then it begins. */
+	life.flags = 1;
+	assert_int_equal(run(w, &life), 0);
+	assert_int_equal(run(w, &again), 0);
+	assert_int_equal(w->r.epoch, 2);
+	life.flags = 0;
+	life.epoch = 2;
+	assert_int_equal(run(w, &life), 0);
+	assert_int_equal(run(w, &again), -EACCES);
+	memset(again.key2, 2, sizeof(again.key2));
+	assert_int_equal(run(w, &again), -EEXIST);
 }
 
 /* A leader whose clock is behind must not make an expired token good again. */
@@ -626,6 +664,8 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(a_token_lets_in_one_node_and_in_time_only, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(who_was_let_in_and_never_began_is_let_in_again,
+						setup, teardown),
 		cmocka_unit_test_setup_teardown(leader_time_never_runs_backwards, setup, teardown),
 		cmocka_unit_test_setup_teardown(host_ids_are_never_given_twice, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_block_has_one_authority_and_its_epoch_grows,

@@ -15,6 +15,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "cmd/pandod/node/peers.h"
 #include "cmd/pandod/pod.h"
@@ -364,6 +365,7 @@ static void joined(void *arg, int err, const struct rpc_msg *m)
 
 	if (err == 0 && t == NULL)
 		err = -EPROTO;
+	FAULT("pod.join.admitted");
 	if (err == 0)
 		err = naming_join(j->pod->naming, t->ticket.data, t->ticket.len);
 	if (err == 0)

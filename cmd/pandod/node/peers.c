@@ -71,6 +71,21 @@ static struct rpc_conn *usable(const struct peer *x)
 }
 
 /* ---- who may come in ---- */
+/* Its token may be used up by its own admission, of which it does not know: see NODE_JOIN. */
+static bool joiner_known(const struct naming_core *k, const struct rpc_peer *peer)
+{
+	const struct naming_token *t = naming_token_find(k, peer->token);
+	const struct naming_node *n;
+
+	if (t != NULL && t->uses_left > 0)
+		return true;
+	for (uint32_t i = 0; (n = naming_node_at(k, i)) != NULL; i++)
+		if (n->state == NAMING_NODE_JOINED &&
+		    memcmp(n->key, peer->key, sizeof(n->key)) == 0)
+			return true;
+	return false;
+}
+
 static int admit(void *arg, const struct rpc_peer *peer)
 {
 	struct pod *p = arg;
@@ -79,11 +94,8 @@ static int admit(void *arg, const struct rpc_peer *peer)
 	uint8_t key[NAMING_KEY_BYTES];
 	char addr[NAMING_ADDR_MAX];
 
-	if (peer->role == RPC_ROLE_JOINER) {
-		const struct naming_token *t = naming_token_find(k, peer->token);
-
-		return t != NULL && t->uses_left > 0 ? 0 : -EACCES;
-	}
+	if (peer->role == RPC_ROLE_JOINER)
+		return joiner_known(k, peer) ? 0 : -EACCES;
 	if (peer->role != RPC_ROLE_NODE)
 		return -EACCES;
 	n = naming_node_find(k, peer->node);
