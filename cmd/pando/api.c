@@ -8,6 +8,7 @@
 #include <sys/un.h>
 
 #include "base/clock.h"
+#include "base/guess.h"
 #include "cmd/pando/cmd.h"
 
 enum { RESTART_MS = 2000 };
@@ -89,6 +90,30 @@ int api_dial(struct ctx *c, uint64_t until_ns, struct ctl_client **out)
 	return r;
 }
 
+static int no_node(struct ctx *c, const char *what)
+{
+	char meant[GUESS_MAX + 24];
+	struct dirent **names;
+	struct guess g;
+	int n = scandir(c->dir, &names, is_node_dir, versionsort);
+
+	guess_init_name(&g, c->node);
+	for (int i = 0; i < n; i++) {
+		struct ctl_client *cl;
+
+		/* Whatever else lies there is no node. */
+		if (api_open_node(c, names[i]->d_name, &cl) == 0) {
+			guess_offer(&g, names[i]->d_name);
+			ctl_client_free(cl);
+		}
+		free(names[i]);
+	}
+	if (n >= 0)
+		free(names);
+	return fail(c, CODE_NOT_FOUND, "pando nodes", "cannot %s: there is no node %s in %s%s",
+		    what, c->node, c->dir, guess_text(&g, meant));
+}
+
 int api_open(struct ctx *c, const char *what, struct ctl_client **out)
 {
 	const char *reason;
@@ -101,8 +126,7 @@ int api_open(struct ctx *c, const char *what, struct ctl_client **out)
 	if (r == -EACCES || r == -EPERM)
 		return fail(c, CODE_NOT_ALLOWED, "sudo pando", "cannot %s: only root may", what);
 	if (r == -ENOENT && c->node != NULL)
-		return fail(c, CODE_NOT_FOUND, "pando nodes",
-			    "cannot %s: there is no node %s in %s", what, c->node, c->dir);
+		return no_node(c, what);
 	reason = r == -ENOENT || r == -ENOTDIR || r == -ECONNREFUSED ? "no node is running"
 								     : strerror(-r);
 	return fail(c, CODE_UNREACHABLE, "pando up -n 3", "cannot %s: %s in %s", what, reason,

@@ -75,6 +75,12 @@ int tenant_key(struct ctx *c, int argc, char **argv);
 /* ---- errors ---- */
 /* "pando: cannot X: reason; try: COMMAND"; @try_next may be NULL. Returns @code. */
 int fail(struct ctx *c, int code, const char *try_next, const char *fmt, ...) printf_like(4, 5);
+/*
+ * @word, behind @verb ("tenant"), is not among @known, or is and has not what @usage ("tenant ls")
+ * says. Returns CODE_USAGE. typo.c.
+ */
+int fail_word(struct ctx *c, const char *verb, const char *word, const char *const *known, size_t n,
+	      const char *usage);
 /* "; try: COMMAND" and a newline, where each "pando" has the --dir that we were called with. */
 void print_try(FILE *to, const struct ctx *c, const char *fmt, ...) printf_like(3, 4);
 /* A line for each node in the array "silent" of @body: what it would have added is missing. */

@@ -39,12 +39,13 @@ static int debug_points(struct ctx *c, int argc, char **argv)
 
 static int debug_run(struct ctx *c, int argc, char **argv)
 {
+	static const char *const verbs[] = { "fault", "points" };
+
 	if (strcmp(argv[0], "fault") == 0 && (argc == 3 || argc == 4))
 		return debug_fault(c, argc, argv);
 	if (strcmp(argv[0], "points") == 0 && (argc == 2 || argc == 3))
 		return debug_points(c, argc, argv);
-	return fail(c, CODE_USAGE, "pando debug --help", "cannot debug %s: usage is pando %s",
-		    argv[0], cmd_debug.usage);
+	return fail_word(c, "debug", argv[0], verbs, ARRAY_LEN(verbs), cmd_debug.usage);
 }
 
 const struct cmd cmd_debug = {

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/guess.h"
 #include "cmd/pando/cmd.h"
 
 static const struct cmd *const cmds[] = {
@@ -44,54 +45,12 @@ static const struct opt common[] = {
 	{ 0 },
 };
 
-/* Levenshtein distance of two short words. */
-static unsigned distance(const char *a, const char *b)
-{
-	unsigned row[32];
-	size_t n = MIN(strlen(b), ARRAY_LEN(row) - 1);
-
-	for (size_t j = 0; j <= n; j++)
-		row[j] = (unsigned)j;
-	for (size_t i = 0; a[i] != '\0'; i++) {
-		unsigned corner = row[0];
-
-		row[0] = (unsigned)i + 1;
-		for (size_t j = 0; j < n; j++) {
-			unsigned best = corner + (a[i] != b[j]);
-
-			best = MIN(best, row[j] + 1);
-			best = MIN(best, row[j + 1] + 1);
-			corner = row[j + 1];
-			row[j + 1] = best;
-		}
-	}
-	return row[n];
-}
-
 static const struct cmd *find_cmd(const char *name)
 {
 	for (size_t i = 0; i < ARRAY_LEN(cmds); i++)
 		if (strcmp(cmds[i]->name, name) == 0)
 			return cmds[i];
 	return NULL;
-}
-
-static const char *guess_cmd(const char *name)
-{
-	const char *best = NULL;
-	unsigned least = 3;
-
-	for (size_t i = 0; i < ARRAY_LEN(cmds); i++) {
-		unsigned d = distance(name, cmds[i]->name);
-
-		if (strlen(name) > 1 && strncmp(cmds[i]->name, name, strlen(name)) == 0)
-			d = 1;
-		if (d < least && d < strlen(name)) {
-			least = d;
-			best = cmds[i]->name;
-		}
-	}
-	return best;
 }
 
 static void help_all(FILE *f)
@@ -149,14 +108,38 @@ static const struct opt *find_opt(const struct opt *o, const char *name, size_t 
 	return NULL;
 }
 
-static int usage(struct ctx *c, const struct cmd *cmd, const char *what, const char *which)
+/* @meant: behind it, or "". */
+static int usage(struct ctx *c, const struct cmd *cmd, const char *what, const char *which,
+		 const char *meant)
 {
 	char try_next[64];
 
 	(void)snprintf(try_next, sizeof(try_next), "pando %s%s--help", cmd->name,
 		       *cmd->name ? " " : "");
-	return fail(c, CODE_USAGE, try_next, "cannot %s: %s '%s'",
-		    *cmd->name ? cmd->name : "read the options", what, which);
+	return fail(c, CODE_USAGE, try_next, "cannot %s: %s '%s'%s",
+		    *cmd->name ? cmd->name : "read the options", what, which, meant);
+}
+
+static void offer_opts(struct guess *g, const struct opt *o)
+{
+	char name[GUESS_MAX];
+
+	for (; o != NULL && o->name != NULL; o++) {
+		(void)snprintf(name, sizeof(name), "--%s", o->name);
+		guess_offer(g, name);
+	}
+}
+
+static int unknown_opt(struct ctx *c, const struct cmd *cmd, const char *word)
+{
+	char name[GUESS_MAX], meant[GUESS_MAX + 24];
+	struct guess g;
+
+	(void)snprintf(name, sizeof(name), "%.*s", (int)strcspn(word, "="), word);
+	guess_init(&g, word[1] == '-' ? name : "");
+	offer_opts(&g, cmd->opts);
+	offer_opts(&g, common);
+	return usage(c, cmd, "unknown option", word, guess_text(&g, meant));
 }
 
 /* Applies the option at argv[*i]; 0 or a code. */
@@ -178,8 +161,10 @@ static int take_opt(struct ctx *c, const struct cmd *cmd, int argc, char **argv,
 	o = find_opt(cmd->opts, name, len, letter);
 	if (o == NULL)
 		o = find_opt(common, name, len, letter);
-	if (o == NULL || (o->flag != NULL && eq != NULL))
-		return usage(c, cmd, "unknown option", word);
+	if (o == NULL)
+		return unknown_opt(c, cmd, word);
+	if (o->flag != NULL && eq != NULL)
+		return usage(c, cmd, "no value goes with", word, "");
 	if (o->flag != NULL) {
 		*o->flag = true;
 		return 0;
@@ -189,7 +174,7 @@ static int take_opt(struct ctx *c, const struct cmd *cmd, int argc, char **argv,
 	else if (++*i < argc)
 		*o->value = argv[*i];
 	else
-		return usage(c, cmd, "no value for", word);
+		return usage(c, cmd, "no value for", word, "");
 	return 0;
 }
 
@@ -234,7 +219,7 @@ static int read_format(struct ctx *c, const struct cmd *cmd)
 	else if (strcmp(format_text, "csv") == 0)
 		c->format = FORMAT_CSV;
 	else
-		return usage(c, cmd, "unknown format", format_text);
+		return usage(c, cmd, "unknown format", format_text, "");
 	return 0;
 }
 
@@ -268,11 +253,14 @@ static int run(struct ctx *c, const struct cmd *cmd, int argc, char **argv)
 
 static int unknown(struct ctx *c, const char *name)
 {
-	const char *guess = guess_cmd(name);
 	char try_next[64] = "pando help";
+	struct guess g;
 
-	if (guess != NULL)
-		(void)snprintf(try_next, sizeof(try_next), "pando %s", guess);
+	guess_init(&g, name);
+	for (size_t i = 0; i < ARRAY_LEN(cmds); i++)
+		guess_offer(&g, cmds[i]->name);
+	if (g.best[0] != '\0')
+		(void)snprintf(try_next, sizeof(try_next), "pando %s", g.best);
 	return fail(c, CODE_USAGE, try_next, "cannot %s: there is no such verb", name);
 }
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/guess.h"
 #include "cmd/pando/cmd.h"
 
 static const char *cpus_text, *memory_text, *procs_text, *storage_text;
@@ -145,15 +146,20 @@ static int parse_amount(const struct setting *s, const char *text, uint64_t *out
 static int set_limit(struct ctx *c, const char *name, const char *text, json_t *body)
 {
 	size_t len = strcspn(text, "=");
-	char try_next[96];
+	char try_next[96], word[GUESS_MAX], meant[GUESS_MAX + 24];
+	struct guess g;
 	uint64_t v;
 
 	if (strncmp(text, "network=", 8) == 0)
 		return fail(c, CODE_REFUSED, "pando tenant set --help",
 			    "cannot limit the network of tenant %s: not yet", name);
+	(void)snprintf(word, sizeof(word), "%.*s", (int)len, text);
+	guess_init(&g, word);
+	guess_offer(&g, "detached");
 	for (size_t i = 0; i < ARRAY_LEN(settings); i++) {
 		const struct setting *s = &settings[i];
 
+		guess_offer(&g, s->name);
 		if (strlen(s->name) != len || strncmp(text, s->name, len) != 0 || text[len] != '=')
 			continue;
 		(void)snprintf(try_next, sizeof(try_next), "pando tenant set %.32s %s", name,
@@ -166,7 +172,8 @@ static int set_limit(struct ctx *c, const char *name, const char *text, json_t *
 		return 0;
 	}
 	return fail(c, CODE_USAGE, "pando tenant --help",
-		    "cannot set '%s' of tenant %s: it is no setting", text, name);
+		    "cannot set '%s' of tenant %s: it is no setting%s", text, name,
+		    strcmp(g.best, word) != 0 ? guess_text(&g, meant) : "");
 }
 
 static int set_detached(struct ctx *c, const char *name, const char *how)
@@ -205,6 +212,8 @@ static int tenant_set(struct ctx *c, const char *name, int argc, char **argv)
 
 static int tenant_run(struct ctx *c, int argc, char **argv)
 {
+	static const char *const verbs[] = { "add", "ls", "rm", "set", "key" };
+
 	if (strcmp(argv[0], "ls") == 0 && argc == 1)
 		return tenant_ls(c);
 	if (strcmp(argv[0], "add") == 0 && argc == 2)
@@ -215,8 +224,7 @@ static int tenant_run(struct ctx *c, int argc, char **argv)
 		return tenant_set(c, argv[1], argc - 2, argv + 2);
 	if (strcmp(argv[0], "key") == 0)
 		return tenant_key(c, argc - 1, argv + 1);
-	return fail(c, CODE_USAGE, "pando tenant --help", "cannot tenant %s: usage is pando %s",
-		    argv[0], cmd_tenant.usage);
+	return fail_word(c, "tenant", argv[0], verbs, ARRAY_LEN(verbs), cmd_tenant.usage);
 }
 
 const struct cmd cmd_tenant = {

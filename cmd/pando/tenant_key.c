@@ -173,13 +173,14 @@ static int key_rm(struct ctx *c, const char *name, const char *which)
 
 int tenant_key(struct ctx *c, int argc, char **argv)
 {
+	static const char *const verbs[] = { "add", "ls", "rm" };
+
 	if (argc >= 2 && argc <= 3 && strcmp(argv[0], "add") == 0)
 		return key_add(c, argv[1], argc == 3 ? argv[2] : "-");
 	if (argc == 2 && strcmp(argv[0], "ls") == 0)
 		return key_ls(c, argv[1]);
 	if (argc == 3 && strcmp(argv[0], "rm") == 0)
 		return key_rm(c, argv[1], argv[2]);
-	return fail(c, CODE_USAGE, "pando tenant --help",
-		    "cannot tenant key: usage is pando tenant key add NAME [FILE|-], key ls NAME, "
-		    "key rm NAME KEY");
+	return fail_word(c, "tenant key", argc > 0 ? argv[0] : "", verbs, ARRAY_LEN(verbs),
+			 "tenant key add NAME [FILE|-], key ls NAME, key rm NAME KEY");
 }

@@ -23,6 +23,17 @@ want 2 "pando: cannot stauts: there is no such verb; try: pando status" stauts
 want 2 "pando: cannot nodse: there is no such verb; try: pando nodes" nodse
 want 2 "pando: cannot xyzzy: there is no such verb; try: pando help" xyzzy
 want 2 "pando: cannot ps: unknown option '--frob'; try: pando ps --help" ps --frob
+want 2 "pando: cannot ps: unknown option '--ndoe=n1' (did you mean --node?); try: pando ps --help" ps --ndoe=n1
+want 2 "pando: cannot up: unknown option '--cpu' (did you mean --cpus?); try: pando up --help" up --cpu 2
+want 2 "pando: cannot ps: no value goes with '--json=1'; try: pando ps --help" ps --json=1
+want 2 "pando: cannot tenant sl: there is no such verb; try: pando tenant ls" tenant sl
+want 2 "pando: cannot tenant frobnicate: usage is pando tenant add*; try: pando tenant --help" tenant frobnicate
+want 2 "pando: cannot tenant add: usage is pando tenant add*; try: pando tenant --help" tenant add
+want 2 "pando: cannot tenant key dd: there is no such verb; try: pando tenant key add" tenant key dd alice
+want 2 "pando: cannot tenant key: usage is pando tenant key add*; try: pando tenant --help" tenant key
+want 2 "pando: cannot debug point: there is no such verb; try: pando debug points" debug point n1
+want 2 "pando: cannot set 'cpu=2' of tenant alice: it is no setting (did you mean cpus?); try: *" tenant set alice cpu=2
+want 2 "pando: cannot set 'detach=keep' of tenant alice: it is no setting (did you mean detached?); try: *" tenant set alice detach=keep
 want 2 "pando: cannot ps: no value for '-o'; try: pando ps --help" ps -o
 want 2 "pando: cannot ps: unknown format 'xml'; try: pando ps --help" ps -o xml
 want 2 "pando: cannot migrate: usage is*" migrate 1

@@ -96,6 +96,8 @@ code=$?
 # ---- refusals ----
 drain n9 && fail "n9"
 grep -q 'there is no node n9; try: pando nodes' "$work/drained" || fail "n9: $(cat "$work/drained")"
+drain n22 && fail "n22"
+grep -qF 'there is no node n22 (did you mean n2?); try: pando nodes' "$work/drained" || fail "n22: $(cat "$work/drained")"
 drain n1 || fail "drain n1: $(cat "$work/drained")"
 drain n3 && fail "the last open node is drained"
 grep -q 'cannot drain n3: no other node is alive and open for what runs on n3; try: pando nodes' "$work/drained" || fail "n3: $(cat "$work/drained")"

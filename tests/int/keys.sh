@@ -25,6 +25,8 @@ want 0 "FINGERPRINT *" key ls bob
 want 2 "pando: cannot add a key of alice from $key: it is a private key*; try: *" key add alice "$key"
 want 2 "*there is no key in it*" key add alice
 want 3 "*there is no tenant carol; try: pando tenant ls" key add carol "$key.pub"
+want 3 "*there is no tenant alcie (did you mean alice?); try: pando tenant ls" key add alcie "$key.pub"
+want 3 "*there is no tenant alcie (did you mean alice?); try: pando tenant ls" rm alcie
 want 3 "*there is no such key; try: pando tenant key ls alice" key rm alice nobody@home
 want 3 "*there is no such key*" key rm bob "$shown"
 want 2 "*usage is*" key frob alice

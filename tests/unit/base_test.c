@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* base_test.c - buffers, lists, randomness and fault points. */
+/* base_test.c - buffers, lists, randomness, fault points and guesses. */
 #include "tests/unit/unit.h"
 
 #include <errno.h>
@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/fault.h"
+#include "base/guess.h"
 #include "base/list.h"
 #include "base/rand.h"
 
@@ -84,6 +85,54 @@ static void fault_point_fires_once_at_its_nth_passage(void **state)
 	assert_int_equal(fault_armed_count, 0);
 }
 
+/* What is meant by @word, of these; "" nothing. */
+static const char *meant(const char *word, bool is_name)
+{
+	static const char *const known[] = { "alice",  "bob", "n1", "n2", "status",
+					     "--node", "ls",  "rm", "" };
+	static struct guess g;
+
+	if (is_name)
+		guess_init_name(&g, word);
+	else
+		guess_init(&g, word);
+	for (size_t i = 0; i < ARRAY_LEN(known); i++)
+		guess_offer(&g, known[i]);
+	return g.best;
+}
+
+static void guess_finds_the_nearest_word(void **state)
+{
+	assert_string_equal(meant("stauts", false), "status");
+	assert_string_equal(meant("sta", false), "status");
+	assert_string_equal(meant("--ndoe", false), "--node");
+	assert_string_equal(meant("sl", false), "ls");
+	assert_string_equal(meant("xyzzy", false), "");
+	assert_string_equal(meant("x", false), "");
+	assert_string_equal(meant("", false), "");
+}
+
+static void guess_of_a_name_is_careful(void **state)
+{
+	char text[GUESS_MAX + 24], longer[300];
+	struct guess g;
+
+	assert_string_equal(meant("alcie", true), "alice");
+	assert_string_equal(meant("bbo", true), "bob");
+	assert_string_equal(meant("n22", true), "n2");
+	assert_string_equal(meant("n9", true), "");
+	assert_string_equal(meant("carol", true), "");
+	assert_string_equal(meant("", true), "");
+	memset(longer, 'a', sizeof(longer) - 1);
+	longer[sizeof(longer) - 1] = '\0';
+	assert_string_equal(meant(longer, true), "");
+	guess_init_name(&g, "alcie");
+	guess_offer(&g, longer);
+	assert_string_equal(guess_text(&g, text), "");
+	guess_offer(&g, "alice");
+	assert_string_equal(guess_text(&g, text), " (did you mean alice?)");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -92,6 +141,8 @@ int main(void)
 		cmocka_unit_test(list_keeps_order_and_survives_removal),
 		cmocka_unit_test(generator_is_the_published_one),
 		cmocka_unit_test(fault_point_fires_once_at_its_nth_passage),
+		cmocka_unit_test(guess_finds_the_nearest_word),
+		cmocka_unit_test(guess_of_a_name_is_careful),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

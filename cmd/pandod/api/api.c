@@ -13,6 +13,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/guess.h"
 #include "cmd/pandod/api/api.h"
 
 void api_refuse(struct ctl_req *r, int err, const char *try_next, const char *why)
@@ -129,6 +130,34 @@ static const struct naming_tenant *own_tenant(struct pod *p, struct ctl_req *r, 
 	return NULL;
 }
 
+static void no_tenant(struct pod *p, struct ctl_req *r, const char *name)
+{
+	const struct naming_tenant *t;
+	char meant[GUESS_MAX + 24];
+	struct guess g;
+
+	guess_init_name(&g, name);
+	/* Who is not the operator learns no names. */
+	if (who_of(r) == CTL_OPERATOR)
+		for (uint32_t i = 0; (t = naming_tenant_at(naming_tables(p->naming), i)); i++)
+			guess_offer(&g, t->name);
+	ctl_problem(r, 404, "pando tenant ls", "there is no tenant %.40s%s", name,
+		    guess_text(&g, meant));
+}
+
+void api_no_node(struct pod *p, struct ctl_req *r, const char *name)
+{
+	const struct naming_node *n;
+	char meant[GUESS_MAX + 24];
+	struct guess g;
+
+	guess_init_name(&g, name);
+	for (uint32_t i = 0; (n = naming_node_at(naming_tables(p->naming), i)) != NULL; i++)
+		if (n->state == NAMING_NODE_JOINED)
+			guess_offer(&g, n->name);
+	ctl_problem(r, 404, "pando nodes", "there is no node %.40s%s", name, guess_text(&g, meant));
+}
+
 /* Our copy of the tables may be a moment behind an answer that another node has given. */
 const struct naming_tenant *api_tenant(struct pod *p, struct ctl_req *r, const char *name)
 {
@@ -141,7 +170,7 @@ const struct naming_tenant *api_tenant(struct pod *p, struct ctl_req *r, const c
 	if (t != NULL)
 		return t;
 	if (ctl_req_note(r) != 0) {
-		ctl_problem(r, 404, "pando tenant ls", "there is no tenant %.40s", name);
+		no_tenant(p, r, name);
 		return NULL;
 	}
 	ctl_req_set_note(r, 1);

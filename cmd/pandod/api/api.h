@@ -35,6 +35,8 @@ bool api_take_limits(struct ctl_req *r, struct naming_limits *l);
 must_check int api_propose(struct pod *p, const struct naming_cmd *cmd, naming_done_fn done,
 			   void *arg);
 
+/* Answers that there is no such node, and which one was meant. */
+void api_no_node(struct pod *p, struct ctl_req *r, const char *name);
 /* "?" if the tables do not know it. */
 const char *api_node_name(const struct pod *p, node_id id);
 const char *api_tenant_name(const struct pod *p, tenant_id id);

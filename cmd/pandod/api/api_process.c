@@ -283,11 +283,6 @@ static void moved(void *arg, int err, const struct rpc_msg *m)
 	gather_free(g);
 }
 
-static void no_node(struct ctl_req *r, const char *name)
-{
-	ctl_problem(r, 404, "pando nodes", "there is no node %.40s", name);
-}
-
 static void migrate_found(struct gather *g)
 {
 	const struct naming_node *to =
@@ -302,7 +297,7 @@ static void migrate_found(struct gather *g)
 		return;
 	if (to == NULL) {
 		/* It has left while the others were asked. */
-		no_node(g->req, g->target);
+		api_no_node(g->pod, g->req, g->target);
 		gather_free(g);
 		return;
 	}
@@ -331,7 +326,7 @@ void api_migrate(struct pod *p, struct ctl_req *r, int pid)
 	tenant_id t;
 
 	if (n == NULL || n->state != NAMING_NODE_JOINED) {
-		no_node(r, node ? node : "");
+		api_no_node(p, r, node ? node : "");
 		return;
 	}
 	if (scope(p, r, tenant ? tenant : "", &t))

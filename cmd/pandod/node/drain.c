@@ -367,7 +367,7 @@ static const struct naming_node *node_of(struct pod *p, struct ctl_req *r, const
 	const struct naming_node *n = naming_node_find_name(naming_tables(p->naming), name);
 
 	if (n == NULL)
-		ctl_problem(r, 404, "pando nodes", "there is no node %.40s", name);
+		api_no_node(p, r, name);
 	return n;
 }
 
