@@ -117,7 +117,7 @@ static const struct ctl_route routes[] = {
 	  .curl = "'http://pando/v1/processes?tenant=carol'", .query = "tenant:string" },
 	{ CTL_WHY, "GET", "/v1/processes/:pid/why", CTL_ANYBODY, true,
 	  .summary = "What forbids moving a process or what that would cost; "
-		     "notes: which of its connections failed lately.",
+		     "notes: which of its connections and execs elsewhere failed lately.",
 	  .curl = "\"http://pando/v1/processes/$PID/why?tenant=carol\"", .query = "tenant:string" },
 	{ CTL_SCHED, "GET", "/v1/sched", CTL_ANYBODY, true,
 	  .summary = "What was decided lately about where programs run, on all nodes, and why.",

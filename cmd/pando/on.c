@@ -6,10 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "cmd/pando/cmd.h"
 #include "kernel/kernel.h"
+
+enum { REASON_MAX = 256, PATIENCE_S = 2 };
 
 /* The wish is for one exec, and a failed one has used it up. */
 static bool wish_again(const char *node)
@@ -70,6 +74,51 @@ static void exec_along_path(const char *node, int argc, char **argv)
 	errno = denied ? EACCES : ENOENT;
 }
 
+/*
+ * What the guest kernel has noted of our exec that has just failed with @err: the reason, or "".
+ * Silent, and not for long: who cannot say why says what.
+ */
+static void reason_of(struct ctx *c, const char *node, int err, char out[REASON_MAX])
+{
+	const struct timeval patience = { .tv_sec = PATIENCE_S };
+	struct ctl_answer a = { 0 };
+	struct ctl_client *cl;
+	char path[64], begin[96];
+	const json_t *note;
+	size_t i;
+
+	out[0] = '\0';
+	(void)snprintf(path, sizeof(path), "/v1/processes/%d/why", (int)getpid());
+	(void)snprintf(begin, sizeof(begin), "exec on %.40s failed with %s: ", node,
+		       strerrorname_np(err));
+	if (api_dial(c, 0, &cl) < 0)
+		return;
+	(void)setsockopt(ctl_client_fd(cl), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	if (ctl_client_call(cl, "GET", path, NULL, &a) == 0 && a.status == 200)
+		json_array_foreach(json_object_get(a.body, "notes"), i,
+				   note) if (!out[0] && strncmp(json_text(note, "text"), begin,
+								strlen(begin)) == 0)(void)
+			snprintf(out, REASON_MAX, "%s", json_text(note, "text") + strlen(begin));
+	ctl_answer_fini(&a);
+	ctl_client_free(cl);
+}
+
+static int not_run(struct ctx *c, const char *node, const char *program)
+{
+	char reason[REASON_MAX] = "", try_next[48];
+	int err = errno;
+
+	if (!is_vain(err))
+		reason_of(c, node, err, reason);
+	if (!reason[0])
+		return fail(c, err == ENOENT ? CODE_NO_PROGRAM : CODE_CANNOT_EXEC, NULL,
+			    "cannot run %s: %s", program, strerror(err));
+	(void)snprintf(try_next, sizeof(try_next), "pando why %d", (int)getppid());
+	/* An orphan has nobody who could be asked about later. */
+	return fail(c, CODE_CANNOT_EXEC, getppid() > 1 ? try_next : NULL, "cannot run %s on %s: %s",
+		    program, node, reason);
+}
+
 static int on_run(struct ctx *c, int argc, char **argv)
 {
 	if (syscall(KERNEL_SYS_ON, argv[0]) < 0) {
@@ -85,8 +134,7 @@ static int on_run(struct ctx *c, int argc, char **argv)
 		exec_file(argv[0], argv[1], argc - 1, argv + 1);
 	else
 		exec_along_path(argv[0], argc - 1, argv + 1);
-	return fail(c, errno == ENOENT ? CODE_NO_PROGRAM : CODE_CANNOT_EXEC, NULL,
-		    "cannot run %s: %s", argv[1], strerror(errno));
+	return not_run(c, argv[0], argv[1]);
 }
 
 const struct cmd cmd_on = {

@@ -126,6 +126,46 @@ as_on n1 alice sh -c 'cat >inside.py' <"$work/inside.py" || fail "cat"
 as_on n1 alice python3 inside.py routes || fail "a route"
 inside -d '{"a":1,"a":2}' http://pando/v1/processes/1/migrate | grep -q '"status":400' || fail "a key twice"
 
+# ---- why a program was not executed on another node: `on` prints it, its shell's `why` has it ----
+as_on n1 alice sh -c 'cat >orphan.py' <<'PY' || fail "cat"
+import ctypes, errno, os, time
+r, w = os.pipe()
+if os.fork() == 0:
+    if os.fork() > 0:
+        os._exit(0)
+    while os.getppid() != 1:
+        time.sleep(0.01)
+    code = 0
+    if ctypes.CDLL(None).syscall(0x5511, b"n2") == 0:  # kernel/kernel.h: KERNEL_SYS_ON
+        try:
+            os.execv("/bin/true", ["true"])
+        except OSError as e:
+            code = e.errno
+    os.write(w, b"EOPNOTSUPP" if code == errno.EOPNOTSUPP else str(code).encode())
+    os._exit(0)
+os.close(w)
+print(os.read(r, 100).decode())
+PY
+[ "$(as_on n1 alice python3 orphan.py)" = EOPNOTSUPP ] || fail "an orphan is refused with $(as_on n1 alice python3 orphan.py)"
+as_on n1 alice bash -c '
+	setpriv --no-new-privs on n2 true; echo status $?
+	setpriv --no-new-privs on n2 /bin/true
+	on n2 /proc/self/maps
+	on n2 nosuchprogram
+	(on n2 true &) 2>&1 | cat
+	pando why $$; echo shell $$' >"$work/refused" 2>&1 || fail "refused: $(cat "$work/refused")"
+shell=$(sed -n 's/^shell //p' "$work/refused")
+for line in "pando: cannot run true on n2: it has given up new privileges (no_new_privs); try: pando why $shell" "status 126" \
+	"pando: cannot run /proc/self/maps on n2: it executes a file that has no name on other nodes; try: pando why $shell" \
+	"pando: cannot run nosuchprogram: No such file or directory" \
+	"pando: cannot run true on n2: it, or a relative of it, is an orphan in a session"; do
+	grep -qxF "$line" "$work/refused" || fail "no line '$line': $(cat "$work/refused")"
+done
+grep -q "ago its child's exec on n2 failed with EOPNOTSUPP: it has given up new privileges (no_new_privs) (2 times)$" "$work/refused" &&
+	grep -q "ago its child's exec on n2 failed with EOPNOTSUPP: it executes a file that has no name on other nodes$" "$work/refused" ||
+	fail "why: $(cat "$work/refused")"
+grep -q "child's exec.*nosuch\|ENOENT" "$work/refused" && fail "what is not there was refused: $(cat "$work/refused")"
+
 # ---- daemons die meanwhile ----
 as_on n1 alice python3 inside.py storm stop >"$work/storm" 2>"$work/storm.err" &
 storm=$!

@@ -106,10 +106,7 @@ static void placing_free(struct placing *p)
 static void refuse(struct placing *p, int err)
 {
 	if (p->asked_for)
-		log_info("pid %d cannot run on node %u: %s", p->gpid, p->site,
-			 p->why ? p->why : strerror(-err));
-	if (p->asked_for)
-		notify_set_errno(p->slot, err);
+		notify_set_errno(p->slot, place_refused(p, err));
 	else
 		notify_set_run(p->slot);
 	notify_answer(p->w->notify, p->slot);
@@ -299,7 +296,7 @@ static void it_does_not(struct placing *p, int err)
 	if (err == 0 || (p->site_is_why && marks_try_again(p->w, p->pid))) {
 		decide(p, VERDICT_AGAIN, 0);
 	} else if (p->asked_for) {
-		decide(p, VERDICT_RETURN, err);
+		decide(p, VERDICT_RETURN, p->site_is_why ? place_refused(p, err) : err);
 	} else {
 		marks_stay(p->w, p->pid);
 		decide(p, VERDICT_AGAIN, 0);
@@ -322,6 +319,7 @@ static int ran_of(int err, const struct rpc_msg *msg, struct placing *p, bool *l
 		return err != 0 ? err : -EPROTO;
 	err = ran->err;
 	p->site_is_why = err != 0 && ran->why[0];
+	(void)snprintf(p->site_why, sizeof(p->site_why), "%s", ran->why);
 	if (p->site_is_why)
 		log_info("pid %d does not run on node %u: %s", p->gpid, p->site, ran->why);
 	peer__ran__free_unpacked(ran, NULL);

@@ -50,8 +50,9 @@ struct placing {
 	place_ends_fn ends_ready;
 	const char *why;
 	bool site_is_why; /* the site could not take it: not what execve says */
-	bool adopted;     /* a predecessor's */
-	bool asked_for;   /* `on`: what cannot be is an error. Else it runs here. */
+	char site_why[160];
+	bool adopted;   /* a predecessor's */
+	bool asked_for; /* `on`: what cannot be is an error. Else it runs here. */
 
 	struct kept_place *k; /* from before Run is sent */
 	unsigned since;       /* groups_spoken() when it was held */
@@ -96,6 +97,10 @@ void marks_stay(struct world *w, pid_t pid);
 /* Fills p->run and what belongs to it. Errors: -errno, with p->why; gather_free() all the same. */
 must_check int gather(struct placing *p);
 void gather_free(struct placing *p);
+
+/* ---- place_refused.c ---- */
+/* Of one that was asked for: for the log and `pando why`. Returns what the caller gets for @err. */
+int place_refused(struct placing *p, int err);
 
 /* ---- place_here.c ---- */
 /* Nobody has said where the exec of @s is to run: is it one of here, so that nobody is asked? */

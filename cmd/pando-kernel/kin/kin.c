@@ -205,7 +205,7 @@ static void step_next(struct kin_making *k)
 		return;
 	}
 	if (step->kind == KIN_MAKE_ORPHAN) {
-		k->why = "a relative of it is an orphan in a session";
+		k->why = "it, or a relative of it, is an orphan in a session";
 		finish(k, -EXDEV);
 		return;
 	}
