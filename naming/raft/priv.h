@@ -175,6 +175,7 @@ struct naming_replica {
 	node_id promoted_last;
 	uint64_t promote_index;
 	uint64_t promote_until_ms;
+	uint64_t shrink_index; /* what a voter has when it is there; 0: not asked yet */
 	uint64_t voters_ms;
 
 	/* feeds */

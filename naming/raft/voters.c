@@ -42,6 +42,7 @@ static void change(struct naming_replica *r, node_id id, int role)
 	uint32_t rest = id;
 	int rv = 0;
 
+	r->shrink_index = 0;
 	*--p = '\0';
 	do {
 		*--p = (char)('0' + rest % 10);
@@ -89,6 +90,31 @@ static struct tally tally(const struct naming_replica *r)
 	return t;
 }
 
+/*
+ * Without @id, is a majority of the voters there? It counts at once, and would commit nothing: not
+ * even a leader whom most follow could undo it. A voter is there when it has stored what was
+ * applied when this was first asked.
+ */
+static bool rest_answers(struct naming_replica *r, raft_id id)
+{
+	unsigned voters = 0;
+	unsigned there = 0;
+
+	if (r->shrink_index == 0)
+		r->shrink_index = r->applied;
+	for (unsigned i = 0; i < r->raft.configuration.n; i++) {
+		const struct raft_server *s = &r->raft.configuration.servers[i];
+		raft_index match = 0;
+
+		if (s->role != RAFT_VOTER || s->id == id)
+			continue;
+		voters++;
+		there += s->id == r->cfg.self || (raft_match_index(&r->raft, s->id, &match) == 0 &&
+						  match >= r->shrink_index);
+	}
+	return there > voters / 2;
+}
+
 /* One server that should not be in, or not vote. True: something was begun. */
 static bool remove_one(struct naming_replica *r, const struct tally *t, unsigned target)
 {
@@ -102,9 +128,13 @@ static bool remove_one(struct naming_replica *r, const struct tally *t, unsigned
 		/* The last voter stays, whatever the tables say: without it there is no log. */
 		if (s->role == RAFT_VOTER && t->voters == 1)
 			continue;
+		/* Another may have to get its vote, or to lose one, first. */
+		if (s->role == RAFT_VOTER && !rest_answers(r, s->id))
+			continue;
 		if (s->id == r->cfg.self) {
 			struct raft_event ev = { .type = RAFT_TRANSFER };
 
+			r->shrink_index = 0;
 			if (raft_transferee(&r->raft) == 0)
 				(void)replica_step(r, &ev);
 			return true;
@@ -113,7 +143,8 @@ static bool remove_one(struct naming_replica *r, const struct tally *t, unsigned
 		return true;
 	}
 	for (unsigned i = c->n; t->good_voters > target && i-- > 0;) {
-		if (c->servers[i].role == RAFT_VOTER && c->servers[i].id != r->cfg.self) {
+		if (c->servers[i].role == RAFT_VOTER && c->servers[i].id != r->cfg.self &&
+		    rest_answers(r, c->servers[i].id)) {
 			change(r, (node_id)c->servers[i].id, RAFT_STANDBY);
 			return true;
 		}

@@ -654,6 +654,71 @@ static void a_stand_by_that_leaves_sees_that_it_is_out(void **state)
 	world_free(w);
 }
 
+static bool told_out(struct world *w, node_id id)
+{
+	return w->node[id].r != NULL && fed(w, id);
+}
+
+/*
+ * One of three voters is away and another leaves: a majority of the two that stay would be both, so
+ * nothing could be decided from then on, nor this be undone. Who is away loses its vote first, or,
+ * where a fourth waits, that one votes first.
+ */
+static void a_voter_leaves_while_another_is_away(void **state)
+{
+	for (unsigned which = 0; which < 4; which++) {
+		struct world *w = world_new(20 + which);
+		node_id nodes = 3 + which / 2, leader, away, leaves;
+		struct naming_cmd c = world_cmd(NAMING_CMD_NODE_LEAVE, NULL);
+
+		world_grow(w, nodes);
+		leader = world_leader(w);
+		away = leader % 3 + 1;
+		leaves = which % 2 ? leader : 6 - leader - away;
+		world_kill(w, away);
+		c.node = leaves;
+		assert_int_equal(world_do(w, leaves, &c, NULL), 0);
+		for (unsigned i = 0; i < 20; i++) {
+			c = world_cmd(NAMING_CMD_TENANT_ADD, world_name("t", i));
+			assert_int_equal(world_do(w, leaves, &c, NULL), 0);
+			world_run(w, 100);
+		}
+		assert_true(told_out(w, leaves));
+		c = world_cmd(NAMING_CMD_NODE_LEFT, NULL);
+		c.node = leaves;
+		assert_int_equal(world_do(w, leaves, &c, NULL), 0);
+		world_kill(w, leaves);
+		c = world_cmd(NAMING_CMD_TENANT_ADD, "alice");
+		assert_int_equal(world_do(w, 6 - away - leaves, &c, NULL), 0);
+		world_start(w, away);
+		assert_true(world_until(w, 10000, world_same, 0));
+		assert_null(w->broken);
+		world_free(w);
+	}
+}
+
+/* Of two that stay one is away: who leaves keeps its vote until that is back. */
+static void a_voter_that_cannot_be_spared_waits(void **state)
+{
+	struct world *w = world_new(40);
+	struct naming_cmd c = world_cmd(NAMING_CMD_NODE_LEAVE, NULL);
+	node_id leader;
+
+	world_grow(w, 2);
+	leader = world_leader(w);
+	world_kill(w, 3 - leader);
+	c.node = leader;
+	assert_int_equal(world_do(w, leader, &c, NULL), 0);
+	world_run(w, 3000);
+	c = world_cmd(NAMING_CMD_TENANT_ADD, "alice");
+	assert_int_equal(world_do(w, leader, &c, NULL), 0);
+	world_start(w, 3 - leader);
+	assert_true(world_until(w, 10000, leads_alone, 3 - leader));
+	assert_true(world_until(w, 10000, fed, leader));
+	assert_null(w->broken);
+	world_free(w);
+}
+
 /* Crashes, torn writes, loss, partitions, full disks; then quiet: nothing acknowledged is lost. */
 static uint64_t storm(uint64_t seed, unsigned *acked_total)
 {
@@ -778,6 +843,8 @@ int main(void)
 		cmocka_unit_test(a_full_disk_refuses_and_works_again),
 		cmocka_unit_test(a_voter_that_leaves_is_replaced),
 		cmocka_unit_test(the_last_voter_leaves_when_another_votes),
+		cmocka_unit_test(a_voter_leaves_while_another_is_away),
+		cmocka_unit_test(a_voter_that_cannot_be_spared_waits),
 		cmocka_unit_test(a_stand_by_that_leaves_sees_that_it_is_out),
 		cmocka_unit_test(storms_lose_nothing),
 		cmocka_unit_test(the_same_seed_is_the_same_history),
