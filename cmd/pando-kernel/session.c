@@ -11,6 +11,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,12 +117,23 @@ static struct session *find_by_id(struct world *w, uint64_t id)
 	return NULL;
 }
 
-static struct session *find_by_pid(struct world *w, gpid pid)
+static bool is_over(const struct session *s)
+{
+	struct pollfd f = { .fd = s->pidfd, .events = POLLIN };
+
+	return s->pidfd < 0 || poll(&f, 1, 0) == 1;
+}
+
+/* Whose end it is. A pid comes back soon, and who had it before may not be acknowledged yet. */
+static struct session *find_ended(struct world *w, gpid pid, uint64_t event)
 {
 	struct session *s;
 
 	list_for_each (s, &w->sessions, link)
-		if (s->pid == pid)
+		if (s->pid == pid && s->has_exited && s->event == event)
+			return s;
+	list_for_each (s, &w->sessions, link)
+		if (s->pid == pid && !s->has_exited && is_over(s))
 			return s;
 	return NULL;
 }
@@ -156,7 +168,7 @@ static void shown_all(void *arg)
 
 void session_exited(struct world *w, gpid pid, int status, uint64_t event)
 {
-	struct session *s = find_by_pid(w, pid);
+	struct session *s = find_ended(w, pid, event);
 
 	if (!s) {
 		s = session_new(w, 0);

@@ -66,4 +66,17 @@ wait_for 10 test -s "$PANDO_TEST_DIR/gone" || fail "the hang-up test does not st
 kill -KILL $!
 wait $! 2>/dev/null
 wait_for 10 sh -c "! $BIN/pando --dir $CLUSTER_DIR ps alice -o csv | grep -q 'sleep 1000'" || fail "the session outlived its caller"
+
+# Its pid comes back soon, while its end is still kept for the caller: the next end under that pid is another's.
+pid=$(cat "$PANDO_TEST_DIR/gone")
+as alice python3 -c '
+import os, sys
+for _ in range(20000):
+    pid = os.fork()
+    if pid == 0: os._exit(0)
+    os.waitpid(pid, 0)
+    if pid == int(sys.argv[1]) - 1: sys.exit(0)
+sys.exit(1)' "$pid" || fail "pids do not come back to $pid"
+got=$(timeout -s KILL 20 "$BIN/pando" --dir "$CLUSTER_DIR" login -T alice -- sh -c 'echo $$; exit 7')
+[ "$? $got" = "7 $pid" ] || fail "whoever has pid $pid again ends otherwise: $got"
 exit 0
