@@ -2,7 +2,7 @@
 /*
  * stub.S - the stub and zygote program (stub.h says what it does). No libc, no
  * stack, no vector register: everything lives in registers that the kernel
- * keeps. %rbx the table's cursor, %rbp the calls left, %r12 a signal set of ones.
+ * keeps. %rbx the table's cursor, %rbp the calls left.
  */
 #include "kernel/stub/stub.h"
 
@@ -48,9 +48,23 @@ _start:
 	mov	$NR_PRCTL, %eax
 	syscall
 
-	/* Say that the stub is there: the first question has signo 0. */
+	xor	%ebp, %ebp
+
+	/*
+	 * All pages are its own from the start. While the tenant's memory is used up a page fault
+	 * waits for more, but who writes here from outside, or in a call, would fail.
+	 */
+touch:
+	mov	$STUB_DATA, %ebx
+1:
+	orb	$0, (%rbx)
+	add	$0x1000, %ebx
+	cmp	$STUB_END, %ebx
+	jb	1b
+	/* Say that the stub is there: the first question has signo 0. One that is born waits. */
 	xor	%edi, %edi
-	jmp	ask
+	test	%ebp, %ebp
+	jz	ask
 
 	.globl stub_wait
 stub_wait:
@@ -86,7 +100,7 @@ ask:
 	test	%rax, %rax
 	jnz	2f
 	cmpq	$NR_CLONE3, (%rbx)
-	je	stub_wait	/* a stub is born */
+	je	touch		/* a stub is born */
 2:
 	mov	%rax, 56(%rbx)
 	add	$STUB_CALL_BYTES, %rbx
