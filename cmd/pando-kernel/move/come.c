@@ -397,6 +397,21 @@ static void went(struct come *c, int err)
 	run_effects(c);
 }
 
+static void later(struct come *c, uint64_t ns, void (*cb)(struct loop_timer *t));
+static void on_wanted(struct loop_timer *t);
+
+static void unbuilt(struct come *c, int err)
+{
+	if (err == 0 || err == -ESRCH) {
+		dropped(c);
+		return;
+	}
+	/* For want of memory, say. Until it is a stub it takes no table, not even to end. */
+	log_warn("pid %d cannot become its stub again: %s", c->pid, strerror(-err));
+	c->wanted = MOVER_UNBUILD;
+	later(c, RETRY_NS, on_wanted);
+}
+
 static void on_job(struct mover *m, enum mover_job job, int result)
 {
 	struct come *c = container_of(m, struct come, mover);
@@ -408,7 +423,7 @@ static void on_job(struct mover *m, enum mover_job job, int result)
 	else if (job == MOVER_GO)
 		went(c, result);
 	else
-		dropped(c);
+		unbuilt(c, result);
 }
 
 /* ---- steps ---- */
