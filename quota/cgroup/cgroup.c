@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 
@@ -603,6 +604,28 @@ int cgroup_memory_wait(struct cgroup_host *h, const char *path, bool wait,
 	(void)snprintf(high, sizeof(high), "%llu", (unsigned long long)(memory_max_bytes - room));
 	return set(h, path, MEMORY, "memory.oom_control", wait ? "1" : "0", "memory.high",
 		   wait && memory_max_bytes != 0 ? high : "max");
+}
+
+int cgroup_memory_full(struct cgroup_host *h, const char *path)
+{
+	cleanup_close int control = -1;
+	char text[32];
+	int event, r;
+
+	if (h->v1[MEMORY] < 0 || h->v2_has[MEMORY])
+		return -EOPNOTSUPP;
+	control = cgroup_open(h, path, names[MEMORY], "memory.oom_control", O_RDONLY);
+	if (control < 0)
+		return control;
+	event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (event < 0)
+		return -errno;
+	(void)snprintf(text, sizeof(text), "%d %d", event, control);
+	r = write_at(h->v1[MEMORY], path, "cgroup.event_control", text);
+	if (r == 0)
+		return event;
+	(void)close(event);
+	return r;
 }
 
 int cgroup_cached(struct cgroup_host *h, const char *path, uint64_t *bytes)

@@ -80,6 +80,13 @@ must_check int cgroup_weigh(struct cgroup_host *h, const char *path, uint32_t cp
 must_check int cgroup_memory_wait(struct cgroup_host *h, const char *path, bool wait,
 				  uint64_t memory_max_bytes);
 
+/*
+ * An eventfd, the caller's, that counts how often something had to wait for memory, or was killed
+ * for it; it counts once more when the group is removed. v1 only: -EOPNOTSUPP.
+ * Documentation/admin-guide/cgroup-v1/memory.rst, 10.
+ */
+must_check int cgroup_memory_full(struct cgroup_host *h, const char *path);
+
 /* What the group is limited to, by itself; a weight is not told (0). */
 must_check int cgroup_limits_read(struct cgroup_host *h, const char *path,
 				  struct cgroup_limits *out);

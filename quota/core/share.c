@@ -172,10 +172,11 @@ static void plan_resource(const struct quota_share *s, const struct quota_view *
 		plan_more(s, v, r, p);
 	} else if (v->need.v[r] > lent) {
 		p->ask = true; /* not needed any more */
-	} else if (v->waiting.v[r] > 0 && spare > margin(limit)) {
-		/* Not all of it, or it would be asked for again at once. */
+	} else if (v->waiting.v[r] > 0 && spare > margin(limit) && lent > v->least.v[r]) {
+		/* Not all of it, nor of the least, or it would be asked for again at once. */
 		p->lower = true;
-		p->like.v[r] = lent - MIN(v->waiting.v[r], MAX(spare / 2, UINT64_C(1)));
+		p->like.v[r] = MAX(lent - MIN(v->waiting.v[r], MAX(spare / 2, UINT64_C(1))),
+				   v->least.v[r]);
 		p->need.v[r] = p->like.v[r];
 	}
 }

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -302,6 +303,44 @@ static void limits_are_read_back(void **state)
 	assert_int_equal(cgroup_memory_wait(h, group, false, 64 << 20), 0);
 }
 
+static void touch(int bytes)
+{
+	char *m = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		       0);
+
+	if (m == MAP_FAILED)
+		_exit(1);
+	memset(m, 1, (size_t)bytes);
+}
+
+static void who_hits_the_limit_of_memory_is_told_of_and_goes_on_with_a_higher_one(void **state)
+{
+	struct cgroup_limits l = { .memory_max_bytes = 8 << 20 };
+	struct pollfd f = { .events = POLLIN };
+	uint64_t times;
+	int status;
+	pid_t pid;
+
+	(void)state;
+	f.fd = cgroup_memory_full(h, group);
+	if (f.fd == -EOPNOTSUPP)
+		skip();
+	assert_true(f.fd >= 0);
+	assert_int_equal(cgroup_limit(h, group, &l), 0);
+	assert_int_equal(cgroup_memory_wait(h, group, true, l.memory_max_bytes), 0);
+	pid = child(touch, 32 << 20);
+	assert_int_equal(poll(&f, 1, 10000), 1);
+	assert_int_equal(read(f.fd, &times, sizeof(times)), sizeof(times));
+	assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
+	l.memory_max_bytes = 64 << 20;
+	assert_int_equal(cgroup_limit(h, group, &l), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	assert_int_equal(cgroup_memory_wait(h, group, false, l.memory_max_bytes), 0);
+	(void)close(f.fd);
+	clear();
+}
+
 static void limits_of_tasks_hold(void **state)
 {
 	const struct cgroup_limits l = { .pids_max = 10 };
@@ -444,6 +483,8 @@ int main(void)
 	};
 	const struct CMUnitTest host[] = {
 		cmocka_unit_test(limits_are_read_back),
+		cmocka_unit_test(
+			who_hits_the_limit_of_memory_is_told_of_and_goes_on_with_a_higher_one),
 		cmocka_unit_test(limits_of_tasks_hold),
 		cmocka_unit_test(a_frozen_group_uses_no_cpu_and_can_be_killed),
 		cmocka_unit_test(whoever_holds_the_entrances_may_enter),

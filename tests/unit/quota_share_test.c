@@ -540,6 +540,38 @@ static void a_world_that_has_too_little_to_begin_goes_on_waiting(void **state)
 	assert_true(s.ready);
 }
 
+/* Two nodes gave the same to each other ten times a second. */
+static void nobody_gives_of_what_he_would_ask_for_again(void **state)
+{
+	struct quota_amounts none = { { 0 } };
+	struct quota_view v = { .row = true, .serial = 1, .others = 1 };
+	struct quota_share s;
+	struct quota_out out;
+
+	(void)state;
+	v.limit = v.lent = v.need = (struct quota_amounts){ { 1000, 60, 1 << 27 } };
+	v.least = (struct quota_amounts){ { 50, 4, 1 << 24 } };
+	quota_share_init(&s);
+	(void)told(&s, QUOTA_EV_OPEN, &v);
+	(void)told(&s, QUOTA_EV_ANSWER, &v);
+	v.waiting = (struct quota_amounts){ { 950, 56, 7 << 24 } };
+	v.lent = v.need = (struct quota_amounts){ { 80, 6, 5 << 22 } };
+	out = told(&s, QUOTA_EV_TICK, &v);
+	assert_true(out.enforce);
+	for (unsigned r = 0; r < QUOTA_RESOURCES; r++)
+		assert_in_range(out.hold.v[r], v.least.v[r], v.lent.v[r] - 1);
+	(void)told(&s, QUOTA_EV_CLOSE, &v);
+
+	quota_share_init(&s);
+	v.waiting = none;
+	v.lent = v.need = v.least;
+	(void)told(&s, QUOTA_EV_OPEN, &v);
+	(void)told(&s, QUOTA_EV_ANSWER, &v);
+	v.waiting = (struct quota_amounts){ { 950, 56, 7 << 24 } };
+	out = told(&s, QUOTA_EV_TICK, &v);
+	assert_false(out.enforce || out.propose);
+}
+
 static void what_a_closed_world_held_is_there_for_others(void **state)
 {
 	struct cluster *cl = cluster_new(2);
@@ -589,6 +621,7 @@ int main(void)
 		cmocka_unit_test(nobody_ever_holds_more_than_is_lent),
 		cmocka_unit_test(the_first_node_gets_all_and_the_second_its_part),
 		cmocka_unit_test(a_world_that_has_too_little_to_begin_goes_on_waiting),
+		cmocka_unit_test(nobody_gives_of_what_he_would_ask_for_again),
 		cmocka_unit_test(what_a_closed_world_held_is_there_for_others),
 		cmocka_unit_test(a_lowered_limit_is_in_force_soon),
 #ifdef PANDO_MUTANTS

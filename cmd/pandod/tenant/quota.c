@@ -30,14 +30,12 @@ enum {
 	COMMAND_MS = 5000,   /* the ledger's answer */
 	FAR_OLD_MS = 4000,   /* what a node told is not believed longer */
 	USE_MAX = 512,       /* tenants in one message */
-	FULL_TICKS = 10,     /* so long guests wait for memory before one is killed */
 	SAY_AGAIN_MS = 4500, /* to a guest kernel what it knows */
 };
 
 static void step(struct quota_tenant *q, enum quota_ev_kind kind, int err,
 		 const struct quota_amounts *a);
 static void tell_kernel(struct quota_tenant *q);
-static uint64_t memory_to_come(const struct quota_tenant *q);
 
 /* ---- finding ---- */
 
@@ -62,6 +60,7 @@ static struct quota_tenant *tenant_get(struct pod *p, tenant_id t, const char *n
 	q->pod = p;
 	q->id = t;
 	(void)snprintf(q->name, sizeof(q->name), "%s", name);
+	q->full_event = -1;
 	quota_share_init(&q->share);
 	list_add_tail(&p->quota->tenants, &q->link);
 	return q;
@@ -279,42 +278,16 @@ static void measure(struct quota_tenant *q)
 	quota_reweigh(q);
 }
 
-/*
- * A burst outruns the asking: guests wait for what the ledger may yet lend. When nothing comes the
- * host's kernel is to end one of them, or all would wait for ever.
- */
-static void mind_memory(struct quota_tenant *q)
+void quota_look(struct quota_tenant *q)
 {
-	uint64_t max = q->hold.v[QUOTA_MEMORY];
-	bool full, waits;
-	char group[CGROUP_PATH_MAX];
-	struct cgroup_stats st;
-	int r;
-
-	quota_group(q, "/guests", group);
-	if (!q->started || cgroup_stats(q->pod->cgroups, group, &st) < 0)
-		return;
-	full = max != QUOTA_ANY && st.memory_bytes + max / 64 >= max &&
-	       q->use.v[QUOTA_MEMORY] + max / 16 >= max;
-	q->full_ticks = full && max == q->waits_at ? q->full_ticks + 1 : 0;
-	/*
-	 * Waiting is for what may yet come from elsewhere: meanwhile calls that need memory fail in
-	 * their midst, and an exec that does ends its program. With nothing to wait for the host
-	 * ends the largest at once, and who starts a shell beside a hog does not feel it.
-	 */
-	waits = max != QUOTA_ANY && q->full_ticks < FULL_TICKS && memory_to_come(q) > max / 32;
-	if (waits == q->waits && max == q->waits_at)
-		return;
-	r = cgroup_memory_wait(q->pod->cgroups, group, waits, max == QUOTA_ANY ? 0 : max);
-	if (r < 0 && r != -EOPNOTSUPP)
-		log_debug("memory of %s: %s", q->name, strerror(-r));
-	q->waits = waits;
-	q->waits_at = max;
+	measure(q);
+	quota_mind_memory(q);
+	step(q, QUOTA_EV_TICK, 0, &q->use);
 }
 
 /* ---- between nodes ---- */
 
-static void tell_use(struct pod *p)
+void quota_tell_use(struct pod *p)
 {
 	Pod__Use use = POD__USE__INIT;
 	Pod__TenantUse rows[USE_MAX], *list[USE_MAX];
@@ -412,47 +385,6 @@ bool quota_use(const struct pod *p, tenant_id t, node_id node, struct quota_amou
 
 /* ---- the guest kernel, which shows it to its guests ---- */
 
-/* What is lent to this node and not used, what nobody has, and what others would give of theirs. */
-/* What this node has and may get, whether or not it is used. */
-static uint64_t memory_in_reach(const struct quota_tenant *q)
-{
-	const struct naming_core *k = naming_tables(q->pod->naming);
-	const struct naming_tenant *t = naming_tenant_find(k, q->id);
-	uint64_t limit = naming_limit(t, NAMING_MEMORY), kept = limit / 16, got = 0;
-	node_id self = naming_self(q->pod->naming);
-	const struct naming_loan *l;
-
-	if (limit == NAMING_ANY)
-		return 0;
-	for (uint32_t i = 0; (l = naming_loan_at(k, i)) != NULL; i++) {
-		struct quota_amounts use;
-
-		if (l->tenant != q->id)
-			continue;
-		if (l->node == self)
-			got += l->lent[NAMING_MEMORY];
-		else if (quota_use(q->pod, q->id, l->node, &use) &&
-			 l->lent[NAMING_MEMORY] > use.v[QUOTA_MEMORY] + kept)
-			got += l->lent[NAMING_MEMORY] - use.v[QUOTA_MEMORY] - kept;
-	}
-	return MIN(got + naming_unlent(k, t, NAMING_MEMORY, self), limit);
-}
-
-static uint64_t above(uint64_t a, uint64_t b)
-{
-	return a > b ? a - b : 0;
-}
-
-static uint64_t memory_left(const struct quota_tenant *q)
-{
-	return above(memory_in_reach(q), q->use.v[QUOTA_MEMORY]);
-}
-
-static uint64_t memory_to_come(const struct quota_tenant *q)
-{
-	return above(memory_in_reach(q), q->hold.v[QUOTA_MEMORY]);
-}
-
 /* Each one wakes a guest kernel: what it knows is told again now and then only, for its new guests.
  */
 static void tell_kernel(struct quota_tenant *q)
@@ -471,7 +403,7 @@ static void tell_kernel(struct quota_tenant *q)
 	m.memory_bytes = t->limits.memory_bytes;
 	m.memory_used_bytes = q->use.v[QUOTA_MEMORY];
 	m.cpu_used_milli = q->use.v[QUOTA_CPU];
-	m.memory_left_bytes = memory_left(q);
+	m.memory_left_bytes = quota_memory_left(q);
 	list_for_each (f, &q->pod->quota->far, link) {
 		if (f->tenant != q->id)
 			continue;
@@ -587,6 +519,7 @@ void quota_adopt(struct world *w)
 		held.v[QUOTA_MEMORY] = l.memory_max_bytes ? l.memory_max_bytes : QUOTA_ANY;
 	}
 	q->started = true;
+	quota_watch_memory(q);
 	begin(q, w, &held);
 	q->told = true;
 }
@@ -605,6 +538,7 @@ void quota_started(struct world *w)
 
 	CHECK(q != NULL);
 	q->started = true;
+	quota_watch_memory(q);
 	quota_weigh(q);
 }
 
@@ -628,6 +562,7 @@ static void close_if_empty(struct quota_tenant *q)
 		return;
 	if (q->started && next == NULL)
 		volume_release(q->pod, q->name);
+	quota_unwatch_memory(q);
 	q->closing = q->started = false;
 	memset(&q->hold, 0, sizeof(q->hold));
 	memset(&q->use, 0, sizeof(q->use));
@@ -687,8 +622,8 @@ static void tick_one(struct quota_tenant *q, bool slow)
 		q->left_out = 0;
 		measure(q);
 	}
-	if (limited && (look || q->full_ticks > 0))
-		mind_memory(q);
+	if (limited && (look || q->full_since_ns != 0))
+		quota_mind_memory(q);
 	if (q->unsent) {
 		q->unsent = false;
 		step(q, QUOTA_EV_ANSWER, -ETIMEDOUT, NULL);
@@ -714,11 +649,12 @@ static void tick(struct loop_timer *t)
 		tick_one(q, slow);
 		if (!is_idle(q))
 			continue;
+		quota_unwatch_memory(q);
 		list_del(&q->link);
 		free(q);
 	}
 	if (slow) {
-		tell_use(p);
+		quota_tell_use(p);
 		meter_tick(p);
 	}
 	CHECK(loop_timer_set(p->loop, t, clock_mono_ns() + TICK_MS * NS_PER_MS, tick) == 0);
@@ -736,7 +672,7 @@ void quota_tables(struct pod *p, uint32_t kinds)
 		loans++;
 	/* Another node begins with a tenant: it is to know what the tenant uses here. */
 	if (loans > p->quota->loans)
-		tell_use(p);
+		quota_tell_use(p);
 	p->quota->loans = loans;
 	list_for_each (q, &p->quota->tenants, link) {
 		step(q, QUOTA_EV_VIEW, 0, NULL);

@@ -27,9 +27,11 @@ struct quota_tenant {
 	bool asking; /* naming will call back */
 	bool unsent; /* naming took no command; the next tick tries again */
 	uint64_t asked_ns;
-	unsigned full_ticks;        /* since all of the memory that it is lent is in use */
-	bool waits;                 /* for memory, instead of being killed */
-	uint64_t waits_at;          /* with this limit */
+	uint64_t full_since_ns; /* all of the memory that it is lent is in use; 0: not so */
+	bool waits;             /* for memory, instead of being killed */
+	uint64_t waits_at;      /* with this limit */
+	int full_event;         /* counts how often that was hit; -1: the host does not tell */
+	struct loop_fd full_watch;
 	unsigned calm, left_out;    /* ticks without change; ticks since it was looked at */
 	uint64_t cpu_ns, cpu_at_ns; /* of the guests, when last looked at */
 	uint32_t part;  /* of its weight, that it has (quota/core/weight.h); 0: unknown */
@@ -68,6 +70,20 @@ struct quota_tenant *quota_find(const struct pod *p, tenant_id t);
 bool quota_use(const struct pod *p, tenant_id t, node_id node, struct quota_amounts *out);
 /* In a control group of the tenant's: @part "" or "/guests" ... */
 void quota_group(const struct quota_tenant *q, const char *part, char out[CGROUP_PATH_MAX]);
+
+/* Measures now what is used, and asks for what is missing. */
+void quota_look(struct quota_tenant *q);
+/* To all nodes, what each tenant uses here. */
+void quota_tell_use(struct pod *p);
+
+/* ---- memory.c ---- */
+/* What this node has, and may yet get, and does not use. */
+uint64_t quota_memory_left(const struct quota_tenant *q);
+/* After its use was measured: are its guests to wait when they hit their limit? */
+void quota_mind_memory(struct quota_tenant *q);
+/* From when its groups are there, until they are empty. */
+void quota_watch_memory(struct quota_tenant *q);
+void quota_unwatch_memory(struct quota_tenant *q);
 
 /* ---- weight.c ---- */
 /* Its world has begun, or what the tables say of its weight may have changed. */
