@@ -187,6 +187,19 @@ static bool start_reader(struct listing *x)
 }
 
 /* ---- the question ---- */
+/*
+ * A stub executes nothing; who stands for it is listed where that is. One that is just born, or has
+ * just ended, is in no list of stubs: its pid is another node's, and no guest of ours has it.
+ */
+static bool stands_for_another(struct world *w, const struct task_info *t)
+{
+	if (stubs_find(w->stubs, t->gpid) || place_runs_there(w, t->gpid) ||
+	    leave_is_lost(w, t->gpid))
+		return true;
+	return (t->state == 'Z' || kin_is_making(t->gpid)) && !site_has_guest(w, t->gpid) &&
+	       home_of(w, t->gpid) != w->node && home_of(w, t->gpid) != NODE_NONE;
+}
+
 static struct listing *listing_new(struct world *w, const struct proc_list *l, gpid only)
 {
 	struct listing *x = calloc(1, sizeof(*x) + l->n * sizeof(x->rows[0]));
@@ -199,10 +212,7 @@ static struct listing *listing_new(struct world *w, const struct proc_list *l, g
 	x->read.cb = on_read;
 	(void)pthread_mutex_init(&x->lock, NULL);
 	for (size_t i = 0; i < l->n && x->n < LIST_MAX; i++) {
-		/* A stub executes nothing; who stands for it is listed where that is. */
-		if ((only == 0 || l->v[i].t.gpid == only) &&
-		    !stubs_find(w->stubs, l->v[i].t.gpid) && !place_runs_there(w, l->v[i].t.gpid) &&
-		    !leave_is_lost(w, l->v[i].t.gpid))
+		if ((only == 0 || l->v[i].t.gpid == only) && !stands_for_another(w, &l->v[i].t))
 			fill_row(&x->rows[x->n++], w, &l->v[i], now_ns);
 	}
 	return x;

@@ -166,6 +166,18 @@ grep -q "ago its child's exec on n2 failed with EOPNOTSUPP: it has given up new 
 	fail "why: $(cat "$work/refused")"
 grep -q "child's exec.*nosuch\|ENOENT" "$work/refused" && fail "what is not there was refused: $(cat "$work/refused")"
 
+# ---- no process is listed twice while programs go elsewhere, or do not, and stubs come and go ----
+as_on n1 alice sh -c 'until [ -e looked ]; do (on n2 true &) 2>/dev/null | cat; on n2 true; done' >/dev/null 2>&1 &
+goers=$!
+for i in $(seq 60); do
+	p ps alice -o csv | tail -n +2 >"$work/listed"
+	twice=$(cut -d, -f2 "$work/listed" | sort | uniq -d)
+	[ -z "$twice" ] || break
+done
+as_on n1 alice touch looked || fail "touch"
+wait $goers || fail "the goers"
+[ -z "$twice" ] || fail "twice: $twice in $(cat "$work/listed")"
+
 # ---- daemons die meanwhile ----
 as_on n1 alice python3 inside.py storm stop >"$work/storm" 2>"$work/storm.err" &
 storm=$!

@@ -99,6 +99,43 @@ static void name_silent(struct gather *g, node_id node)
 	(void)json_array_append_new(g->silent, json_string(name));
 }
 
+static int by_pid(const void *a, const void *b)
+{
+	const json_t *x = *(json_t *const *)a, *y = *(json_t *const *)b;
+	int r = strcmp(json_string_value(json_object_get(x, "tenant")),
+		       json_string_value(json_object_get(y, "tenant")));
+
+	return r ? r
+		 : (int)(json_integer_value(json_object_get(x, "pid")) -
+			 json_integer_value(json_object_get(y, "pid")));
+}
+
+static json_int_t age_of(const json_t *row)
+{
+	return json_integer_value(json_object_get(row, "age_ns"));
+}
+
+/*
+ * One node is asked before and another after a process goes from here to there: it is told of twice
+ * then, though no two ever execute it, and where it has begun last is where it is.
+ */
+static void gather_end(struct gather *g)
+{
+	json_t *rows = api_sorted(g->rows, by_pid);
+
+	for (size_t i = 1; i < json_array_size(rows);) {
+		json_t *a = json_array_get(rows, i - 1), *b = json_array_get(rows, i);
+
+		if (by_pid(&a, &b) != 0)
+			i++;
+		else
+			(void)json_array_remove(rows, age_of(a) > age_of(b) ? i - 1 : i);
+	}
+	json_decref(g->rows);
+	g->rows = rows;
+	g->done(g);
+}
+
 static void answered(void *arg, int err, const struct rpc_msg *m)
 {
 	struct question *q = arg;
@@ -114,7 +151,7 @@ static void answered(void *arg, int err, const struct rpc_msg *m)
 	kernel__process_list__free_unpacked(l, NULL);
 	free(q);
 	if (--g->left == 0)
-		g->done(g);
+		gather_end(g);
 }
 
 static void ask(struct gather *g, tenant_id t, node_id node)
@@ -132,17 +169,6 @@ static void ask(struct gather *g, tenant_id t, node_id node)
 			    answered, q);
 	if (r < 0)
 		answered(q, r, NULL);
-}
-
-static int by_pid(const void *a, const void *b)
-{
-	const json_t *x = *(json_t *const *)a, *y = *(json_t *const *)b;
-	int r = strcmp(json_string_value(json_object_get(x, "tenant")),
-		       json_string_value(json_object_get(y, "tenant")));
-
-	return r ? r
-		 : (int)(json_integer_value(json_object_get(x, "pid")) -
-			 json_integer_value(json_object_get(y, "pid")));
 }
 
 /* Asks every node about @t, or about every tenant if it is TENANT_NONE. */
@@ -168,7 +194,7 @@ static void gather_start(struct pod *p, struct ctl_req *r, tenant_id t, int pid,
 				ask(g, row->id, n->id);
 	}
 	if (--g->left == 0)
-		g->done(g);
+		gather_end(g);
 }
 
 /*
@@ -199,8 +225,7 @@ static void processes_done(struct gather *g)
 {
 	if (g->req != NULL)
 		ctl_reply(g->req, 200,
-			  json_pack("{s:o, s:O}", "processes", api_sorted(g->rows, by_pid),
-				    "silent", g->silent));
+			  json_pack("{s:O, s:O}", "processes", g->rows, "silent", g->silent));
 	gather_free(g);
 }
 
