@@ -7,17 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cmd/ctl/core/cursor.h"
+
 #define PID_MAX 4194304
-
-int ctl_cursor_read(const char *text, uint64_t *life, uint64_t *number)
-{
-	char rest;
-
-	return strlen(text) < 40 && strspn(text, "0123456789abcdef-") == strlen(text) &&
-			       sscanf(text, "%" SCNx64 "-%" SCNu64 "%c", life, number, &rest) == 2
-		       ? 0
-		       : -EINVAL;
-}
 
 /* ---- reading ---- */
 static int number_of(const char *text, uint64_t max, uint64_t *out)
@@ -59,6 +51,20 @@ static int read_path(const struct ctl_route *row, ctl_args args, const char *ten
 	return 0;
 }
 
+/* Whom it is about: nobody else, be there such a tenant or not. */
+static int read_tenant(const struct http_head *head, const json_t *body, const char *tenant,
+		       const char **why)
+{
+	const char *named = json_string_value(json_object_get(body, "tenant"));
+	char text[TENANT_NAME_MAX];
+	int n = http_query_get(head->query, "tenant", text, sizeof(text));
+
+	*why = "only the machine's operator may see other tenants";
+	if (n != -ENOENT && (n < 0 || (n > 0 && strcmp(text, tenant) != 0)))
+		return -EACCES;
+	return named == NULL || *named == '\0' || strcmp(named, tenant) == 0 ? 0 : -EACCES;
+}
+
 static int read_query(const char *query, struct ctl_ask *out, const char **why)
 {
 	char text[64];
@@ -67,7 +73,7 @@ static int read_query(const char *query, struct ctl_ask *out, const char **why)
 	out->has_since = n != -ENOENT;
 	if (out->has_since && out->route == CTL_EVENTS) {
 		*why = "the cursor is malformed";
-		if (n < 0 || ctl_cursor_read(text, &out->since_life, &out->since) < 0)
+		if (n < 0 || cursor_read(text, &out->since_life, &out->since) < 0)
 			return -EINVAL;
 	} else if (out->has_since) {
 		*why = "since is a number of seconds";
@@ -112,6 +118,8 @@ int ctl_ask_read(const struct ctl_route *row, ctl_args args, const struct http_h
 	if (!ctl_body_ok(row, body, text, sizeof(text)))
 		return -EINVAL;
 	r = read_path(row, args, tenant, out, why);
+	if (r == 0)
+		r = read_tenant(head, body, tenant, why);
 	if (r == 0 && (row->id == CTL_EVENTS || row->id == CTL_USAGE))
 		r = read_query(head->query, out, why);
 	if (r == 0 && row->id == CTL_SESSION_ATTACH)

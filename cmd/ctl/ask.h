@@ -5,8 +5,8 @@
  * host's rights never reads what a tenant has written.
  *
  * Only rows for CTL_INSIDE have this form. Nothing here says who asks: that is a property of the
- * socket, and of the connection to the guest kernel. What a caller says about another tenant
- * (?tenant=) is not carried.
+ * socket, and of the connection to the guest kernel. Who names another tenant (?tenant=) is refused
+ * in the same words whether there is such a one or not.
  */
 #ifndef CTL_ASK_H
 #define CTL_ASK_H
@@ -43,8 +43,5 @@ must_check int ctl_ask_read(const struct ctl_route *row, ctl_args args,
  * Errors: -EINVAL a field is out of range; -EACCES no row for tenants; -ENOMEM.
  */
 must_check int ctl_ask_write(const struct ctl_ask *ask, struct http_head *head, json_t **body);
-
-/* "LIFE-NUMBER" of an event. 0 or -EINVAL. */
-must_check int ctl_cursor_read(const char *text, uint64_t *life, uint64_t *number);
 
 #endif

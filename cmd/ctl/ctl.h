@@ -24,7 +24,8 @@
 #include "base/types.h"
 #include "cmd/ctl/core/http.h"
 
-#define CTL_FDS_MAX 4
+#define CTL_FDS_MAX   4
+#define CTL_ALLOW_MAX 48
 
 struct ctl_server;
 struct ctl_req;
@@ -94,6 +95,8 @@ unsigned ctl_req_role(const struct ctl_req *r);
 /* For the handler's use; 0 when a request comes. */
 void ctl_req_set_note(struct ctl_req *r, unsigned note);
 unsigned ctl_req_note(const struct ctl_req *r);
+/* The methods that a 405 names in its Allow (RFC 9110 15.5.6): "GET, POST". */
+void ctl_req_set_allow(struct ctl_req *r, const char *methods);
 /* Called when the caller hangs up first; the request is gone after it. */
 void ctl_req_on_gone(struct ctl_req *r, void (*cb)(void *arg), void *arg);
 

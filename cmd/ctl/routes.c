@@ -2,6 +2,7 @@
 /* The table of the control API. The examples work in the order of the rows (tests/int/api.sh). */
 #include "cmd/ctl/routes.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const struct ctl_route routes[] = {
@@ -139,18 +140,32 @@ static const struct ctl_route routes[] = {
 	  .body = "point:string! tenant:string" },
 };
 
-const struct ctl_route *ctl_route_find(const char *method, const char *path, ctl_args a,
-				       bool *path_known)
+const struct ctl_route *ctl_route_find(const char *method, const char *path, ctl_args a)
 {
-	*path_known = false;
-	for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
-		if (http_route_match(routes[i].path, path, a) < 0)
-			continue;
-		*path_known = true;
-		if (strcmp(routes[i].method, method) == 0)
+	for (size_t i = 0; i < ARRAY_LEN(routes); i++)
+		if (strcmp(routes[i].method, method) == 0 &&
+		    http_route_match(routes[i].path, path, a) >= 0)
 			return &routes[i];
-	}
 	return NULL;
+}
+
+void ctl_no_route(struct ctl_req *r)
+{
+	const struct http_head *h = ctl_req_head(r);
+	char allow[CTL_ALLOW_MAX] = "";
+	ctl_args a;
+
+	for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
+		size_t n = strlen(allow);
+
+		if (http_route_match(routes[i].path, h->path, a) >= 0)
+			(void)snprintf(allow + n, sizeof(allow) - n, "%s%s", n > 0 ? ", " : "",
+				       routes[i].method);
+	}
+	if (allow[0] != '\0')
+		ctl_req_set_allow(r, allow);
+	ctl_problem(r, allow[0] != '\0' ? 405 : 404, NULL, "there is no %s %.100s", h->method,
+		    h->path);
 }
 
 const struct ctl_route *ctl_route_at(enum ctl_route_id id)

@@ -13,6 +13,7 @@
 
 #include "base/attr.h"
 #include "cmd/ctl/core/http.h"
+#include "cmd/ctl/ctl.h"
 
 /* Numbers travel between a guest kernel and its pandod, which are of one build. */
 enum ctl_route_id {
@@ -80,10 +81,10 @@ struct ctl_route {
 
 typedef char ctl_args[HTTP_ARGS_MAX][HTTP_ARG_MAX];
 
-/* The row for a request and the arguments in its path, or NULL; then *path_known says whether
- * another method is there. */
-const struct ctl_route *ctl_route_find(const char *method, const char *path, ctl_args a,
-				       bool *path_known);
+/* The row for a request and the arguments in its path, or NULL. */
+const struct ctl_route *ctl_route_find(const char *method, const char *path, ctl_args a);
+/* Answers a request that no row is for: 405 and the methods that its path has, or 404. */
+void ctl_no_route(struct ctl_req *r);
 /* NULL: there is none. */
 const struct ctl_route *ctl_route_at(enum ctl_route_id id);
 /* All rows, and how many. */

@@ -56,6 +56,7 @@ struct ctl_req {
 	struct http_head head;
 	json_t *body;
 	unsigned note;
+	char allow[CTL_ALLOW_MAX]; /* "": its answer has none */
 	int fds[CTL_FDS_MAX];
 	unsigned fd_count; /* go with the next byte out */
 	void (*gone)(void *arg);
@@ -170,6 +171,7 @@ static void req_end(struct ctl_req *r)
 	r->body = NULL;
 	r->gone = NULL;
 	r->note = 0;
+	r->allow[0] = '\0';
 	r->state = REQ_NONE;
 	if (r->dead) {
 		conn_kill(r);
@@ -227,8 +229,10 @@ void ctl_reply_text(struct ctl_req *r, int status, const char *type, const char 
 		local_answer(r, status, type, text, strlen(text), false);
 	else if (!r->dead &&
 		 buf_addf(&r->out,
-			  "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n%s\r\n%s\n",
+			  "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
+			  "%s%s%s%s\r\n%s\n",
 			  status, reason_of(status), type, strlen(text) + 1,
+			  r->allow[0] ? "Allow: " : "", r->allow, r->allow[0] ? "\r\n" : "",
 			  r->head.close ? "Connection: close\r\n" : "", text) < 0)
 		conn_kill(r);
 	conn_flush(r);
@@ -441,6 +445,11 @@ void ctl_req_set_note(struct ctl_req *r, unsigned note)
 unsigned ctl_req_note(const struct ctl_req *r)
 {
 	return r->note;
+}
+
+void ctl_req_set_allow(struct ctl_req *r, const char *methods)
+{
+	(void)snprintf(r->allow, sizeof(r->allow), "%s", methods);
 }
 
 void ctl_req_on_gone(struct ctl_req *r, void (*cb)(void *arg), void *arg)

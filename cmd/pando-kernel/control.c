@@ -278,14 +278,12 @@ static void on_request(void *arg, struct ctl_req *r)
 	const struct ctl_route *row;
 	struct ctl_ask ask;
 	struct asking *x = NULL;
-	bool path_known;
 	ctl_args args;
 	int err;
 
-	row = ctl_route_find(h->method, h->path, args, &path_known);
+	row = ctl_route_find(h->method, h->path, args);
 	if (row == NULL) {
-		ctl_problem(r, path_known ? 405 : 404, NULL, "there is no %s %.100s", h->method,
-			    h->path);
+		ctl_no_route(r);
 		return;
 	}
 	if (row->id == CTL_OPENAPI) {

@@ -18,6 +18,7 @@ static const char *const seeds[] = {
 	"GET /v1/nodes HTTP/1.1\r\n\r\n",
 	"GET /v1/events?since=1f-7&follow=1 HTTP/1.1\r\n\r\n",
 	"GET /v1/usage?since=3600 HTTP/1.1\r\n\r\n",
+	"GET /v1/quota?tenant=alice HTTP/1.1\r\n\r\n",
 	"GET /v1/processes/4711/why HTTP/1.1\r\n\r\n",
 	"GET /v1/tenants/-/sessions HTTP/1.1\r\n\r\n",
 	"POST /v1/processes/12/migrate HTTP/1.1\r\nContent-Length: 13\r\n\r\n{\"node\":\"n2\"}",
@@ -43,7 +44,6 @@ static bool write_one(const struct ctl_ask *ask, struct ctl_ask *again)
 {
 	const struct ctl_route *row;
 	struct http_head head;
-	bool path_known;
 	const char *why;
 	ctl_args args;
 	json_t *body;
@@ -51,7 +51,7 @@ static bool write_one(const struct ctl_ask *ask, struct ctl_ask *again)
 
 	if (ctl_ask_write(ask, &head, &body) < 0)
 		return false;
-	row = ctl_route_find(head.method, head.path, args, &path_known);
+	row = ctl_route_find(head.method, head.path, args);
 	CHECK(row != NULL && row->id == ask->route && (row->who & CTL_INSIDE) != 0);
 	CHECK(memchr(head.query, '\0', sizeof(head.query)) != NULL && json_is_object(body));
 	r = ctl_ask_read(row, args, &head, body, "alice", again, &why);
@@ -64,13 +64,12 @@ static void read_one(const uint8_t *in, size_t len)
 	const struct ctl_route *row;
 	struct http_head head;
 	struct ctl_ask ask, again;
-	bool path_known;
 	const char *why = NULL;
 	ctl_args args;
 	json_t *body;
 	int n = http_request_head(in, len, &head);
 
-	row = n > 0 ? ctl_route_find(head.method, head.path, args, &path_known) : NULL;
+	row = n > 0 ? ctl_route_find(head.method, head.path, args) : NULL;
 	if (row == NULL)
 		return;
 	body = json_loadb((const char *)in + n, len - (size_t)n, JSON_REJECT_DUPLICATES, NULL);

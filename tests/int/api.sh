@@ -83,6 +83,25 @@ sys.stdout.write(s.recv(65536).decode())' "$SOCK" | head -n 1 | tr -d '\r'; }
 [ "$(raw "GET /v1/node HTTP/1.1\r\nHost: x\r\nX: $(head -c 9000 /dev/zero | tr '\0' y)\r\n\r\n")" = "HTTP/1.1 413 Content Too Large" ] || fail "a head of 9 KB"
 [ "$(raw 'PUT /v1/node HTTP/1.1\r\nHost: x\r\n\r\n')" = "HTTP/1.1 405 Method Not Allowed" ] || fail "PUT"
 
+# What a path has is said with the refusal of what it has not: as the description has it, here and inside.
+python3 - "$work/openapi" >"$work/methods" <<'PY'
+import json, re, sys
+for path, item in json.load(open(sys.argv[1]))["paths"].items():
+    has = {m.upper() for m in item}
+    print(next(m for m in ("PUT", "DELETE", "POST") if m not in has), re.sub(r"\{\w+\}", "x", path), ",".join(sorted(has)))
+PY
+[ "$(wc -l <"$work/methods")" -ge 25 ] && grep -q ' GET,POST$' "$work/methods" || fail "few paths: $(cat "$work/methods")"
+allowed() {
+	tr -d '\r' >"$work/answer.head"
+	echo "$(awk '/^HTTP/ { print $2 }' "$work/answer.head") $(sed -n 's/^Allow: //p' "$work/answer.head" | tr -d ' ' | tr , '\n' | sort | paste -sd,)"
+}
+while read -r method path has; do
+	[ "$(api -o /dev/null -D - -X "$method" "http://pando$path" | allowed)" = "405 $has" ] || fail "$method $path: not 405 $has"
+done <"$work/methods"
+[ "$(api -o /dev/null -D - -X PUT http://pando/v1/nothing | allowed)" = "404 " ] || fail "a path that there is not has methods"
+[ "$(inside -o /dev/null -D - -X PUT http://pando/v1/tenants/-/sessions | allowed)" = "405 GET,POST" ] || fail "inside: no Allow"
+[ "$(api -o /dev/null -D - http://pando/v1/node | allowed)" = "200 " ] || fail "an Allow where nothing is refused"
+
 # A limit with a typo in it would be none.
 while read -r body text; do
 	[ "$(api -o "$work/answer" -w '%{http_code}' -d "$body" http://pando/v1/tenants)" = 400 ] || fail "$body is taken: $(cat "$work/answer")"

@@ -61,7 +61,14 @@ def expect(status, method, path, body=None):
 def routes():
     me = os.getpid()
     assert {n["name"] for n in expect(200, "GET", "/v1/nodes")["nodes"]} == {"n1", "n2"}
-    assert [q["tenant"] for q in expect(200, "GET", "/v1/quota?tenant=bob")["quota"]] == ["alice"]
+    assert [q["tenant"] for q in expect(200, "GET", "/v1/quota?tenant=alice")["quota"]] == ["alice"]
+    # Others are none of hers, be there such a one or not: the same words.
+    words = set()
+    for other in ("bob", "bbo", "nobody", "x" * 40, "%zz"):
+        for path in ("quota", "usage", "processes", f"processes/{me}/why"):
+            words.add(expect(403, "GET", f"/v1/{path}?tenant={other}")["detail"])
+        words.add(expect(403, "POST", f"/v1/processes/{me}/migrate", {"node": "n2", "tenant": other})["detail"])
+    assert words == {"only the machine's operator may see other tenants"}, words
     assert {u["tenant"] for u in expect(200, "GET", "/v1/usage?since=60")["usage"]} <= {"alice"}
     assert me in [q["pid"] for q in expect(200, "GET", "/v1/processes")["processes"]]
     assert expect(200, "GET", f"/v1/processes/{me}/why")["node"] == "n1"
@@ -125,6 +132,14 @@ PY
 as_on n1 alice sh -c 'cat >inside.py' <"$work/inside.py" || fail "cat"
 as_on n1 alice python3 inside.py routes || fail "a route"
 inside -d '{"a":1,"a":2}' http://pando/v1/processes/1/migrate | grep -q '"status":400' || fail "a key twice"
+
+for verb in 'ps bob' 'ps nobody' 'quota bob' 'usage bob' 'why --tenant bob 1' 'migrate --tenant bob 1 n2' 'ps allice'; do
+	# shellcheck disable=SC2086
+	as_on n1 alice pando $verb >"$work/theirs" 2>&1
+	[ $? = 5 ] && grep -q "only the machine's operator may see other tenants" "$work/theirs" && ! grep -q "did you mean" "$work/theirs" ||
+		fail "pando $verb: $(cat "$work/theirs")"
+done
+as_on n1 alice pando ps alice | grep -q 'pando ps alice' || fail "alice does not see what is hers"
 
 # ---- why a program was not executed on another node: `on` prints it, its shell's `why` has it ----
 as_on n1 alice sh -c 'cat >orphan.py' <<'PY' || fail "cat"

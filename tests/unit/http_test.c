@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "cmd/ctl/core/cursor.h"
 #include "cmd/ctl/core/http.h"
 
 static struct http_head h;
@@ -159,6 +160,64 @@ static void routes_match_by_segments(void **state)
 	assert_int_equal(http_route_match("/v1/tenants", "/v1/tenants/x", args), -ENOENT);
 }
 
+static int from(uint64_t next, uint64_t life, uint64_t number, uint64_t *first)
+{
+	const struct cursor_ring r = { .life = 0x1f, .next = next, .kept = 4096 };
+
+	return cursor_from(&r, life, number, first);
+}
+
+/* Who follows goes on exactly behind what he has, or is told that he has missed something. */
+static void a_cursor_goes_on_or_is_told_too_old(void **state)
+{
+	const struct cursor_ring young = { .life = 1, .next = 4097, .kept = 4096 },
+				 old = { .life = 1, .next = 5000, .kept = 4096 };
+	uint64_t first = 0;
+
+	assert_int_equal(cursor_oldest(&young), 1);
+	assert_int_equal(cursor_oldest(&old), 904);
+	/* Nothing is forgotten yet. */
+	assert_int_equal(from(4097, 0x1f, 0, &first), 0);
+	assert_int_equal(first, 1);
+	/* The first one is. */
+	assert_int_equal(from(4098, 0x1f, 0, &first), -ERANGE);
+	assert_int_equal(from(4098, 0x1f, 1, &first), 0);
+	assert_int_equal(first, 2);
+	/* Many rounds later: 96000 is the oldest of 4,096 before 100096. */
+	assert_int_equal(from(100096, 0x1f, 95998, &first), -ERANGE);
+	assert_int_equal(from(100096, 0x1f, 95999, &first), 0);
+	assert_int_equal(first, 96000);
+	/* The newest: nothing is behind it. */
+	assert_int_equal(from(100096, 0x1f, 100095, &first), 0);
+	assert_int_equal(first, 100096);
+	assert_int_equal(from(100096, 0x1f, 100096, &first), -EINVAL);
+	assert_int_equal(from(100096, 0x1f, UINT64_MAX, &first), -EINVAL);
+	assert_int_equal(from(100096, 0x20, 100095, &first), -ESTALE);
+}
+
+static void a_cursor_is_read_strictly(void **state)
+{
+	static const char *const bad[] = { "",
+					   "-",
+					   "1f",
+					   "1f-",
+					   "-7",
+					   "1f-7x",
+					   "1F-7",
+					   "1f 7",
+					   "1f-7-",
+					   "1f-18446744073709551616",
+					   "10000000000000000-1" };
+	uint64_t life, number;
+
+	assert_int_equal(cursor_read("1f-7", &life, &number), 0);
+	assert_true(life == 0x1f && number == 7);
+	assert_int_equal(cursor_read("ffffffffffffffff-18446744073709551615", &life, &number), 0);
+	assert_true(life == UINT64_MAX && number == UINT64_MAX);
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		assert_int_equal(cursor_read(bad[i], &life, &number), -EINVAL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -170,6 +229,8 @@ int main(void)
 		cmocka_unit_test(chunks_give_the_body_in_any_cut),
 		cmocka_unit_test(bad_chunks_are_refused),
 		cmocka_unit_test(routes_match_by_segments),
+		cmocka_unit_test(a_cursor_goes_on_or_is_told_too_old),
+		cmocka_unit_test(a_cursor_is_read_strictly),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -181,6 +181,26 @@ const struct naming_tenant *api_tenant(struct pod *p, struct ctl_req *r, const c
 	return NULL;
 }
 
+bool api_whom(struct pod *p, struct ctl_req *r, tenant_id *only)
+{
+	char name[TENANT_NAME_MAX];
+	const struct naming_tenant *t;
+	int n = http_query_get(ctl_req_head(r)->query, "tenant", name, sizeof(name));
+
+	*only = ctl_req_tenant(r);
+	if (*only != TENANT_NONE || n == 0 || n == -ENOENT)
+		return true;
+	if (n < 0) {
+		ctl_problem(r, 404, "pando tenant ls", "there is no tenant of such a name");
+		return false;
+	}
+	t = api_tenant(p, r, name);
+	if (t == NULL)
+		return false;
+	*only = t->id;
+	return true;
+}
+
 /* ---- what is about one tenant, whose name is in the path ---- */
 static void delete_key(struct pod *p, struct ctl_req *r, const struct naming_tenant *t, args_t a)
 {
@@ -302,14 +322,12 @@ void api_handle(void *arg, struct ctl_req *r)
 	const struct http_head *h = ctl_req_head(r);
 	const struct ctl_route *row;
 	char why[128];
-	bool path_known;
 	args_t a;
 
 	p->api_requests++;
-	row = ctl_route_find(h->method, h->path, a, &path_known);
+	row = ctl_route_find(h->method, h->path, a);
 	if (row == NULL)
-		ctl_problem(r, path_known ? 405 : 404, NULL, "there is no %s %.100s", h->method,
-			    h->path);
+		ctl_no_route(r);
 	else if ((row->who & (unsigned)who_of(r)) == 0)
 		ctl_problem(r, 403, NULL, "only the machine's operator may");
 	else if (!ctl_body_ok(row, ctl_req_body(r), why, sizeof(why)))

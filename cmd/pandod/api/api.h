@@ -35,6 +35,11 @@ bool api_take_limits(struct ctl_req *r, struct naming_limits *l);
 must_check int api_propose(struct pod *p, const struct naming_cmd *cmd, naming_done_fn done,
 			   void *arg);
 
+/*
+ * Whom the query's tenant=NAME is about: a tenant's caller about itself, an operator's about all
+ * (TENANT_NONE) where it names nobody. False: answered, or taken care of.
+ */
+must_check bool api_whom(struct pod *p, struct ctl_req *r, tenant_id *only);
 /* Answers that there is no such node, and which one was meant. */
 void api_no_node(struct pod *p, struct ctl_req *r, const char *name);
 /* "?" if the tables do not know it. */

@@ -72,21 +72,18 @@ static void kernel_points(void *arg, int err, const struct rpc_msg *m)
 
 void api_get_points(struct pod *p, struct ctl_req *r, args_t a)
 {
-	char tenant[TENANT_NAME_MAX];
-	const struct naming_tenant *t;
+	struct api_pending *x;
 	struct fault_point *points;
+	tenant_id only;
 	json_t *list;
 	struct world *w;
 	size_t n;
 
 	(void)a;
-	if (http_query_get(ctl_req_head(r)->query, "tenant", tenant, sizeof(tenant)) > 0) {
-		struct api_pending *x;
-
-		t = api_tenant(p, r, tenant);
-		w = t ? world_find(p, t->id) : NULL;
-		if (t == NULL)
-			return;
+	if (!api_whom(p, r, &only))
+		return;
+	if (only != TENANT_NONE) {
+		w = world_find(p, only);
 		x = api_pending(p, r, NULL);
 		if (w == NULL ||
 		    kern_request(w, KERNEL_STATUS, NULL, 0, NULL, 0, kernel_points, x) < 0)

@@ -215,12 +215,6 @@ static bool scope(struct pod *p, struct ctl_req *r, const char *name, tenant_id 
 	return true;
 }
 
-static void query_tenant(const struct ctl_req *r, char out[TENANT_NAME_MAX])
-{
-	if (http_query_get(ctl_req_head(r)->query, "tenant", out, TENANT_NAME_MAX) < 0)
-		out[0] = '\0';
-}
-
 static void processes_done(struct gather *g)
 {
 	if (g->req != NULL)
@@ -231,11 +225,9 @@ static void processes_done(struct gather *g)
 
 void api_processes(struct pod *p, struct ctl_req *r)
 {
-	char name[TENANT_NAME_MAX];
 	tenant_id t;
 
-	query_tenant(r, name);
-	if (scope(p, r, name, &t))
+	if (api_whom(p, r, &t))
 		gather_start(p, r, t, 0, "", processes_done);
 }
 
@@ -413,10 +405,8 @@ static void why_found(struct gather *g)
 
 void api_why(struct pod *p, struct ctl_req *r, int pid)
 {
-	char name[TENANT_NAME_MAX];
 	tenant_id t;
 
-	query_tenant(r, name);
-	if (scope(p, r, name, &t))
+	if (api_whom(p, r, &t))
 		gather_start(p, r, t, pid, "", why_found);
 }

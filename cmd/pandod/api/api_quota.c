@@ -79,25 +79,6 @@ void api_post_limits(struct pod *p, struct ctl_req *r, args_t a)
 		api_done(x, err, "the machine's tables cannot be asked");
 }
 
-/* ---- who asks about whom ---- */
-
-/* True: answered already, or @only is the one tenant that is asked for, or TENANT_NONE: all. */
-static bool whom(struct pod *p, struct ctl_req *r, tenant_id *only)
-{
-	char name[TENANT_NAME_MAX];
-	const struct naming_tenant *t;
-
-	*only = ctl_req_tenant(r);
-	if (*only != TENANT_NONE ||
-	    http_query_get(ctl_req_head(r)->query, "tenant", name, sizeof(name)) <= 0)
-		return false;
-	t = api_tenant(p, r, name);
-	if (t == NULL)
-		return true;
-	*only = t->id;
-	return false;
-}
-
 /* ---- quota ---- */
 
 static void set_amount(json_t *o, const char *key, unsigned r, uint64_t v)
@@ -168,7 +149,7 @@ void api_get_quota(struct pod *p, struct ctl_req *r, args_t a)
 	tenant_id only;
 
 	(void)a;
-	if (whom(p, r, &only))
+	if (!api_whom(p, r, &only))
 		return;
 	rows = json_array();
 	for (uint32_t i = 0; (t = naming_tenant_at(k, i)) != NULL; i++)
@@ -302,7 +283,7 @@ void api_get_usage(struct pod *p, struct ctl_req *r, args_t a)
 	char text[24];
 
 	(void)a;
-	if (whom(p, r, &only))
+	if (!api_whom(p, r, &only))
 		return;
 	if (http_query_get(ctl_req_head(r)->query, "since", text, sizeof(text)) > 0)
 		since = strtoull(text, NULL, 10);

@@ -15,7 +15,7 @@
 #include <time.h>
 
 #include "base/check.h"
-#include "cmd/ctl/ask.h"
+#include "cmd/ctl/core/cursor.h"
 #include "cmd/pandod/api/api.h"
 
 #define EVENTS_MAX    4096
@@ -36,8 +36,7 @@ struct follower {
 
 struct events {
 	struct pod *pod;
-	uint64_t life;
-	uint64_t next; /* number of the next event; the first is 1 */
+	struct cursor_ring at;
 	struct event ring[EVENTS_MAX];
 	struct list followers;
 	unsigned follower_count; /* all */
@@ -51,13 +50,14 @@ int events_init(struct pod *p)
 	if (e == NULL)
 		return -ENOMEM;
 	/* Of 53 bits: JSON readers keep numbers as doubles, and people compare texts. */
-	if (getrandom(&e->life, sizeof(e->life), 0) != sizeof(e->life)) {
+	if (getrandom(&e->at.life, sizeof(e->at.life), 0) != sizeof(e->at.life)) {
 		free(e);
 		return -EIO;
 	}
-	e->life >>= 11;
+	e->at.life >>= 11;
 	e->pod = p;
-	e->next = 1;
+	e->at.next = 1;
+	e->at.kept = EVENTS_MAX;
 	list_init(&e->followers);
 	p->events = e;
 	return 0;
@@ -78,11 +78,6 @@ void events_fini(struct pod *p)
 		json_decref(e->ring[i].body);
 	free(e);
 	p->events = NULL;
-}
-
-static uint64_t oldest(const struct events *e)
-{
-	return e->next > EVENTS_MAX ? e->next - EVENTS_MAX : 1;
 }
 
 static bool may_see(const struct ctl_req *r, const struct event *ev)
@@ -145,7 +140,7 @@ void events_add(struct pod *p, const char *kind, tenant_id tenant, json_t *facts
 		json_decref(facts);
 		return;
 	}
-	(void)snprintf(cursor, sizeof(cursor), "%" PRIx64 "-%" PRIu64, e->life, e->next);
+	(void)snprintf(cursor, sizeof(cursor), "%" PRIx64 "-%" PRIu64, e->at.life, e->at.next);
 	body = json_pack("{s:s, s:o, s:s, s:s}", "cursor", cursor, "time", rfc3339(), "kind", kind,
 			 "seen_by", p->args->node);
 	if (body != NULL && facts != NULL)
@@ -153,7 +148,7 @@ void events_add(struct pod *p, const char *kind, tenant_id tenant, json_t *facts
 	json_decref(facts);
 	if (body == NULL)
 		return; /* no memory: the number is not used, so nobody waits for it */
-	ev = &e->ring[e->next++ % EVENTS_MAX];
+	ev = &e->ring[e->at.next++ % EVENTS_MAX];
 	json_decref(ev->body);
 	*ev = (struct event){ tenant, body };
 	list_for_each_safe (f, tmp, &e->followers, link)
@@ -204,13 +199,13 @@ void events_leader(struct pod *p)
 
 void events_cursor(const struct pod *p, uint64_t *life, uint64_t *number)
 {
-	*life = p->events->life;
-	*number = p->events->next - 1;
+	*life = p->events->at.life;
+	*number = p->events->at.next - 1;
 }
 
 void events_figures(const struct pod *p, uint64_t *added, unsigned *followers)
 {
-	*added = p->events ? p->events->next - 1 : 0;
+	*added = p->events ? p->events->at.next - 1 : 0;
 	*followers = p->events ? p->events->follower_count : 0;
 }
 
@@ -220,29 +215,28 @@ static bool start_of(struct events *e, struct ctl_req *r, uint64_t *from)
 {
 	char text[64];
 	uint64_t life, number;
-	int n = http_query_get(ctl_req_head(r)->query, "since", text, sizeof(text));
+	int n = http_query_get(ctl_req_head(r)->query, "since", text, sizeof(text)), err;
 
-	*from = oldest(e);
+	*from = cursor_oldest(&e->at);
 	if (n == -ENOENT)
 		return true;
-	if (n < 0 || ctl_cursor_read(text, &life, &number) < 0) {
+	err = n < 0 || cursor_read(text, &life, &number) < 0
+		      ? -EPROTO
+		      : cursor_from(&e->at, life, number, from);
+	if (err == -EPROTO)
 		ctl_problem(r, 400, "pando events", "the cursor is malformed");
-	} else if (life != e->life) {
+	else if (err == -ESTALE)
 		ctl_problem(
 			r, 410, "pando events",
 			"the cursor is of a daemon that has ended: look at the whole state again");
-	} else if (number + 1 < oldest(e)) {
+	else if (err == -ERANGE)
 		ctl_problem(r, 410, "pando events",
 			    "the cursor is too old: events %" PRIu64 " to %" PRIu64
 			    " are forgotten",
-			    number + 1, oldest(e) - 1);
-	} else if (number >= e->next) {
+			    number + 1, cursor_oldest(&e->at) - 1);
+	else if (err < 0)
 		ctl_problem(r, 400, "pando events", "the cursor is of no event yet");
-	} else {
-		*from = number + 1;
-		return true;
-	}
-	return false;
+	return err == 0;
 }
 
 static bool wants_to_follow(const struct ctl_req *r)
@@ -283,7 +277,7 @@ void api_get_events(struct pod *p, struct ctl_req *r, args_t a)
 		return;
 	}
 	ctl_stream_begin(r, NULL, NULL, 0);
-	for (; from < e->next; from++)
+	for (; from < e->at.next; from++)
 		if (may_see(r, &e->ring[from % EVENTS_MAX]))
 			ctl_stream_line(r, json_incref(e->ring[from % EVENTS_MAX].body));
 	if (!follow) {
