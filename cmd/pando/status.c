@@ -48,6 +48,9 @@ static int status_run(struct ctx *c, int argc, char **argv)
 	print_ssh(json_text(s, "ssh"));
 	(void)print_rows(c, json_object_get(s, "nodes"), node_cols, ARRAY_LEN(node_cols));
 	printf("\n");
+	json_array_foreach(json_object_get(s, "notes"), i, item)
+		printf("%s\n%s", json_string_value(item) ? json_string_value(item) : "",
+		       i + 1 == json_array_size(json_object_get(s, "notes")) ? "\n" : "");
 	if (json_array_size(json_object_get(s, "tenants")) > 0)
 		(void)print_rows(c, json_object_get(s, "tenants"), tenant_cols,
 				 ARRAY_LEN(tenant_cols));

@@ -119,6 +119,7 @@ static const struct step steps[] = {
 	{ "read its keys", member_open },
 	{ "talk to other nodes", peers_init },
 	{ "remember its life", life_init },
+	{ "watch whether it leaves", leave_init },
 	{ "connect guest kernels", relay_init },
 	{ "lend what tenants may use", quota_init },
 	{ "open the log of use", meter_init },
@@ -191,6 +192,7 @@ static void pod_fini(struct pod *p)
 	ctl_server_free(p->api);
 	events_fini(p);
 	naming_free(p->naming);
+	leave_fini(p);
 	quota_fini(p);
 	meter_fini(p);
 	rpc_free(p->kernels);

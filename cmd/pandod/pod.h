@@ -3,7 +3,8 @@
  * pod.h - the parts of pandod and what they ask of each other. One thread, one loop.
  *
  *	pod.c       start and end
- *	member.c    being a node of a machine: bootstrap, join, leave, invitations
+ *	member.c    being a node of a machine: bootstrap, join, invitations
+ *	leave.c     leaving
  *	life.c      this node's life and lease; announced deaths
  *	gossip.c    which nodes answer, and since when
  *	peers.c     connections to the other nodes, how loaded they are
@@ -82,6 +83,7 @@ struct pod {
 	struct list sessions; /* session.c */
 	struct pod_member *member;
 	struct peers *peers;
+	struct leave *leave;
 	struct life *life;
 	struct gossip *gossip; /* NULL: this node has no life yet */
 	struct relay *relay;
@@ -112,10 +114,21 @@ void member_bootstrap(struct pod *p, const char *machine, const char *addr, cons
 /* @listen may be "": the address by which we reach @addr. */
 void member_join(struct pod *p, const char *addr, const char *token, const char *listen,
 		 member_done_fn done, void *arg);
-void member_leave(struct pod *p, member_done_fn done, void *arg);
 /* A one-time token; @out of 160 bytes is filled before done comes with 0. */
 void member_invite(struct pod *p, uint64_t ttl_s, unsigned uses, char *out, member_done_fn done,
 		   void *arg);
+
+/* ---- leave.c ---- */
+must_check int leave_init(struct pod *p);
+void leave_fini(struct pod *p);
+/* Has the node leave, if nothing executes here. What has begun goes on, whatever @done is told. */
+void leave_ask(struct pod *p, member_done_fn done, void *arg);
+/* The tables of nodes changed. */
+void leave_tables(struct pod *p);
+/* It is being tried, or has begun: no new life of this node begins. */
+bool leave_goes_on(const struct pod *p);
+/* Why the last try did not end it; "". */
+const char *leave_why(const struct pod *p);
 
 /* ---- life.c ---- */
 struct world;
@@ -356,9 +369,9 @@ void session_world_ended(struct world *w);
 /* ---- drain.c ---- */
 /* This node is closed for what is new: then @r, which asks for a session of @tenant, is refused. */
 bool drain_refuses(struct pod *p, struct ctl_req *r, const char *tenant);
-/* Ends the worlds on this node, if it is drained, in which nothing executes and of which nobody has
- * anything open; if some are still the place of processes elsewhere, with the node's life. 0, or
- * -EBUSY and why one is needed. Never from inside. */
+/* Ends the worlds on this node, if it is drained or leaves, in which nothing executes and of which
+ * nobody has anything open; if some are still the place of processes elsewhere, with the node's
+ * life. 0, or -EBUSY and why one is needed. Never from inside. */
 void drain_clear(struct pod *p, member_done_fn done, void *arg);
 
 /* ---- balance.c ---- */

@@ -33,6 +33,26 @@ left() { p nodes --node n1 -o csv | grep -q '^n3,3,left'; }
 wait_for 10 left || fail "n3 has not left: $(p nodes --node n1 -o csv)"
 as alice true || fail "login after a node left"
 
+# Who decides leaves, and nobody is there to take that over: it says so, and goes on by itself when there is, over its daemon's
+# death. Whoever asked has been told, or has gone.
+last=$(p status -o json | python3 -c 'import json,sys; print(json.load(sys.stdin)["leader"])')
+stays=$([ "$last" = n1 ] && echo n2 || echo n1)
+p drain "$last" --deadline 20s >/dev/null || fail "drain $last: $(p ps alice)"
+kill -STOP "$(pandod_pid "$stays")"
+p leave --node "$last" >/dev/null 2>&1 &
+late=$!
+leaving() { p status --node "$last" 2>/dev/null | grep -q "^$last is leaving, and goes on by itself"; }
+wait_for 10 leaving || fail "it does not begin to leave: $(p status --node "$last")"
+kill -9 "$(pandod_pid "$last")"
+wait $late && fail "it has left with its vote"
+wait_for 10 leaving || fail "its next daemon does not go on: $(p status --node "$last")"
+kill -CONT "$(pandod_pid "$stays")"
+wait_for 20 sh -c "! pgrep -f '[p]andod guard --dir $CLUSTER_DIR --node $last ' >/dev/null" || fail "$last stays: $(p nodes --node "$stays")"
+p nodes --node "$stays" -o csv | grep -q "^$last,.,left" || fail "$last has not left: $(p nodes --node "$stays")"
+p leave --node "$stays" 2>"$PANDO_TEST_DIR/err" && fail "the last node leaves"
+grep -q "only node" "$PANDO_TEST_DIR/err" || fail "the last node: $(cat "$PANDO_TEST_DIR/err")"
+p tenant add bob --node "$stays" >/dev/null || fail "nothing can be decided any more"
+
 # Real hosts, played by two network namespaces with one veth between them: no --local anywhere.
 hosts=$PANDO_TEST_DIR/h
 mkdir -p "$hosts/a" "$hosts/b"

@@ -150,29 +150,16 @@ void api_post_join(struct pod *p, struct ctl_req *r, args_t a)
 		    api_pending(p, r, "pando invite"));
 }
 
-static void leave_done(void *arg, int err, const char *why)
+static void leave_tried(void *arg, int err, const char *why)
 {
-	struct pod *p = ((struct api_pending *)arg)->pod;
-
+	((struct api_pending *)arg)->try_next = err == -EBUSY ? "pando drain NODE" : "pando status";
 	api_done(arg, err, why);
-	if (err == 0)
-		loop_stop(p->loop);
-}
-
-static void cleared(void *arg, int err, const char *why)
-{
-	struct api_pending *x = arg;
-
-	if (err == 0)
-		member_leave(x->pod, leave_done, x);
-	else
-		api_done(x, err, why);
 }
 
 void api_post_leave(struct pod *p, struct ctl_req *r, args_t a)
 {
 	(void)a;
-	drain_clear(p, cleared, api_pending(p, r, "pando drain NODE"));
+	leave_ask(p, leave_tried, api_pending(p, r, NULL));
 }
 
 static void invite_done(void *arg, int err, const char *why)
@@ -360,6 +347,36 @@ static json_t *shortcuts_json(const struct pod *p)
 	return list;
 }
 
+/* What stands between this node's tables and what somebody has asked for. */
+static json_t *notes_json(const struct pod *p, const struct naming_status *s)
+{
+	const struct naming_core *k = naming_tables(p->naming);
+	cleanup_buf struct buf voters = BUF_INIT;
+	json_t *list = json_array();
+	const struct naming_node *n;
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < s->voters; i++) {
+		n = naming_node_find(k, s->voter[i]);
+		r = buf_addf(&voters, "%s%s", i > 0 ? ", " : "", n != NULL ? n->name : "?");
+	}
+	if (s->leader == NODE_NONE && s->voters > 0 && r == 0)
+		(void)json_array_append_new(
+			list, json_sprintf("no leader: nothing can be changed until a majority of "
+					   "the voters (%s) answers",
+					   buf_str(&voters)));
+	for (uint32_t i = 0; (n = naming_node_at(k, i)) != NULL; i++) {
+		bool self = n->id == naming_self(p->naming);
+
+		if (n->state == NAMING_NODE_LEAVING)
+			(void)json_array_append_new(
+				list, json_sprintf("%s is leaving, and goes on by itself%s%s",
+						   n->name, self && *leave_why(p) ? ": " : "",
+						   self ? leave_why(p) : ""));
+	}
+	return list;
+}
+
 void api_get_status(struct pod *p, struct ctl_req *r, args_t a)
 {
 	const struct naming_core *k = naming_tables(p->naming);
@@ -370,10 +387,10 @@ void api_get_status(struct pod *p, struct ctl_req *r, args_t a)
 	naming_status(p->naming, &s);
 	leader = naming_node_find(k, s.leader);
 	ctl_reply(r, 200,
-		  json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:i, s:o, s:o, s:o}", "machine",
+		  json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:i, s:o, s:o, s:o, s:o}", "machine",
 			    naming_machine(k)->name, "ssh", ssh_addr(p), "node", p->args->node,
 			    "leader", leader ? leader->name : "", "term", (json_int_t)s.term,
 			    "applied", (json_int_t)s.applied, "pid", (int)getpid(), "nodes",
-			    api_nodes_json(p), "tenants", api_tenants_json(p), "shortcuts",
-			    shortcuts_json(p)));
+			    api_nodes_json(p), "notes", notes_json(p, &s), "tenants",
+			    api_tenants_json(p), "shortcuts", shortcuts_json(p)));
 }

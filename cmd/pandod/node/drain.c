@@ -529,7 +529,8 @@ void drain_clear(struct pod *p, member_done_fn done, void *arg)
 	c->idle = calloc(n + 1, sizeof(*c->idle));
 	CHECK(c->idle != NULL);
 	list_for_each (w, &p->worlds, link) {
-		if (w->state == WORLD_ENDED || self == NULL || self->drain != NAMING_DRAINED)
+		if (w->state == WORLD_ENDED || self == NULL ||
+		    (self->drain != NAMING_DRAINED && self->state == NAMING_NODE_JOINED))
 			continue;
 		q = malloc(sizeof(*q));
 		CHECK(q != NULL);

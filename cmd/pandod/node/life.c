@@ -257,7 +257,7 @@ static void begin(struct life *l, const struct naming_node *row)
 	if (l->asking || row->state == NAMING_NODE_LEFT)
 		return;
 	l->cleared = l->cleared || world_clear_all(p) == 0;
-	if (!l->cleared)
+	if (!l->cleared || leave_goes_on(p))
 		return;
 	if (l->joined && row->epoch == 1 && !row->down) {
 		admitted(l, row->epoch);

@@ -133,6 +133,7 @@ static void on_changed(void *arg, uint32_t kinds, uint32_t id)
 	if (kinds & naming_kind_bit(NAMING_NODE)) {
 		peers_sync(p);
 		gossip_tables(p);
+		leave_tables(p);
 		hints_save(p);
 	}
 	if (kinds & (naming_kind_bit(NAMING_NODE) | naming_kind_bit(NAMING_BLOCK)))
@@ -504,74 +505,4 @@ void member_join(struct pod *p, const char *addr, const char *token, const char 
 	list_add_tail(&p->member->joins, &j->link);
 	if (first)
 		joining_start(j);
-}
-
-/* ---- leaving ---- */
-static void left(void *arg, int err, const struct naming_result *r)
-{
-	struct ask *a = arg;
-
-	if (err == 0)
-		err = r->err;
-	if (err == 0)
-		a->pod->left = true;
-	ask_end(a, err,
-		err == 0            ? ""
-		: err == -EBUSY     ? "it keeps the pids of tenants, or owns a volume"
-		: err == -ETIMEDOUT ? "no other node could take its vote"
-				    : "the machine's tables refuse it");
-}
-
-static void released(void *arg, int err, const struct naming_result *r)
-{
-	(void)arg;
-	(void)r;
-	/* A block that stays leased makes the leave fail with a reason. */
-	if (err != 0 && err != -ECANCELED)
-		log_warn("a pid block was not given away: %s", strerror(-err));
-}
-
-/*
- * Pids that were leased here are nobody's: there is no world here that has a task of one. Those of
- * a node that has died may live anywhere: another one keeps them. If there is none that could, and
- * they may live, the leave fails.
- */
-static int give_blocks(struct pod *p)
-{
-	const struct naming_core *k = naming_tables(p->naming);
-	const struct naming_block *b;
-	int r = 0;
-
-	for (uint32_t i = 0; r == 0 && (b = naming_block_at(k, i)) != NULL; i++) {
-		bool born_here = b->home == naming_self(p->naming) && naming_block_homed(k, b);
-		node_id heir = NODE_NONE;
-
-		if (b->authority != naming_self(p->naming))
-			continue;
-		if (!born_here)
-			heir = life_heir(k, b);
-		if (born_here || heir != NODE_NONE || !life_runs_somewhere(k, b->tenant))
-			r = life_give_block(p, b, heir, released, NULL);
-	}
-	return r;
-}
-
-void member_leave(struct pod *p, member_done_fn done, void *arg)
-{
-	struct ask *a = ask_new(p, done, arg, "");
-	const struct world *w;
-	int r;
-
-	list_for_each (w, &p->worlds, link) {
-		if (w->state == WORLD_ENDED)
-			continue;
-		ask_end(a, -EBUSY, "tenants have worlds here, and the node is not drained");
-		return;
-	}
-	r = give_blocks(p);
-	/* Commands of one node take effect in their order: the blocks are gone before this. */
-	if (r == 0)
-		r = naming_leave(p->naming, clock_mono_ns() + POD_ASK_MS * NS_PER_MS, left, a);
-	if (r < 0)
-		ask_end(a, r, r == -EALREADY ? "it is leaving already" : "this node is no member");
 }
