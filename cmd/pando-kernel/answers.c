@@ -102,7 +102,7 @@ static void on_status(void *arg, struct rpc_conn *c, struct rpc_call *call, cons
 	s.listening = notify_listening(w->notify);
 	if (proc_scan(&l, &w->view) == 0) {
 		s.stubs = stubs_count(w->stubs);
-		s.processes = (uint32_t)l.n - MIN((uint32_t)l.n, s.stubs);
+		s.processes = ps_executing(w, &l);
 		/* It stands for nobody, and stays for who comes next. */
 		s.stubs -= MIN(s.stubs, w->zygote != 0);
 		proc_list_fini(&l);

@@ -187,14 +187,28 @@ static bool start_reader(struct listing *x)
 }
 
 /* ---- the question ---- */
+/* A stub executes nothing; who stands for it is listed where that is. */
+static bool is_stub(struct world *w, gpid pid)
+{
+	return stubs_find(w->stubs, pid) || place_runs_there(w, pid) || leave_is_lost(w, pid);
+}
+
+unsigned ps_executing(struct world *w, const struct proc_list *l)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < l->n; i++)
+		n += l->v[i].t.state != 'Z' && !is_stub(w, l->v[i].t.gpid);
+	return n;
+}
+
 /*
- * A stub executes nothing; who stands for it is listed where that is. One that is just born, or has
- * just ended, is in no list of stubs: its pid is another node's, and no guest of ours has it.
+ * A stub that is just born, or has just ended, is in no list of stubs: its pid is another node's,
+ * and no guest of ours has it.
  */
 static bool stands_for_another(struct world *w, const struct task_info *t)
 {
-	if (stubs_find(w->stubs, t->gpid) || place_runs_there(w, t->gpid) ||
-	    leave_is_lost(w, t->gpid))
+	if (is_stub(w, t->gpid))
 		return true;
 	return (t->state == 'Z' || kin_is_making(t->gpid)) && !site_has_guest(w, t->gpid) &&
 	       home_of(w, t->gpid) != w->node && home_of(w, t->gpid) != NODE_NONE;

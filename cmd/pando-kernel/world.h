@@ -577,6 +577,8 @@ void control_pod_came(struct world *w);
 
 /* ---- ps.c: the list of processes ---- */
 void ps_serve(struct world *w);
+/* How many of @l execute here. What has ended does not: it waits for its parent only. */
+unsigned ps_executing(struct world *w, const struct proc_list *l);
 
 /* ---- answers.c: what pandod may ask ---- */
 void answers_serve(struct world *w);

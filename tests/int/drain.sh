@@ -21,7 +21,7 @@ counter=$!
 as_on n2 bob sleep 3600 &
 sleeper=$!
 wait_for 20 grep -qs '^5$' "$work/count" || fail "the counter does not start"
-wait_for 20 sh -c "'$BIN/pando' --dir '$CLUSTER_DIR' ps bob -o csv | grep -q 'sleep 3600'" || fail "no sleeper"
+wait_for 20 sh -c "'$BIN/pando' --dir '$CLUSTER_DIR' ps bob -o csv | grep -q ',sleep 3600'" || fail "no sleeper"
 [ "$(node_of bob 'sleep 3600')" = n2 ] || fail "the sleeper is on $(node_of bob 'sleep 3600')"
 drain n2 --deadline 30s || fail "drain: $(cat "$work/drained")"
 grep -q '^node n2 is empty: [1-9][0-9]* moved' "$work/drained" || fail "drain says: $(cat "$work/drained")"
@@ -75,18 +75,21 @@ grep -q '^pando: cannot drain n2: 1 of its processes stay; it stays closed; try:
 wait_for 10 state_is n2 draining || fail "$(p nodes)"
 exec 9>&-
 wait $stays || fail "the one that stays"
-# What it reads and writes is n2's: until it ends n2 cannot leave.
+# What it reads and writes is n2's: until it ends n2 cannot leave. Its child has ended elsewhere by then, and what stands for that
+# one at n2 waits for a parent who never asks: it executes nothing.
 p drain n2 --undo >/dev/null || fail "undo"
 wait_for 10 state_is n2 alive n2 || fail "undone: $(p nodes)"
-as_on n2 alice sleep 3600 &
+as_on n2 alice sh -c 'sleep 7200 & exec sleep 3600' &
 late=$!
-wait_for 20 sh -c "'$BIN/pando' --dir '$CLUSTER_DIR' ps alice -o csv | grep -q 'sleep 3600'" || fail "no sleeper"
+wait_for 20 sh -c "'$BIN/pando' --dir '$CLUSTER_DIR' ps alice -o csv | grep -q ',sleep 3600'" || fail "no sleeper"
 p leave --node n2 2>"$work/refused" && fail "a node that is not drained leaves"
 grep -q 'tenants have worlds here, and the node is not drained; try: pando drain NODE' "$work/refused" || fail "leave: $(cat "$work/refused")"
 drain n2 || fail "drain at last: $(cat "$work/drained")"
-wait_for 10 state_is n2 drained n2 || fail "drained: $(p nodes)"
+child=$(p ps alice -o csv | grep ',sleep 7200' | cut -d, -f2)
+as_on "$(node_of alice 'sleep 7200')" alice kill "$child" || fail "kill the child"
+wait_for 20 sh -c "! '$BIN/pando' --dir '$CLUSTER_DIR' ps alice -o csv | grep -q ',sleep 7200'" || fail "the child stays"
 p leave --node n2 2>"$work/refused" && fail "a node leaves that has pipes of others"
-grep -q 'alice has 0 processes here, and [1-9][0-9]* pipes and files here that processes elsewhere use' "$work/refused" || fail "leave: $(cat "$work/refused")"
+grep -q 'alice has 0 processes here, and [1-9][0-9]* pipes\? or files\? here that processes elsewhere use' "$work/refused" || fail "leave: $(cat "$work/refused")"
 pid=$(p ps alice -o csv | grep 'sleep 3600' | cut -d, -f2)
 as_on "$(node_of alice 'sleep 3600')" alice kill "$pid" || fail "kill"
 wait $late

@@ -501,10 +501,12 @@ static void clear_answered(void *arg, int err, const struct rpc_msg *m)
 			(void)snprintf(c->why, sizeof(c->why), "the guest kernel of %s is silent",
 				       name);
 		else
-			(void)snprintf(c->why, sizeof(c->why),
-				       "%s has %u processes here, and %u pipes and files here that "
-				       "processes elsewhere use",
-				       name, s->processes, s->held);
+			(void)snprintf(
+				c->why, sizeof(c->why),
+				"%s has %u process%s here, and %u pipe%s or file%s here that "
+				"processes elsewhere use",
+				name, s->processes, s->processes == 1 ? "" : "es", s->held,
+				s->held == 1 ? "" : "s", s->held == 1 ? "" : "s");
 	}
 	kernel__status__free_unpacked(s, NULL);
 	free(q);

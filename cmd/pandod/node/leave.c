@@ -150,14 +150,30 @@ static void cleared(void *arg, int err, const char *why)
 		try_end(l, err, why);
 }
 
+static void current(void *arg, int err, const struct naming_result *r)
+{
+	struct leave *l = arg;
+
+	(void)r;
+	if (err == 0)
+		drain_clear(l->pod, cleared, l);
+	else
+		try_end(l, err, "no leader answered");
+}
+
+/* Another node may have been told that this one is drained, and our tables say so a moment later.
+ */
 static void try_begin(struct loop_timer *t)
 {
 	struct leave *l = container_of(t, struct leave, round);
+	int r;
 
 	if (l->trying)
 		return;
 	l->trying = true;
-	drain_clear(l->pod, cleared, l);
+	r = naming_barrier(l->pod->naming, clock_mono_ns() + POD_ASK_MS * NS_PER_MS, current, l);
+	if (r < 0)
+		try_end(l, r, "the machine's tables cannot be asked");
 }
 
 /* ---- what begins one ---- */
