@@ -788,7 +788,6 @@ void naming_status(const struct naming *n, struct naming_status *s)
 	for (unsigned v = 0; v < s->voters; v++)
 		s->voter[v] = i.voters[v];
 	s->disk_err = i.disk_err;
-	s->disk_free_bytes = files_room(n->files);
 	s->refused = i.refused;
 }
 

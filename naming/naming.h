@@ -137,8 +137,7 @@ struct naming_status {
 	uint64_t committed; /* as far as this node knows */
 	unsigned voters;    /* of the machine */
 	node_id voter[5];
-	int disk_err; /* 0, or -errno of the write that is being tried again */
-	uint64_t disk_free_bytes;
+	int disk_err;     /* 0, or -errno of the write that is being tried again */
 	uint64_t refused; /* messages that made no sense */
 };
 void naming_status(const struct naming *n, struct naming_status *s);
