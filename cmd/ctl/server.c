@@ -223,17 +223,26 @@ static void local_answer(struct ctl_req *r, int status, const char *type, const 
 	conn_kill(r);
 }
 
+static int add_head(struct ctl_req *r, int status, const char *type, size_t len)
+{
+	int n = buf_addf(&r->out, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n",
+			 status, reason_of(status), type, len);
+
+	if (n == 0 && r->allow[0] != '\0')
+		n = buf_addf(&r->out, "Allow: %s\r\n", r->allow);
+	if (n == 0 && r->head.close)
+		n = buf_addf(&r->out, "Connection: close\r\n");
+	return n == 0 ? buf_add(&r->out, "\r\n", 2) : n;
+}
+
 void ctl_reply_text(struct ctl_req *r, int status, const char *type, const char *text)
 {
+	size_t len = strlen(text);
+
 	if (r->li == NULL)
-		local_answer(r, status, type, text, strlen(text), false);
-	else if (!r->dead &&
-		 buf_addf(&r->out,
-			  "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
-			  "%s%s%s%s\r\n%s\n",
-			  status, reason_of(status), type, strlen(text) + 1,
-			  r->allow[0] ? "Allow: " : "", r->allow, r->allow[0] ? "\r\n" : "",
-			  r->head.close ? "Connection: close\r\n" : "", text) < 0)
+		local_answer(r, status, type, text, len, false);
+	else if (!r->dead && (add_head(r, status, type, len + 1) < 0 ||
+			      buf_add(&r->out, text, len) < 0 || buf_add(&r->out, "\n", 1) < 0))
 		conn_kill(r);
 	conn_flush(r);
 	req_end(r);
@@ -295,12 +304,16 @@ static void local_turn(struct loop_timer *t)
 static void add_lines(struct ctl_req *r, const char *lines, size_t len)
 {
 	bool first = r->out.len == 0;
-	int n;
+	int n = 0;
 
 	if (r->dead)
 		return;
-	n = r->li == NULL ? buf_add(&r->out, lines, len)
-			  : buf_addf(&r->out, "%zx\r\n%.*s\r\n", len, (int)len, lines);
+	if (r->li != NULL)
+		n = buf_addf(&r->out, "%zx\r\n", len);
+	if (n == 0)
+		n = buf_add(&r->out, lines, len);
+	if (n == 0 && r->li != NULL)
+		n = buf_add(&r->out, "\r\n", 2);
 	if (n < 0 || (r->li == NULL && first &&
 		      loop_timer_set(r->server->loop, &r->reap, 0, local_turn) < 0))
 		conn_kill(r);
