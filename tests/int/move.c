@@ -401,7 +401,9 @@ static void start(struct guest *g, char *const argv[], const char *feed, bool en
 {
 	int in[2], out[2];
 
-	if (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0)
+	/* Room for one write: it is never further than that, however slow we are. */
+	if (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC | O_DIRECT) < 0 ||
+	    fcntl(out[1], F_SETPIPE_SZ, 4096) < 0)
 		DIE("no pipes");
 	g->pid[0] = guestnode_spawn(g->node[0], argv, (int[]){ in[0], out[1], out[1] }, &g->ns_pid);
 	if (g->pid[0] <= 0)
