@@ -94,8 +94,10 @@ static int hello(struct conn *c, struct init_msg *reply, int *fd)
 	if (c->role != 0 && c->role != role)
 		return -EPERM;
 	for (size_t i = 0; i < CONNS_MAX; i++) {
-		if (conns[i].fd >= 0 && conns[i].role == role && &conns[i] != c)
-			conn_close(&conns[i]);
+		if (conns[i].fd < 0 || conns[i].role != role || &conns[i] == c)
+			continue;
+		store_finish(conns[i].fd);
+		conn_close(&conns[i]);
 	}
 	c->role = role;
 	reply->arg[0] = pid_namespace;
@@ -107,12 +109,9 @@ static int hello(struct conn *c, struct init_msg *reply, int *fd)
 static int put(struct conn *c, struct init_in *in)
 {
 	const char *keys[INIT_FDS_MAX];
-	int n = init_keys(in, keys), r;
+	int n = init_keys(in, keys), r = store_put_all(in);
 
-	if (n < 0 || (size_t)n != in->nfds)
-		return -EPROTO;
-	r = store_put_all(keys, in->fds, n);
-	for (int i = 0; i < n; i++) {
+	for (int i = 0; r != -EPROTO && i < n; i++) {
 		struct init_msg event = { .op = INIT_EV_STORED };
 
 		(void)snprintf(event.key, sizeof(event.key), "%s", keys[i]);
@@ -128,7 +127,7 @@ static void answer(struct conn *c, struct init_in *in)
 	struct init_msg reply = in->msg;
 	size_t len = 0;
 	int fd = -1;
-	bool late = false;
+	bool unanswered = false;
 	int r = 0;
 
 	switch (in->msg.op) {
@@ -144,13 +143,14 @@ static void answer(struct conn *c, struct init_in *in)
 		break;
 	case INIT_DROP:
 		r = store_drop_all(in);
+		unanswered = in->msg.arg[0] == INIT_DROP_QUIETLY;
 		break;
 	case INIT_LIST:
 		len = store_list(in->msg.key, list, sizeof(list));
 		break;
 	case INIT_SPAWN:
 		r = spawn_request(c, in);
-		late = r == 0;
+		unanswered = r == 0;
 		reply.arg[0] = INIT_STEP_REQUEST;
 		break;
 	case INIT_BLOCK:
@@ -180,7 +180,7 @@ static void answer(struct conn *c, struct init_in *in)
 		break;
 	}
 	reply.result = r;
-	if (!late)
+	if (!unanswered)
 		conn_send(c, &reply, list, len, &fd, fd >= 0 ? 1 : 0);
 	if (in->msg.op == INIT_WATCH && c->fd >= 0)
 		spawn_replay(c);

@@ -210,6 +210,11 @@ static int settle(struct pid1 *p)
 	return r;
 }
 
+static bool is_quiet(const struct init_msg *m)
+{
+	return m->op == INIT_DROP && m->arg[0] == INIT_DROP_QUIETLY;
+}
+
 /* What has been gathered is said; its answer is owed. */
 static int flush(struct pid1 *p)
 {
@@ -219,7 +224,7 @@ static int flush(struct pid1 *p)
 	if (b->n > 0 && r == 0) {
 		b->m.tag = ++p->last_tag;
 		r = send_all(p, &b->m, b->keys, b->len, b->fds, b->nfds);
-		p->owed += r == 0;
+		p->owed += r == 0 && !is_quiet(&b->m);
 	}
 	for (size_t i = 0; i < b->nfds; i++)
 		(void)close(b->fds[i]);
@@ -232,7 +237,8 @@ static int batch_add(struct pid1 *p, const struct init_msg *m, int fd)
 {
 	struct batch *b = &p->batch;
 	size_t len = strlen(m->key) + 1;
-	int r = b->n == INIT_FDS_MAX || (b->n > 0 && b->m.op != m->op) ? flush(p) : 0;
+	bool is_other = b->n > 0 && (b->m.op != m->op || b->m.arg[0] != m->arg[0]);
+	int r = b->n == INIT_FDS_MAX || is_other ? flush(p) : 0;
 
 	if (r == 0 && fd >= 0) {
 		b->fds[b->nfds] = fcntl(fd, F_DUPFD_CLOEXEC, 0);
@@ -405,15 +411,23 @@ int pid1_drop(struct pid1 *p, const char *key)
 	return say(p, &m, -1);
 }
 
+void pid1_forget(struct pid1 *p, const char *key)
+{
+	struct init_msg m = key_msg(INIT_DROP, key);
+	int r;
+
+	m.arg[0] = INIT_DROP_QUIETLY;
+	r = p->together ? batch_add(p, &m, -1) : send_all(p, &m, NULL, 0, NULL, 0);
+	if (r != 0)
+		log_debug("%s is not dropped: %s", key, strerror(-r));
+}
+
 int pid1_replace(struct pid1 *p, const char *key, int fd)
 {
-	int r, kept;
+	struct init_msg m = key_msg(INIT_PUT, key);
 
-	pid1_together(p);
-	(void)pid1_drop(p, key);
-	r = pid1_put(p, key, fd);
-	kept = pid1_settle(p);
-	return r < 0 ? r : MIN(kept, 0);
+	m.arg[0] = INIT_PUT_REPLACES;
+	return say(p, &m, fd);
 }
 
 int pid1_list(struct pid1 *p, const char *prefix, void (*cb)(void *arg, const char *key), void *arg)

@@ -37,6 +37,11 @@ must_check int pid1_get(struct pid1 *p, const char *key);         /* a descripto
 must_check int pid1_put(struct pid1 *p, const char *key, int fd); /* borrows @fd */
 int pid1_drop(struct pid1 *p, const char *key);
 /*
+ * The same soon, before anything that is said after it, and whatever becomes of us: not waited
+ * for. For what no guest can see when it is closed, as a pidfd.
+ */
+void pid1_forget(struct pid1 *p, const char *key);
+/*
  * What is put and dropped between the two holds when pid1_settle() returns, at the latest: it is
  * said in as few messages as it can be, each of which wakes pando-init. pid1_settle() gives the
  * first error of a put.

@@ -43,32 +43,34 @@ enum init_op {
 			 * messages refused since the start, fd:
 			 * pidfd of pando-init. First message of a connection; the role is for good
 			 * (another one: -EPERM; the same again: the same answer). A new kernel's
-			 * connection supersedes the old one's, which is closed. */
+			 * connection supersedes the old one's, which is closed; what that had put
+			 * and dropped is done before. */
 	INIT_PUT,       /* key + one fd: keep it. Payload: more keys, each with its NUL, one fd for
-			 * each. -EEXIST: the key is taken. -ENOSPC: full. The first error; the
-			 * others are done. */
+			 * each. -EEXIST: the key is taken, unless arg0 is INIT_PUT_REPLACES.
+			 * -ENOSPC: full. The first error; the others are done. */
 	INIT_GET,       /* key -> one fd (a duplicate; the store keeps its own). -ENOENT. */
-	INIT_DROP,    /* key. Payload: more keys. -ENOENT: the first error; the others are done. */
-	INIT_LIST,    /* key: a prefix -> payload: matching keys, each with its NUL */
-	INIT_SPAWN,   /* payload: struct init_spawn; fds: stdin, stdout, stderr (none with a tty).
-		       * -> arg0: pid in the tenant, fds: pidfd[, pty master], once its exec has
-		       * succeeded. Or -errno, arg0: enum init_step that failed. Not answered
-		       * while no guest kernel runs; others overtake it, see tag. The master of
-		       * a tty is in the store as well ("pty.PID") until the exit is acknowledged.
-		       * key: its name, or "": the pidfd is in the store ("KEY.PID") before the
-		       * answer; asked again by that name it is the same one, and without a name
-		       * one that nobody waits for any more is killed.
-		       * -ENOSPC: no pid block yet, or the store is full. -EBUSY: too many at once. */
-	INIT_BLOCK,   /* arg0: first pid, arg1: count: steer pids into this block too. Fine if it
-		       * is known already. -EINVAL, -ENOSPC. */
-	INIT_UNBLOCK, /* arg0: first pid: give out no more of this block. -ENOENT. */
-	INIT_CURSOR,  /* -> arg0: last pid given out natively; arg1: pids in all blocks;
-		       * arg2: pids found outside every block since the start (should stay 0) */
-	INIT_LEASE,   /* POD only. arg0: when the question was sent that the machine has answered,
-		       * CLOCK_BOOTTIME of pando-init's time namespace in ns. Guests are frozen arg1
-		       * ms after that, and killed arg2 ms after it: pando-init exits. No limit
-		       * until the first one. A later question thaws; an older one changes nothing.
-		       * -EINVAL: arg1 is 0 or not less than arg2. */
+	INIT_DROP,      /* key. Payload: more keys. -ENOENT: the first error; the others are done.
+			 * Not answered if arg0 is INIT_DROP_QUIETLY. */
+	INIT_LIST,      /* key: a prefix -> payload: matching keys, each with its NUL */
+	INIT_SPAWN,     /* payload: struct init_spawn; fds: stdin, stdout, stderr (none with a tty).
+			 * -> arg0: pid in the tenant, fds: pidfd[, pty master], once its exec has
+			 * succeeded. Or -errno, arg0: enum init_step that failed. Not answered
+			 * while no guest kernel runs; others overtake it, see tag. The master of
+			 * a tty is in the store as well ("pty.PID") until the exit is acknowledged.
+			 * key: its name, or "": the pidfd is in the store ("KEY.PID") before the
+			 * answer; asked again by that name it is the same one, and without a name
+			 * one that nobody waits for any more is killed.
+			 * -ENOSPC: no pid block yet, or the store is full. -EBUSY: too many at once. */
+	INIT_BLOCK,     /* arg0: first pid, arg1: count: steer pids into this block too. Fine if it
+			 * is known already. -EINVAL, -ENOSPC. */
+	INIT_UNBLOCK,   /* arg0: first pid: give out no more of this block. -ENOENT. */
+	INIT_CURSOR,    /* -> arg0: last pid given out natively; arg1: pids in all blocks;
+			 * arg2: pids found outside every block since the start (should stay 0) */
+	INIT_LEASE,     /* POD only. arg0: when the question was sent that the machine has answered,
+			 * CLOCK_BOOTTIME of pando-init's time namespace in ns. Guests are frozen arg1
+			 * ms after that, and killed arg2 ms after it: pando-init exits. No limit
+			 * until the first one. A later question thaws; an older one changes nothing.
+			 * -EINVAL: arg1 is 0 or not less than arg2. */
 	INIT_WATCH, /* events to this connection from now on; unacknowledged ones are told again */
 	INIT_ACK,   /* arg0: event number: forget it. -ENOENT. */
 	INIT_SHUTDOWN, /* POD only: pando-init exits, which kills all guests. No answer. */
@@ -79,6 +81,11 @@ enum init_op {
 			     * kernel) */
 	INIT_EV_PIDS, /* the blocks are more than half in use: arg0: ids that are still free in
 		       * the best one */
+};
+
+enum {
+	INIT_PUT_REPLACES = 1,
+	INIT_DROP_QUIETLY = 1,
 };
 
 enum init_role {

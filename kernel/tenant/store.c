@@ -65,14 +65,20 @@ int store_drop(const char *key)
 	return 0;
 }
 
-int store_put_all(const char *const keys[], int fds[], int n)
+int store_put_all(struct init_in *in)
 {
-	int first = 0;
+	const char *keys[INIT_FDS_MAX];
+	int n = init_keys(in, keys), first = 0;
 
+	if (n < 0 || (size_t)n != in->nfds)
+		return -EPROTO;
 	for (int i = 0; i < n; i++) {
-		int r = store_put(keys[i], fds[i]);
+		int r;
 
-		fds[i] = r == 0 ? -1 : fds[i];
+		if (in->msg.arg[0] == INIT_PUT_REPLACES)
+			(void)store_drop(keys[i]);
+		r = store_put(keys[i], in->fds[i]);
+		in->fds[i] = r == 0 ? -1 : in->fds[i];
 		first = first != 0 ? first : r;
 	}
 	return first;
@@ -89,6 +95,19 @@ int store_drop_all(const struct init_in *in)
 		first = first != 0 ? first : r;
 	}
 	return n < 0 ? n : first;
+}
+
+void store_finish(int sock)
+{
+	static struct init_in in;
+
+	while (init_recv(sock, &in) == 1) {
+		if (in.msg.op == INIT_PUT)
+			(void)!store_put_all(&in);
+		else if (in.msg.op == INIT_DROP)
+			(void)!store_drop_all(&in);
+		init_in_close(&in);
+	}
 }
 
 size_t store_list(const char *prefix, char *out, size_t size)

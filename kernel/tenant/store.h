@@ -21,11 +21,17 @@ must_check int store_get(const char *key);
 /* Closes it. -ENOENT. */
 int store_drop(const char *key);
 
-/* Each that can be; what is taken is -1 in @fds afterwards. The first error. */
-must_check int store_put_all(const char *const keys[], int fds[], int n);
+/*
+ * The descriptors of @in, each that can be; what is taken is -1 there afterwards. -EPROTO: nothing
+ * is done; else the first error.
+ */
+must_check int store_put_all(struct init_in *in);
 
 /* All keys of @in. -EPROTO: nothing is done; else the first error. */
 must_check int store_drop_all(const struct init_in *in);
+
+/* What lies in @sock to be put and dropped, whose other end waits for no answer any more. */
+void store_finish(int sock);
 
 /* Keys that begin with @prefix, each with its NUL, as far as they fit. Returns the bytes used. */
 size_t store_list(const char *prefix, char *out, size_t size);

@@ -20,6 +20,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #include "base/clock.h"
@@ -172,6 +173,79 @@ static void several_are_kept_and_dropped_at_once(void **state)
 	assert_int_equal(several(INIT_DROP, "s.a", most, sizeof(most) - 2, nul, 0), 0);
 	assert_int_equal(tw_ask(tw.t->control, INIT_DROP, "s.a", 0, 0, 0), -ENOENT);
 	(void)close(nul);
+}
+
+static ino_t inode_of(int fd)
+{
+	struct stat st;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	return st.st_ino;
+}
+
+static void what_is_there_is_replaced_if_that_is_asked_for(void **state)
+{
+	struct init_msg m = { .op = INIT_PUT, .arg = { INIT_PUT_REPLACES }, .key = "r.a" };
+	int p[2], fds[2], fd;
+
+	assert_int_equal(pipe2(p, O_CLOEXEC), 0);
+	assert_int_equal(tw_put(tw.t->control, "r.a", 0), 0);
+	fds[0] = fds[1] = p[0];
+	assert_int_equal(init_call(tw.t->control, &m, "r.b", 4, fds, 2, NULL, NULL, 5000), 0);
+	fd = tw_get(tw.t->control, "r.a");
+	assert_int_equal(inode_of(fd), inode_of(p[0]));
+	(void)close(fd);
+	assert_int_equal(several(INIT_DROP, "r.a", "r.b", 4, -1, 0), 0);
+	(void)close(p[0]);
+	(void)close(p[1]);
+}
+
+static int connect_only(void)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	(void)snprintf(a.sun_path, sizeof(a.sun_path), "/proc/self/fd/%d/init.sock", tw.t->run_dir);
+	assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	return fd;
+}
+
+/* All of it lies in the sockets when pando-init looks: the dead kernel's, and its successor's. */
+static void what_a_kernel_dropped_before_it_died_is_gone(void **state)
+{
+	enum { KEYS = 8 };
+	struct init_msg hello = { .op = INIT_HELLO, .arg = { INIT_ROLE_KERNEL } };
+	struct init_msg drop = { .op = INIT_DROP, .arg = { INIT_DROP_QUIETLY } };
+	struct init_msg list = { .op = INIT_LIST, .key = "q." };
+	static struct init_in in;
+	int k = init_connect(tw.t->run_dir, INIT_ROLE_KERNEL, NULL), next = connect_only();
+
+	for (int i = 0; i < KEYS; i++) {
+		(void)snprintf(drop.key, sizeof(drop.key), "q.%d", i);
+		assert_int_equal(tw_put(k, drop.key, 0), 0);
+	}
+	assert_int_equal(kill(tw.t->init_pid, SIGSTOP), 0);
+	for (int i = 0; i < KEYS; i++) {
+		(void)snprintf(drop.key, sizeof(drop.key), "q.%d", i);
+		assert_int_equal(init_send(k, &drop, NULL, 0, NULL, 0), 0);
+	}
+	assert_int_equal(init_send(next, &hello, NULL, 0, NULL, 0), 0);
+	assert_int_equal(kill(tw.t->init_pid, SIGCONT), 0);
+	tw_await(next, INIT_HELLO, &in);
+	init_in_close(&in);
+	assert_int_equal(init_call(next, &list, NULL, 0, NULL, 0, NULL, &in, 5000), 0);
+	assert_int_equal(in.len, 0);
+	/* Nothing of it was answered: the next answer is the next question's. */
+	assert_int_equal(tw_put(next, "q.a", 0), 0);
+	(void)snprintf(drop.key, sizeof(drop.key), "q.a");
+	assert_int_equal(init_send(next, &drop, NULL, 0, NULL, 0), 0);
+	assert_int_equal(init_send(next, &list, NULL, 0, NULL, 0), 0);
+	assert_int_equal(poll(&(struct pollfd){ .fd = next, .events = POLLIN }, 1, 30000), 1);
+	assert_int_equal(init_recv(next, &in), 1);
+	assert_int_equal(in.msg.op, INIT_LIST);
+	assert_int_equal(in.len, 0);
+	(void)close(k);
+	(void)close(next);
 }
 
 static void a_failed_start_says_which_step(void **state)
@@ -509,6 +583,8 @@ int main(void)
 		cmocka_unit_test(a_role_is_for_good_and_has_its_rights),
 		cmocka_unit_test(malformed_messages_are_refused),
 		cmocka_unit_test(several_are_kept_and_dropped_at_once),
+		cmocka_unit_test(what_is_there_is_replaced_if_that_is_asked_for),
+		cmocka_unit_test(what_a_kernel_dropped_before_it_died_is_gone),
 		cmocka_unit_test(a_failed_start_says_which_step),
 		cmocka_unit_test(asked_for_again_by_its_name_it_is_the_same_one),
 		cmocka_unit_test(exits_are_kept_until_acknowledged),

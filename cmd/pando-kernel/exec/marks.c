@@ -42,7 +42,7 @@ static void mark_free(struct world *w, struct mark *m)
 	char key[INIT_KEY_MAX];
 
 	mark_key(m, key);
-	(void)pid1_drop(w->pid1, key);
+	pid1_forget(w->pid1, key);
 	list_del(&m->link);
 	(void)close(m->pidfd);
 	free(m);

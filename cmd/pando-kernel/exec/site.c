@@ -228,7 +228,7 @@ static void on_alarm(struct loop_fd *fd, short revents)
 		char key[INIT_KEY_MAX];
 
 		(void)snprintf(key, sizeof(key), "kin.%d.%u", s->gpid, s->peer);
-		(void)pid1_drop(a->w->pid1, key);
+		pid1_forget(a->w->pid1, key);
 	}
 	if (s) {
 		g->parent = s->parent ? s->parent : g->parent;
@@ -261,24 +261,14 @@ static int watch_alarm(struct arrival *a)
 	return r;
 }
 
-static int keep_alarm(struct arrival *a)
-{
-	char key[INIT_KEY_MAX];
-
-	(void)snprintf(key, sizeof(key), "alarm.%u", (unsigned)(a->guest->k - a->w->kept->guests));
-	return pid1_replace(a->w->pid1, key, a->alarm);
-}
-
 static int give_exec(struct arrival *a)
 {
 	struct stub_table *t = stub_table_new();
 	const uint64_t ign[4] = { (uint64_t)SIG_IGN }, dfl[4] = { 0 };
 	bool ignored = (a->run->ignored >> (STUB_SIGNAL - 1)) & 1;
 	uint64_t mask = a->run->blocked, at;
-	int r = t ? keep_alarm(a) : -ENOMEM;
+	int r = t ? watch_alarm(a) : -ENOMEM;
 
-	if (r == 0)
-		r = watch_alarm(a);
 	if (r != 0) {
 		free(t);
 		return r;
@@ -542,13 +532,25 @@ static void add_state(struct arrival *a, struct stub_table *t)
 	}
 }
 
-/* Its stub gets none of them before they are all in the store. */
-static int keep_descriptors(struct arrival *a, struct stub_table *t)
+static int keep_alarm(struct arrival *a)
+{
+	char key[INIT_KEY_MAX];
+
+	(void)snprintf(key, sizeof(key), "alarm.%u", (unsigned)(a->guest->k - a->w->kept->guests));
+	return pid1_replace(a->w->pid1, key, a->alarm);
+}
+
+/* Its stub begins nothing before all of them are in the store. */
+static int keep_all(struct arrival *a, struct stub_table *t)
 {
 	int r, kept;
 
 	pid1_together(a->w->pid1);
-	r = add_descriptors(a, t);
+	r = guest_keep(a->guest, a->stub->pidfd);
+	if (r == 0)
+		r = keep_alarm(a);
+	if (r == 0)
+		r = add_descriptors(a, t);
 	kept = pid1_settle(a->w->pid1);
 	return r != 0 ? r : kept;
 }
@@ -569,14 +571,12 @@ static void turn(struct arrival *a)
 
 	a->top = numbers_of(a->stub);
 
-	if (r == 0)
-		r = guest_keep(a->guest, a->stub->pidfd);
 	if (r == 0 && pipe2(fds, O_CLOEXEC) != 0)
 		r = -errno;
 	if (r == 0) {
 		a->alarm = fds[0];
 		a->alarm_write = fds[1];
-		r = keep_descriptors(a, t);
+		r = keep_all(a, t);
 	}
 	if (r == 0) {
 		add_state(a, t);

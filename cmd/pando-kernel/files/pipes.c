@@ -67,7 +67,11 @@ void pipe_fd_close(struct pipe_relay *p, int which)
 	if (p->fd[which] < 0)
 		return;
 	key_of(p, which, key);
-	(void)pid1_drop(p->w->pid1, key);
+	/* Who waits here for an end may know that there is one when it is told of it. */
+	if (p->k->home)
+		(void)pid1_drop(p->w->pid1, key);
+	else
+		pid1_forget(p->w->pid1, key);
 	(void)close(p->fd[which]);
 	p->fd[which] = -1;
 }

@@ -49,9 +49,9 @@ static void record_drop(struct world *w, struct kept_guest *k)
 	kept_state_set(&k->state, KEPT_CHANGING);
 	pid1_together(w->pid1);
 	guest_key(w, k, "guest", key);
-	(void)pid1_drop(w->pid1, key);
+	pid1_forget(w->pid1, key);
 	guest_key(w, k, "alarm", key);
-	(void)pid1_drop(w->pid1, key);
+	pid1_forget(w->pid1, key);
 	if (pid1_settle(w->pid1) != 0)
 		log_debug("a record's descriptors are not dropped");
 	kept_state_set(&k->state, KEPT_FREE);
@@ -538,7 +538,7 @@ void site_stub_died(struct world *w, struct stub *s)
 	} else {
 		(void)snprintf(key, sizeof(key), "kin.%d.%u", s->gpid, s->peer);
 	}
-	(void)pid1_drop(w->pid1, key);
+	pid1_forget(w->pid1, key);
 	/* Nobody looks for it any more: another one of its pid may come, and stay. */
 	kept_left(w, s->gpid);
 	arrival_stub_died(w, s);
