@@ -113,9 +113,17 @@ static long number_of(const char *text, const char *name, long missing)
 	return l ? strtol(l, NULL, 10) : missing;
 }
 
+/* Of signals. */
+static uint64_t set_of(const char *text, const char *name)
+{
+	const char *l = line_of(text, name);
+
+	return l ? strtoull(l, NULL, 16) : 0;
+}
+
 int task_parse_status(struct task_info *t, const char *text)
 {
-	const char *uids = line_of(text, "Uid"), *ignored = line_of(text, "SigIgn");
+	const char *uids = line_of(text, "Uid"), *umask = line_of(text, "Umask");
 	unsigned ruid, euid;
 
 	t->gpid = last_id(line_of(text, "NStgid"), &t->depth);
@@ -128,7 +136,9 @@ int task_parse_status(struct task_info *t, const char *text)
 	t->traced = number_of(text, "TracerPid", 0) != 0;
 	t->no_new_privs = number_of(text, "NoNewPrivs", 0) != 0;
 	t->filters = (unsigned)number_of(text, "Seccomp_filters", 0);
-	t->ignores_children = ignored && strtoull(ignored, NULL, 16) >> (SIGCHLD - 1) & 1;
+	t->ignored = set_of(text, "SigIgn");
+	t->blocked = set_of(text, "SigBlk");
+	t->umask = umask ? (uint32_t)strtoul(umask, NULL, 8) : 022;
 	return 0;
 }
 
@@ -151,6 +161,12 @@ bool task_lacks(int procfs, pid_t pid, const char *path)
 	return err == ENOENT || err == ENOTDIR;
 }
 
+/* seq_file's single_open(): a read that is short has got all. */
+static bool is_shown_at_once(const char *name)
+{
+	return strcmp(name, "stat") == 0 || strcmp(name, "status") == 0;
+}
+
 ssize_t task_file(int procfs, pid_t pid, const char *name, char *buf, size_t cap)
 {
 	char path[64];
@@ -168,6 +184,8 @@ ssize_t task_file(int procfs, pid_t pid, const char *name, char *buf, size_t cap
 		if (n <= 0)
 			break;
 		have += n;
+		if (is_shown_at_once(name))
+			break;
 	}
 	(void)close(fd);
 	buf[have] = 0;
@@ -213,11 +231,8 @@ uint64_t task_pending(int procfs, pid_t pid)
 	ssize_t n = task_file(procfs, pid, "status", text, sizeof(text));
 	uint64_t set = 0;
 
-	for (size_t i = 0; n > 0 && i < ARRAY_LEN(names); i++) {
-		const char *l = line_of(text, names[i]);
-
-		set |= l ? strtoull(l, NULL, 16) : 0;
-	}
+	for (size_t i = 0; n > 0 && i < ARRAY_LEN(names); i++)
+		set |= set_of(text, names[i]);
 	return set;
 }
 

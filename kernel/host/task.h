@@ -38,8 +38,10 @@ struct task_info {
 	uint64_t rss_bytes;
 	bool traced;
 	bool no_new_privs;
-	bool ignores_children; /* SIGCHLD is ignored */
-	unsigned filters;      /* seccomp filters on it */
+	uint64_t ignored; /* signals: bit n-1 */
+	uint64_t blocked; /* of the process's first thread */
+	uint32_t umask;
+	unsigned filters; /* seccomp filters on it */
 	char comm[TASK_COMM_MAX];
 };
 

@@ -94,13 +94,17 @@ static int number_of(const struct proc_view *view, unsigned long how, int pid)
 }
 
 /* The host would count those of a namespace below too: guests can make none. */
+static bool is_ours_as(const struct proc_view *view, pid_t pid, gpid *number)
+{
+	*number = number_of(view, TGID_IN_NS, pid);
+	if (*number > 0 || *number == -ESRCH)
+		return *number > 0;
+	return task_pid_namespace(view->procfs, pid) == view->pidns;
+}
+
 static bool is_ours(const struct proc_view *view, pid_t pid)
 {
-	int r = number_of(view, TGID_IN_NS, pid);
-
-	if (r > 0 || r == -ESRCH)
-		return r > 0;
-	return task_pid_namespace(view->procfs, pid) == view->pidns;
+	return is_ours_as(view, pid, &(gpid){ 0 });
 }
 
 int proc_node_tid(const struct proc_view *view, gpid tid)
@@ -108,17 +112,26 @@ int proc_node_tid(const struct proc_view *view, gpid tid)
 	return number_of(view, PID_FROM_NS, tid);
 }
 
-/* The next process of the tenant, or 0 at the end. */
-static pid_t next_pid(DIR *d, const struct proc_view *view)
+/* The next process of the tenant, or 0 at the end. @number: its own there, if the host says. */
+static pid_t next_pid(DIR *d, const struct proc_view *view, gpid *number)
 {
 	struct dirent *e;
 
 	while ((e = readdir(d)) != NULL) {
 		pid_t pid = pid_of(e);
 
-		if (pid > 0 && is_ours(view, pid))
+		if (pid > 0 && is_ours_as(view, pid, number))
 			return pid;
 	}
+	return 0;
+}
+
+/* Of pid 1 no more is asked than whose parent it is. */
+static int read_task(struct task_info *t, const struct proc_view *view, pid_t pid, gpid number)
+{
+	if (number != 1)
+		return task_read(t, view->procfs, pid);
+	*t = (struct task_info){ .pid = pid, .gpid = 1 };
 	return 0;
 }
 
@@ -127,9 +140,10 @@ void proc_view_init(struct proc_view *view, int procfs, uint64_t pidns)
 	DIR *d = open_procfs(procfs);
 	char path[32];
 	pid_t pid;
+	gpid number;
 
 	*view = (struct proc_view){ .procfs = procfs, .pidns = pidns, .ns = -1 };
-	pid = d ? next_pid(d, view) : 0;
+	pid = d ? next_pid(d, view, &number) : 0;
 	(void)snprintf(path, sizeof(path), "%d/ns/pid", pid);
 	if (pid > 0)
 		view->ns = openat(procfs, path, O_RDONLY | O_CLOEXEC);
@@ -141,14 +155,15 @@ int proc_scan(struct proc_list *out, const struct proc_view *view)
 {
 	DIR *d = open_procfs(view->procfs);
 	struct task_info t;
+	gpid number;
 	pid_t pid;
 	int r = 0;
 
 	memset(out, 0, sizeof(*out));
 	if (!d)
 		return -errno;
-	while (r == 0 && (pid = next_pid(d, view)) != 0)
-		if (task_read(&t, view->procfs, pid) == 0)
+	while (r == 0 && (pid = next_pid(d, view, &number)) != 0)
+		if (read_task(&t, view, pid, number) == 0)
 			r = list_add_task(out, &t);
 	(void)closedir(d);
 	if (r != 0) {

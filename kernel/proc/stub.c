@@ -137,6 +137,7 @@ int stubs_add(struct stubs *st, gpid pid, struct stub **out)
 
 	if (!s)
 		return -ENOMEM;
+	/* Not its number alone: a dead one that the host hides is no stub, nor was it killed. */
 	s->pidfd = proc_open(st->view, pid, &t);
 	r = s->pidfd < 0 ? s->pidfd : 0;
 	if (r == 0) {

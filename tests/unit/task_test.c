@@ -44,11 +44,16 @@ static void ids_are_those_of_the_innermost_namespace(void **state)
 {
 	struct task_info t;
 
-	assert_int_equal(task_parse_status(&t, "Name:\tx\nUid:\t1000\t1001\t0\t0\nTracerPid:\t0\n"
-					       "NStgid:\t70\t4097\nNSpid:\t70\t4097\n"
-					       "NSpgid:\t60\t4096\nNSsid:\t1\t0\n"
-					       "NoNewPrivs:\t1\nSeccomp_filters:\t2\n"),
+	assert_int_equal(task_parse_status(&t,
+					   "Name:\tx\nUid:\t1000\t1001\t0\t0\nTracerPid:\t0\n"
+					   "NStgid:\t70\t4097\nNSpid:\t70\t4097\n"
+					   "NSpgid:\t60\t4096\nNSsid:\t1\t0\n"
+					   "SigBlk:\t0000000000010000\nSigIgn:\t8000000000000001\n"
+					   "NoNewPrivs:\t1\nSeccomp_filters:\t2\nUmask:\t0027\n"),
 			 0);
+	assert_true(t.blocked == 1 << 16);
+	assert_true(t.ignored == (UINT64_C(1) << 63 | 1));
+	assert_int_equal(t.umask, 027);
 	assert_int_equal(t.gpid, 4097);
 	assert_int_equal(t.pgid, 4096);
 	assert_int_equal(t.sid, 0);

@@ -94,13 +94,6 @@ static int add_link(struct placing *p, const char *name, ProtobufCBinaryData *ou
 	return buf_add(&p->bytes, text, (size_t)n + 1);
 }
 
-static uint64_t status_mask(const char *text, const char *name)
-{
-	const char *at = strstr(text, name);
-
-	return at ? strtoull(at + strlen(name), NULL, 16) : 0;
-}
-
 static int add_limits(struct placing *p)
 {
 	p->run.limits = calloc(RLIM_NLIMITS, sizeof(*p->run.limits));
@@ -120,21 +113,6 @@ static int add_limits(struct placing *p)
 		p->run.limits[p->run.n_limits++] = q;
 	}
 	return p->run.limits ? 0 : -ENOMEM;
-}
-
-static int add_state(struct placing *p)
-{
-	char text[8192];
-	const char *at;
-	ssize_t n = task_file(p->w->view.procfs, p->pid, "status", text, sizeof(text));
-
-	if (n < 0)
-		return (int)n;
-	at = strstr(text, "\nUmask:");
-	p->run.umask = at ? (uint32_t)strtoul(at + 7, NULL, 8) : 022;
-	p->run.ignored = status_mask(text, "\nSigIgn:");
-	p->run.blocked = status_mask(text, "\nSigBlk:");
-	return add_limits(p);
 }
 
 /* ---- descriptors ---- */
@@ -397,6 +375,9 @@ int gather(struct placing *p)
 	p->gpid = t.gpid;
 	p->run.pid = t.gpid;
 	p->run.nice = t.nice;
+	p->run.umask = t.umask;
+	p->run.ignored = t.ignored;
+	p->run.blocked = t.blocked;
 	p->why = t.threads != 1        ? "it has several threads"
 		 : t.no_new_privs      ? "it has given up new privileges (no_new_privs)"
 		 : t.filters > 1       ? "it has a system call filter of its own"
@@ -416,7 +397,7 @@ int gather(struct placing *p)
 	}
 	r = add_link(p, "cwd", &p->run.cwd);
 	if (r == 0)
-		r = add_state(p);
+		r = add_limits(p);
 	if (r != 0) {
 		p->why = "its directory, masks or limits cannot be read";
 		return r;

@@ -86,7 +86,7 @@ void place_forget(struct world *w, struct kept_place *k)
 
 	kept_state_set(&k->state, KEPT_CHANGING);
 	place_key(w, k, key);
-	(void)pid1_drop(w->pid1, key);
+	pid1_forget(w->pid1, key);
 	kept_state_set(&k->state, KEPT_FREE);
 }
 
@@ -411,8 +411,10 @@ static void on_death_table(void *arg, struct stub *s, int err, struct stub_table
 static bool is_stopped(const struct world *w, const struct stub *s)
 {
 	struct task_info t;
+	char text[1024];
 
-	return task_read(&t, w->view.procfs, s->pid) == 0 && t.state == 'T';
+	return task_file(w->view.procfs, s->pid, "stat", text, sizeof(text)) > 0 &&
+	       task_parse_stat(&t, text) == 0 && t.state == 'T';
 }
 
 /*
@@ -745,7 +747,7 @@ int remote_take(struct world *w, struct stub *s)
 		remote_drop(w, s);
 	} else {
 		(void)snprintf(key, sizeof(key), "kin.%d.%u", s->gpid, s->peer);
-		(void)pid1_drop(w->pid1, key);
+		pid1_forget(w->pid1, key);
 	}
 	remote_forget_stub(w, s);
 	return stubs_take(s);

@@ -165,6 +165,11 @@ static struct kept_usage *next_gone(const struct world *w, const struct proc_lis
 	return NULL;
 }
 
+static bool ignores_children(const struct task_info *t)
+{
+	return t->ignored >> (SIGCHLD - 1) & 1;
+}
+
 /* Whoever has ended and been waited for is its parent's; @but stays. */
 static void settle(struct world *w, const struct proc_list *l, const struct kept_usage *but)
 {
@@ -176,7 +181,7 @@ static void settle(struct world *w, const struct proc_list *l, const struct kept
 		const struct proc *p = to ? task_of(l, to) : NULL;
 
 		/* One that does not want to know of its children gets no usage (wait(2)). */
-		if (to && (!p || !p->t.ignores_children))
+		if (to && (!p || !ignores_children(&p->t)))
 			hand_up(to, u);
 		account_free(w, u);
 	}
@@ -304,7 +309,7 @@ void usage_told(struct world *w, const struct Peer__Changed *q)
 		return;
 	/* It may not do so any more when we look. */
 	read_parent(w, &t, &parent);
-	if (parent.ignores_children)
+	if (ignores_children(&parent))
 		return;
 	u = account_of(w, &t, &parent);
 	if (!u) {
