@@ -180,6 +180,15 @@ static void set_reapers(const struct kin_making *k)
 	}
 }
 
+/* By birth, mostly. What it was told to do before may change it yet. */
+static bool is_in_group(const struct kin_making *k, const struct stub *s, gpid pgid)
+{
+	struct task_info t;
+
+	return !s->running && list_empty(&s->tables) &&
+	       task_read(&t, k->w->view.procfs, s->pid) == 0 && t.pgid == pgid;
+}
+
 static void step_next(struct kin_making *k)
 {
 	const struct kin_step *step = &k->plan->steps[k->plan->at];
@@ -215,6 +224,11 @@ static void step_next(struct kin_making *k)
 	s = step->kind == KIN_MAKE ? bearer(k, step->by) : stubs_find(k->w->stubs, step->pid);
 	if (!s && k->retries < RETRIES_FEW && plan_again(k))
 		return; /* it ended since the plan was made */
+	if (s && step->kind == KIN_SETPGID && is_in_group(k, s, step->by)) {
+		k->plan->at++;
+		step_next(k);
+		return;
+	}
 	/* What asks it for another table would kill the process that it turns into. */
 	if (s && s->turning && s->gpid != k->pid && plan_again(k))
 		return;

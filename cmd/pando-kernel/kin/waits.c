@@ -375,6 +375,10 @@ bool usage_concerns(const struct world *w, const struct init_slot *s)
 {
 	const struct notify_call *n = notify_call(s);
 
+	/* A stub's waits are ours, and ask for what the host counts. Whoever else calls from there
+	 * gets no more than that either. */
+	if (n->ip >= STUB_BASE && n->ip < STUB_DATA)
+		return false;
 	if (is_wait(n->nr)) {
 		__atomic_store_n(&recent[n->pid % RECENT], (pid_t)n->pid, __ATOMIC_RELAXED);
 		__atomic_store_n(&w->kept->usage_waiters, 1, __ATOMIC_SEQ_CST);
@@ -397,10 +401,8 @@ void usage_call(struct world *w, struct init_slot *s)
 	const struct notify_call *n = notify_call(s);
 	struct task_info t;
 
-	/* A stub's waits are ours, which ask for what the host counts. */
-	if (!stubs_find_node_pid(w->stubs, (pid_t)n->pid) && !is_mended((pid_t)n->pid) &&
-	    read_process(w, (pid_t)n->pid, &t) == 0 && notify_valid(w->notify, s) &&
-	    usage_has_kids(w, t.gpid) && !move_is_busy(w, t.gpid) &&
+	if (!is_mended((pid_t)n->pid) && read_process(w, (pid_t)n->pid, &t) == 0 &&
+	    notify_valid(w->notify, s) && usage_has_kids(w, t.gpid) && !move_is_busy(w, t.gpid) &&
 	    mend_begin(w, &t, (pid_t)n->pid, n->nr, n->args, s) == 0)
 		return;
 	notify_set_run(s);
