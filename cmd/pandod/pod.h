@@ -307,14 +307,22 @@ void quota_introduce(struct world *w);
 /* Before a world starts: its files are where they are looked for. */
 must_check int volume_prepare(struct pod *p, const struct naming_tenant *t,
 			      char why[TENANT_WHY_MAX]);
-/* Whether the limit can become @bytes (0: none), done here if it is mounted here. -EBUSY and @why.
+/* Why a limit cannot be what was asked for, and what could be asked for instead. */
+struct volume_no {
+	char why[128];
+	char try_next[128];
+};
+/*
+ * Whether the limit of the account @name, which may be one to be, can become @bytes (0: none); done
+ * here if a node of this host has it mounted. Else @no and -EBUSY, -EINVAL or -errno.
  */
-must_check int volume_resize(struct pod *p, const struct naming_tenant *t, uint64_t bytes,
-			     const char **why);
+must_check int volume_resize(struct pod *p, const char *name, uint64_t bytes, struct volume_no *no);
+/* The limit that files of this name have already, be there such an account or not; 0: none. */
+uint64_t volume_has(const struct pod *p, const char *name);
 /* The limit may have been raised. */
 void volume_follow(struct pod *p, const struct naming_tenant *t);
 /* -ENOENT: nobody counts. */
-must_check int volume_used(const struct pod *p, const struct naming_tenant *t, uint64_t *bytes);
+must_check int volume_used(const struct pod *p, const char *name, uint64_t *bytes);
 /* No world of the tenant is here any more. */
 void volume_release(struct pod *p, const char *name);
 

@@ -115,6 +115,29 @@ else
 fi
 as_on n2 alice sh -c 'rm -f y big'
 
+# A limit of the disk that cannot be is refused when it is asked for, and never just not so; also where nobody has the files.
+refused 1 "only grow: it has" p tenant set alice disk=none
+refused 1 "only grow: it has" p tenant set alice disk=1M
+refused 1 "in a plain directory already" p tenant set bob disk=20M
+refused 2 "less than 16M holds no file system" p tenant add carol --storage 1M
+p tenant add carol --storage 30M >/dev/null && p tenant set carol disk=20M || fail "a limit before the first login"
+as_on n1 carol true || fail "login of carol"
+if ((0x$(awk '/CapEff/ { print $2 }' /proc/self/status) >> 24 & 1)); then
+	p tenant set carol disk=40M --node n2 || fail "carol's disk does not grow by a node that has not mounted it"
+	[ "$(as_on n1 carol df --output=size -m . | tail -n 1)" -gt 30 ] || fail "carol's disk has not grown"
+	has=40M
+else
+	refused 1 "CAP_SYS_RESOURCE" p tenant set carol disk=40M --node n2
+	has=20M
+fi
+p tenant rm carol || fail "tenant rm"
+refused 1 "only grow: it has $has" p tenant add carol --storage 16M
+p tenant add carol >/dev/null || fail "carol comes back"
+p tenant ls | grep -q "^carol .* $has " || fail "carol's files have another limit than she has: $(p tenant ls)"
+p tenant rm carol || fail "tenant rm"
+p tenant add bobby >/dev/null && as_on n2 bobby true && p tenant rm bobby || fail "bobby"
+refused 1 "in a plain directory already" p tenant add bobby --storage 20M
+
 # A busy node is shared by weight; alone, a tenant may use all of it. Ratios of the same seconds.
 p tenant set alice cpus=none weight=100 || fail "tenant set"
 p tenant set bob weight=400 || fail "tenant set"

@@ -65,11 +65,11 @@ void api_post_limits(struct pod *p, struct ctl_req *r, args_t a)
 	if (!api_take_limits(r, &cmd.limits))
 		return;
 	if (json_object_get(ctl_req_body(r), "storage_bytes") != NULL) {
-		const char *why;
+		struct volume_no no;
 
-		err = volume_resize(p, t, cmd.limits.storage_bytes, &why);
+		err = volume_resize(p, t->name, cmd.limits.storage_bytes, &no);
 		if (err < 0) {
-			api_refuse(r, err, "pando quota", why);
+			api_refuse(r, err, no.try_next, no.why);
 			return;
 		}
 	}
@@ -134,7 +134,7 @@ static json_t *quota_json(const struct pod *p, const struct naming_tenant *t)
 	if (t->limits.storage_bytes != 0)
 		(void)json_object_set_new(row, "storage_bytes",
 					  json_integer((json_int_t)t->limits.storage_bytes));
-	if (volume_used(p, t, &storage_used) == 0)
+	if (volume_used(p, t->name, &storage_used) == 0)
 		(void)json_object_set_new(row, "storage_bytes_used",
 					  json_integer((json_int_t)storage_used));
 	(void)json_object_set_new(row, "nodes", nodes);

@@ -43,6 +43,22 @@ int api_propose(struct pod *p, const struct naming_cmd *cmd, naming_done_fn done
 	return naming_propose(p->naming, cmd, clock_mono_ns() + POD_ASK_MS * NS_PER_MS, done, arg);
 }
 
+/* Files of this name may be there from an account that was removed: then the limit is theirs. */
+static bool take_disk(struct pod *p, struct ctl_req *r, const char *name, struct naming_limits *l)
+{
+	struct volume_no no;
+	int err;
+
+	if (naming_tenant_find_name(naming_tables(p->naming), name) != NULL)
+		return true; /* it is refused for that */
+	if (l->storage_bytes == 0)
+		l->storage_bytes = volume_has(p, name);
+	err = volume_resize(p, name, l->storage_bytes, &no);
+	if (err < 0)
+		api_refuse(r, err, no.try_next, no.why);
+	return err == 0;
+}
+
 void api_post_tenant(struct pod *p, struct ctl_req *r, args_t a)
 {
 	struct naming_cmd cmd = { .kind = NAMING_CMD_TENANT_ADD };
@@ -63,6 +79,8 @@ void api_post_tenant(struct pod *p, struct ctl_req *r, args_t a)
 	}
 	(void)snprintf(cmd.name, sizeof(cmd.name), "%s", name);
 	if (!api_take_limits(r, &cmd.limits))
+		return;
+	if (!take_disk(p, r, name, &cmd.limits))
 		return;
 	x = api_pending(p, r, NULL);
 	(void)snprintf(x->text, sizeof(x->text), "%s", name);

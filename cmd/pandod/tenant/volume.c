@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/loop.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -280,11 +281,11 @@ int volume_prepare(struct pod *p, const struct naming_tenant *t, char why[TENANT
 	return r;
 }
 
-int volume_used(const struct pod *p, const struct naming_tenant *t, uint64_t *bytes)
+int volume_used(const struct pod *p, const char *name, uint64_t *bytes)
 {
 	char path[PATH_MAX];
 	struct statfs fs;
-	int r = home_path(p, t->name, false, path);
+	int r = home_path(p, name, false, path);
 
 	if (r < 0)
 		return r;
@@ -294,47 +295,133 @@ int volume_used(const struct pod *p, const struct naming_tenant *t, uint64_t *by
 	return 0;
 }
 
-/* What forbids it; valid until the next one. */
-static const char *cannot_shrink(const struct pod *p, const struct naming_tenant *t,
-				 uint64_t has_bytes)
+uint64_t volume_has(const struct pod *p, const char *name)
 {
-	static char text[128];
-	uint64_t used = 0;
+	char image[PATH_MAX];
+	struct stat st;
 
-	if (volume_used(p, t, &used) < 0)
-		return "its file system can only grow";
-	(void)snprintf(text, sizeof(text),
-		       "its file system can only grow: it has %" PRIu64 "M, of which %" PRIu64
-		       "M are in use",
-		       has_bytes >> 20, used >> 20);
-	return text;
+	return home_path(p, name, true, image) == 0 && stat(image, &st) == 0 ? (uint64_t)st.st_size
+									     : 0;
 }
 
-int volume_resize(struct pod *p, const struct naming_tenant *t, uint64_t bytes, const char **why)
-{
-	char image[PATH_MAX], path[PATH_MAX];
-	struct stat st;
-	int r = home_path(p, t->name, true, image);
+static int refuse(struct volume_no *no, int err, const char *fmt, ...) printf_like(3, 4);
 
-	if (r == 0)
-		r = home_path(p, t->name, false, path);
-	*why = "the volume of homes is no directory of this host: its own quotas apply";
+static int refuse(struct volume_no *no, int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(no->why, sizeof(no->why), fmt, ap);
+	va_end(ap);
+	return err;
+}
+
+/* What may be asked for instead, of an account that there is or of one to be. */
+static void try_size(const struct pod *p, const char *name, uint64_t bytes, struct volume_no *no)
+{
+	bool is_there = naming_tenant_find_name(naming_tables(p->naming), name) != NULL;
+
+	(void)snprintf(no->try_next, sizeof(no->try_next), "pando tenant %s %s %s%" PRIu64 "M",
+		       is_there ? "set" : "add", name, is_there ? "disk=" : "--storage ",
+		       bytes >> 20);
+}
+
+static int cannot_shrink(const struct pod *p, const char *name, uint64_t has_bytes,
+			 struct volume_no *no)
+{
+	uint64_t used = 0;
+
+	try_size(p, name, 2 * has_bytes, no);
+	if (volume_used(p, name, &used) < 0)
+		return refuse(no, -EBUSY, "its file system can only grow: it has %" PRIu64 "M",
+			      has_bytes >> 20);
+	return refuse(no, -EBUSY,
+		      "its file system can only grow: it has %" PRIu64 "M, of which %" PRIu64
+		      "M are in use",
+		      has_bytes >> 20, used >> 20);
+}
+
+/* Another node of this host has it mounted, over the same device: so may we, for as long as it
+ * takes.
+ */
+static int image_grow_there(const char *image_path, const char *path, uint64_t bytes)
+{
+	int r = image_mount(image_path, path);
+
 	if (r < 0)
 		return r;
-	if (stat(image, &st) < 0) {
-		*why = "its files are in a plain directory already; a limit can be given before "
-		       "the first login";
-		return bytes != 0 && access(path, F_OK) == 0 ? -EBUSY : 0;
-	}
-	*why = cannot_shrink(p, t, (uint64_t)st.st_size);
-	if (bytes == 0 || bytes / BLOCK * BLOCK < (uint64_t)st.st_size)
-		return -EBUSY;
+	r = image_grow(image_path, path, bytes);
+	if (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+		log_warn("cannot unmount %s: %s", path, strerror(errno));
+	return r;
+}
+
+static int grow_used(const char *image, const char *path, uint64_t bytes)
+{
+	char name[32];
+	struct stat st;
+	int dev;
+
+	if (is_mounted(path))
+		return image_grow(image, path, bytes);
+	if (stat(image, &st) < 0)
+		return -errno;
+	dev = loop_find(&st, name);
+	if (dev < 0)
+		return 0; /* nobody has it: it grows before the next mount */
+	(void)close(dev);
+	return image_grow_there(image, path, bytes);
+}
+
+/* With an image. */
+static int resize_image(struct pod *p, const char *name, const char *image, const char *path,
+			uint64_t bytes, struct volume_no *no)
+{
+	uint64_t has_bytes = volume_has(p, name);
+	int r;
+
+	bytes = bytes / BLOCK * BLOCK;
+	if (bytes < has_bytes)
+		return cannot_shrink(p, name, has_bytes, no);
 	/* A node that has it mounted grows it when the limit arrives in its tables, and who mounts
 	 * it next before that. */
-	r = is_mounted(path) ? image_grow(image, path, bytes / BLOCK * BLOCK) : 0;
-	*why = r == -EPERM ? "this host lets no one grow a file system in use (CAP_SYS_RESOURCE)"
-			   : "its file system does not grow";
-	return r == -EPERM ? -EBUSY : r;
+	r = bytes == has_bytes ? 0 : grow_used(image, path, bytes);
+	if (r != -EPERM)
+		return r < 0 ? refuse(no, r, "its file system does not grow: %s", strerror(-r)) : 0;
+	(void)snprintf(no->try_next, sizeof(no->try_next),
+		       "pando down, pando up, pando tenant set %s disk=%" PRIu64 "M", name,
+		       bytes >> 20);
+	return refuse(no, -EBUSY,
+		      "this host lets no one grow a file system in use (CAP_SYS_RESOURCE)");
+}
+
+int volume_resize(struct pod *p, const char *name, uint64_t bytes, struct volume_no *no)
+{
+	char image[PATH_MAX], path[PATH_MAX];
+	int r = home_path(p, name, true, image);
+
+	if (r == 0)
+		r = home_path(p, name, false, path);
+	if (r == -EOPNOTSUPP && bytes == 0)
+		return 0;
+	(void)snprintf(no->try_next, sizeof(no->try_next), "pando status");
+	if (r < 0)
+		return refuse(no, -EBUSY,
+			      "the volume of homes is no directory of this host: its own quotas "
+			      "apply");
+	if (access(image, F_OK) == 0)
+		return resize_image(p, name, image, path, bytes, no);
+	if (bytes != 0 && bytes < IMAGE_MIN) {
+		try_size(p, name, IMAGE_MIN, no);
+		return refuse(no, -EINVAL, "less than %" PRIu64 "M holds no file system",
+			      IMAGE_MIN >> 20);
+	}
+	if (bytes == 0 || access(path, F_OK) < 0)
+		return 0;
+	(void)snprintf(no->try_next, sizeof(no->try_next), "pando tenant add OTHER --storage 10G");
+	return refuse(no, -EBUSY,
+		      "its files are in a plain directory already; a limit can be given before "
+		      "the first login");
 }
 
 void volume_follow(struct pod *p, const struct naming_tenant *t)
