@@ -439,6 +439,8 @@ bool kin_stored(struct world *w, const char *key);
 must_check int kin_adopted(struct world *w);
 /* Drops the stubs that nobody here needs. */
 void kin_tidy(struct world *w);
+/* A stub that has stopped as its process did makes no calls: it goes on, for good. */
+void kin_wake(struct world *w, struct stub *s);
 /* In a moment: who comes next may need the same. */
 void kin_tidy_soon(struct world *w);
 

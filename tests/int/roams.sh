@@ -28,4 +28,18 @@ for k in 1 2 3; do
 	wait "${roamers[k]}" || fail "shell $k that is moved ends otherwise"
 	as_on n1 alice test ! -e lost$k || fail "of shell $k that is moved: $(as_on n1 alice cat lost$k)"
 done
+
+# One that is moved while it is stopped leaves nothing behind that is stopped for good: it can come back.
+spawn_as alice sh -c 'exec on n2 sleep 3600'
+sleeps() { pid=$(p ps alice -o csv | awk -F, '$4 == "n2" && /sleep 3600/ { print $2 }') && [ -n "$pid" ]; }
+wait_for 20 sleeps || fail "no sleeper: $(p ps alice)"
+as_on n1 alice kill -STOP "$pid" || fail "stop"
+is_stopped() { [ "$(as_on n1 alice ps -o state= -p "$pid")" = T ]; }
+wait_for 20 is_stopped || fail "it does not stop: $(p ps alice)"
+p migrate "$pid" n3 >/dev/null || fail "a stopped one does not move"
+as_on n1 alice kill -CONT "$pid" || fail "continue"
+wait_for 20 p migrate "$pid" n2 >/dev/null 2>"$PANDO_TEST_DIR/moved" || fail "it does not come back: $(tail -n 1 "$PANDO_TEST_DIR/moved")"
+as_on n1 alice kill "$pid"
+wait "$SPAWNED"
+[ $? = 143 ] || fail "it ends otherwise"
 exit 0

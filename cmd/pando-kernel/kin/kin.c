@@ -668,6 +668,15 @@ static void adopt_unborn(void *arg, const char *key)
 		(void)pid1_drop(w->pid1, key);
 }
 
+void kin_wake(struct world *w, struct stub *s)
+{
+	struct task_info t;
+
+	if (task_read(&t, w->view.procfs, s->pid) == 0 && t.state == 'T' &&
+	    task_pidfd_signal(s->pidfd, SIGCONT) != 0)
+		log_debug("stub %d has ended", s->gpid);
+}
+
 static void on_dropped(void *arg, struct stub *s, int err, struct stub_table *t)
 {
 }
@@ -684,8 +693,10 @@ static void drop(struct world *w, gpid pid)
 	/* A successor has to find the zombie, which newer hosts hide of who is not dumpable. */
 	STUB_CALL(t, SYS_prctl, PR_SET_DUMPABLE, 1);
 	STUB_CALL(t, SYS_exit_group, 0);
-	if (stub_table_give(s, t, on_dropped, w) == 0)
+	if (stub_table_give(s, t, on_dropped, w) == 0) {
+		kin_wake(w, s);
 		return;
+	}
 	s->leaving = false;
 	kept_left(w, pid);
 }

@@ -275,17 +275,6 @@ static void add_births(struct bearing *b, struct stub_table *t, const struct pro
 		b->reaper = reaper_above(b->w, l, me->ppid);
 }
 
-/* One that is stopped, or waits for what it has told of, does nothing before it goes on. */
-static void wake(struct world *w, struct stub *s)
-{
-	struct task_info t;
-
-	stubs_go_on(s);
-	if (task_read(&t, w->view.procfs, s->pid) == 0 && t.state == 'T' &&
-	    task_pidfd_signal(s->pidfd, SIGCONT) != 0)
-		log_debug("stub %d has ended", s->gpid);
-}
-
 bool reapers_bear(struct world *w, Peer__Changed *q, node_id from, struct rpc_call *call,
 		  reapers_fn done)
 {
@@ -310,7 +299,9 @@ bool reapers_bear(struct world *w, Peer__Changed *q, node_id from, struct rpc_ca
 		free(b);
 		return false;
 	}
-	wake(w, s);
+	/* It may wait for what it has told of. */
+	stubs_go_on(s);
+	kin_wake(w, s);
 	return true;
 }
 
