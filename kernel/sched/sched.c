@@ -5,8 +5,13 @@
 
 #include "base/check.h"
 
-/* Programs are moved off for a difference of a quarter of a CPU per CPU, not for noise. */
-#define MARGIN_MILLI 250
+/*
+ * Programs are moved off for a difference of a quarter of a CPU per CPU, and of half a program: not
+ * for noise. On a quarter of a CPU every moment of a shell is a quarter of a CPU.
+ */
+#define MARGIN_MILLI         250
+#define MARGIN_PROGRAM_MILLI 500
+#define REPORTS              4 /* that a mean is of */
 
 static const struct sched_node *find(const struct sched_node *nodes, unsigned count, node_id id)
 {
@@ -22,6 +27,15 @@ static uint64_t pressure(const struct sched_node *n, uint32_t extra_milli)
 	uint64_t load = (uint64_t)n->load_milli + n->placed_milli + extra_milli;
 
 	return n->cpu_milli == 0 ? UINT32_MAX : load * 1000 / n->cpu_milli;
+}
+
+bool sched_is_better(const struct sched_node *other, const struct sched_node *here,
+		     uint32_t cpu_milli)
+{
+	uint64_t margin = MAX(UINT64_C(1000) * MARGIN_PROGRAM_MILLI / MAX(here->cpu_milli, 1u),
+			      (uint64_t)MARGIN_MILLI);
+
+	return pressure(other, cpu_milli) + margin <= pressure(here, cpu_milli);
 }
 
 static bool fits_memory(const struct sched_node *n, const struct sched_request *rq)
@@ -145,7 +159,7 @@ static struct sched_pick place_here_first(const struct sched_node *nodes, unsign
 	if (!other)
 		return pick(here->id, SCHED_WHY_NOWHERE_BETTER);
 	if (reason == SCHED_WHY_SHORT_OF_CPU && here->id != rq->avoid &&
-	    pressure(other, rq->cpu_milli) + MARGIN_MILLI > pressure(here, rq->cpu_milli))
+	    !sched_is_better(other, here, rq->cpu_milli))
 		return pick(here->id, SCHED_WHY_NOWHERE_BETTER);
 	return pick(other->id, reason);
 }
@@ -199,6 +213,16 @@ void sched_placed(struct sched_node *n, const struct sched_request *rq)
 {
 	n->placed_milli += rq->cpu_milli;
 	n->mem_free_bytes -= MIN(n->mem_free_bytes, rq->mem_bytes);
+}
+
+uint32_t sched_mean(uint32_t mean_milli, uint32_t now_milli)
+{
+	return (uint32_t)(((REPORTS - 1) * (uint64_t)mean_milli + now_milli) / REPORTS);
+}
+
+uint32_t sched_untold(uint32_t placed_milli)
+{
+	return (uint32_t)((REPORTS - 1) * (uint64_t)placed_milli / REPORTS);
 }
 
 const char *sched_reason_text(enum sched_reason reason)

@@ -9,7 +9,8 @@
  * Placement answers "here" unless here is short of CPU or memory, so that small
  * commands stay local and cost nothing. Load vectors are old by a gossip period;
  * what we placed since then is added by sched_placed(), or a burst of compilers
- * would all go to the node that was idle a second ago.
+ * would all go to the node that was idle a second ago. A report is a mean: it has
+ * taken up what was placed only after some more (sched_untold()).
  *
  * Balancing moves a running program when what it gains outweighs what the move
  * costs. A program of age T is expected to run for another T (Harchol-Balter and
@@ -27,7 +28,7 @@ struct sched_node {
 	bool closed;             /* draining, suspected or gone: nothing new goes there */
 	uint32_t cpu_milli;      /* capacity; a node of 0.25 CPU has 250 */
 	uint32_t load_milli;     /* runnable programs at its last report, averaged over a second */
-	uint32_t placed_milli;   /* placed there by us since that report */
+	uint32_t placed_milli;   /* placed there by us, as far as that report has not told of it */
 	uint64_t mem_bytes;      /* capacity for guests */
 	uint64_t mem_free_bytes; /* at its last report, less what we placed since */
 };
@@ -78,8 +79,22 @@ struct sched_pick {
 must_check int sched_place(enum sched_policy policy, const struct sched_node *nodes, unsigned count,
 			   const struct sched_request *rq, uint64_t random, struct sched_pick *out);
 
-/* Notes that @rq went to @n, until its next report overwrites placed_milli with 0. */
+/* Notes that @rq went to @n, until its reports tell of it. */
 void sched_placed(struct sched_node *n, const struct sched_request *rq);
+
+/*
+ * Would a program of @here, for which that is too small, do better on @other, by the margin
+ * that SCHED_HERE_FIRST asks for? Memory is not looked at.
+ */
+bool sched_is_better(const struct sched_node *other, const struct sched_node *here,
+		     uint32_t cpu_milli);
+
+/* ---- reports, one every quarter of a second ---- */
+
+/* What a node reports, having reported @mean_milli, when @now_milli runs: the mean of a second. */
+uint32_t sched_mean(uint32_t mean_milli, uint32_t now_milli);
+/* What is left of placed_milli with a report: what a mean that ever runs has not taken up yet. */
+uint32_t sched_untold(uint32_t placed_milli);
 
 /* Text for `pando why` and `pando sched`: "n1 is short of CPU". Static. */
 const char *sched_reason_text(enum sched_reason reason);

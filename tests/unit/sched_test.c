@@ -84,6 +84,60 @@ static void all_equally_busy_means_stay(void **state)
 	assert_int_equal(got.reason, SCHED_WHY_NOWHERE_BETTER);
 }
 
+static void less_than_half_a_program_is_noise(void **state)
+{
+	for (int i = 0; i < 3; i++)
+		nodes[i] = (struct sched_node){ .id = i + 1,
+						.cpu_milli = 250,
+						.load_milli = 2000,
+						.mem_bytes = 8 * GIB,
+						.mem_free_bytes = 8 * GIB };
+	nodes[2].load_milli = 1600;
+	place();
+	assert_int_equal(got.node, 1);
+	nodes[2].load_milli = 1500;
+	place();
+	assert_int_equal(got.node, 3);
+}
+
+/* All are full, and not equally: what the others have more room for is worth a question. */
+static void a_full_node_is_better_than_a_fuller_one(void **state)
+{
+	nodes[0].load_milli = 9000;
+	nodes[1].load_milli = 4000;
+	nodes[2].load_milli = 8000;
+	assert_true(sched_is_better(&nodes[1], &nodes[0], 1000));
+	assert_true(sched_is_better(&nodes[2], &nodes[0], 1000));
+	assert_false(sched_is_better(&nodes[0], &nodes[1], 1000));
+	assert_false(sched_is_better(&nodes[0], &nodes[0], 1000));
+	nodes[2].load_milli = 8600;
+	assert_false(sched_is_better(&nodes[2], &nodes[0], 1000));
+	place();
+	assert_int_equal(got.node, 2);
+	/* Numbers of others. */
+	nodes[0].cpu_milli = 0;
+	assert_true(sched_is_better(&nodes[1], &nodes[0], 1000));
+	nodes[1] = (struct sched_node){ .load_milli = UINT32_MAX, .placed_milli = UINT32_MAX };
+	assert_false(sched_is_better(&nodes[1], &nodes[0], UINT32_MAX));
+}
+
+/* One that is placed and runs weighs one program, at every report: neither two nor none. */
+static void what_was_placed_weighs_until_the_mean_tells_of_it(void **state)
+{
+	for (int i = 0; i < 40; i++) {
+		sched_placed(&nodes[1], &rq);
+		for (int k = 0; k < i; k++) {
+			nodes[1].load_milli = sched_mean(nodes[1].load_milli, 1000);
+			nodes[1].placed_milli = sched_untold(nodes[1].placed_milli);
+			assert_in_range(nodes[1].load_milli + nodes[1].placed_milli, 980, 1000);
+		}
+		nodes[1].load_milli = nodes[1].placed_milli = 0;
+	}
+	assert_int_equal(sched_mean(UINT32_MAX, UINT32_MAX), UINT32_MAX);
+	assert_true(sched_untold(UINT32_MAX) < UINT32_MAX);
+	assert_int_equal(sched_untold(1), 0);
+}
+
 static void memory_counts_as_much_as_cpu(void **state)
 {
 	nodes[0].mem_free_bytes = GIB / 4;
@@ -188,6 +242,9 @@ int main(void)
 		T(a_burst_spreads_although_the_reports_are_old),
 		T(quarter_cpu_nodes_share_a_build),
 		T(all_equally_busy_means_stay),
+		T(less_than_half_a_program_is_noise),
+		T(a_full_node_is_better_than_a_fuller_one),
+		T(what_was_placed_weighs_until_the_mean_tells_of_it),
 		T(memory_counts_as_much_as_cpu),
 		T(what_the_user_says_goes_unless_it_cannot),
 		T(avoid_near_and_drain_are_honoured),

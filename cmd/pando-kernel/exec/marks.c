@@ -13,10 +13,12 @@
 #include "base/log.h"
 #include "cmd/pando-kernel/exec/place.h"
 #include "kernel/host/mem.h"
+#include "kernel/sched/sched.h"
 
-#define TRIES_MAX    4
-#define PATIENCE_NS  (3 * NS_PER_S) /* with a node that is silent: it may just be restarted */
-#define BUSY_PERCENT 90             /* of a node's capacity: above, execs look for another */
+#define TRIES_MAX     4
+#define PATIENCE_NS   (3 * NS_PER_S) /* with a node that is silent: it may just be restarted */
+#define BUSY_PERCENT  90             /* of a node's capacity: above, execs look for another */
+#define PROGRAM_MILLI 1000
 
 struct mark {
 	struct list link;
@@ -220,26 +222,50 @@ void marks_drop(struct world *w, pid_t pid)
 		mark_free(w, m);
 }
 
+static bool is_full(const struct sched_node *n)
+{
+	return (uint64_t)n->load_milli * 100 >= (uint64_t)n->cpu_milli * BUSY_PERCENT;
+}
+
+static struct sched_node load_of(const struct world_node *n)
+{
+	return (struct sched_node){ .id = n->id,
+				    .closed = !n->alive || n->closed || !n->has_key,
+				    .cpu_milli = n->cpu_milli,
+				    .load_milli = n->load_milli };
+}
+
+/* Is it worth a question? pandod knows better what runs just now. From a drained node all go. */
+static bool has_room(const struct sched_node *n, const struct sched_node *own)
+{
+	return !n->closed && (own->closed || !is_full(n) || sched_is_better(n, own, PROGRAM_MILLI));
+}
+
 /* Small commands stay without anybody being asked, until there is more to do than this node can. */
 void place_look(struct world *w)
 {
-	bool busy = false, room = false;
-	unsigned others = 0;
+	struct sched_node own = { .cpu_milli = 0 };
 	struct waiting_on *x, *tmp;
+	unsigned others = 0;
+	bool known = false, room = false;
 
+	for (size_t i = 0; i < w->node_count; i++)
+		if (w->nodes[i].id == w->node) {
+			own = load_of(&w->nodes[i]);
+			own.closed = w->nodes[i].closed;
+			known = true;
+		}
 	for (size_t i = 0; i < w->node_count; i++) {
-		const struct world_node *n = &w->nodes[i];
-		bool full = (uint64_t)n->load_milli * 100 >= (uint64_t)n->cpu_milli * BUSY_PERCENT;
+		const struct sched_node n = load_of(&w->nodes[i]);
 
-		others += n->id != w->node && n->alive && n->has_key;
-		/* From a node that is drained programs go as soon as they can. */
-		if (n->id == w->node)
-			busy = full || n->closed;
-		else
-			room |= n->alive && !n->closed && n->has_key && !full;
+		if (n.id == w->node)
+			continue;
+		others += w->nodes[i].alive && w->nodes[i].has_key;
+		room |= known && has_room(&n, &own);
 	}
 	__atomic_store_n(&w->others, others, __ATOMIC_RELAXED);
-	__atomic_store_n(&w->busy, busy && room && w->has_identity, __ATOMIC_RELAXED);
+	__atomic_store_n(&w->busy, room && w->has_identity && (own.closed || is_full(&own)),
+			 __ATOMIC_RELAXED);
 	list_for_each_safe (x, tmp, &w->ons, link)
 		waiting_look(x);
 }

@@ -37,7 +37,7 @@ struct peer {
 	uint64_t tried_ns; /* when a connection came, went, or could not be made */
 	struct peer_load load;
 	uint64_t heard_ns;
-	uint32_t placed_milli; /* by us since its last report */
+	uint32_t placed_milli; /* by us, what its reports do not tell yet */
 	uint64_t left_ns;      /* when we heard that it left; 0: it did not */
 };
 
@@ -312,8 +312,7 @@ static void measure(struct pod *p)
 	}
 	list_for_each (w, &p->worlds, link)
 		runnable += runnable_of(w);
-	/* The mean of about the last second. */
-	ps->own.load_milli = (3 * ps->own.load_milli + runnable * 1000) / 4;
+	ps->own.load_milli = sched_mean(ps->own.load_milli, runnable * 1000);
 	ps->own_placed_milli = 0;
 }
 
@@ -435,7 +434,7 @@ static void on_load(void *arg, struct rpc_conn *c, struct rpc_call *call, const 
 		x->load = (struct peer_load){ true, l->cpu_milli, l->load_milli, l->memory_bytes,
 					      l->free_bytes };
 		x->heard_ns = clock_mono_ns();
-		x->placed_milli = 0;
+		x->placed_milli = sched_untold(x->placed_milli);
 		if (fresh) {
 			kern_tell_nodes(p);
 			api_changed(p);
