@@ -5,7 +5,7 @@
 . tests/lib/cluster.sh
 cluster_up 2 --cpus 0.25
 p tenant add alice >/dev/null || fail "tenant add"
-as_on n1 alice sh -c 'for i in 1 2 3; do sh -c "while :; do :; done" & done; wait' >/dev/null 2>&1 </dev/null &
+as_on n1 alice sh -c 'for i in 1 2 3; do on n1 sh -c "while :; do :; done" & done; wait' >/dev/null 2>&1 </dev/null &
 spin=$!
 full() { p nodes -o csv | awk -F, '$1 == "n1" { exit !($7 > 1) }'; }
 wait_for 30 full || fail "n1 is not full: $(p nodes)"
