@@ -5,9 +5,9 @@
 #	tests/soak.sh [SECONDS [SEED]]      600 and the clock's without arguments
 #
 # Storms (tests/soak/storm.py: a real cluster whose daemons die and stop, links are cut, disks are full), one where a node
-# has 5 % of a CPU for a minute, simulated seeds, then the tests that kill daemons at their fault points, in the long way. A line
-# for each; storms tell each fault. Of what fails it says how to repeat it and where its output is, and goes on; then the exit
-# status is 1.
+# has 5 % of a CPU for a minute, pids that come back within seconds, simulated seeds, then the tests that kill daemons at their
+# fault points, in the long way. A line for each; storms tell each fault. Of what fails it says how to repeat it and where its
+# output is, and goes on; then the exit status is 1.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 total=${1:-600}
@@ -77,6 +77,11 @@ starved() {
 	seed=$((seed + 1))
 }
 
+pids() {
+	repeated "pids that come back, seed $seed" tests/soak/pids.py --seed "$seed" --seconds "$(at_most 45)"
+	seed=$((seed + 1))
+}
+
 simulated() {
 	local seeds=$seed-$((seed + 50 * $(nproc) - 1))
 	seed=$((seed + 50 * $(nproc)))
@@ -92,6 +97,7 @@ while ! is_over; do
 	starved
 	storm
 	simulated
+	pids
 	storm
 	for t in relay_test dsm_core_test member_test migrate_core_test naming_raft_test; do
 		repeated "unit/$t" "$B/unit/$t"

@@ -109,6 +109,20 @@ bool machine_has_task(const struct world *w, gpid pid)
 	return fstatat(machine.native, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
+bool machine_has_program(const struct world *w, gpid pid)
+{
+	char name[32], comm[32] = "";
+	cleanup_close int fd = -1;
+
+	if (!machine_has_task(w, pid))
+		return false;
+	(void)snprintf(name, sizeof(name), "%d/comm", pid);
+	fd = openat(machine.native, name, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || read(fd, comm, sizeof(comm) - 1) < 0)
+		return false;
+	return strcmp(comm, STUB_COMM "\n") != 0;
+}
+
 static int find(void *arg, gpid pid, struct procfs_pid *out)
 {
 	struct world *w = arg;

@@ -153,6 +153,8 @@ unsigned machine_cpus(const struct world *w);
 void machine_memory(const struct world *w, uint64_t *total, uint64_t *unused);
 /* A process, a thread or a stub of this node; any thread may ask. */
 bool machine_has_task(const struct world *w, gpid pid);
+/* And it is no stub, by its name: a guest that gives itself that one is taken for one. */
+bool machine_has_program(const struct world *w, gpid pid);
 void machine_look(const struct world *w); /* the nodes have changed */
 void machine_sysinfo(struct init_slot *s);
 void machine_getaffinity(struct world *w, struct init_slot *s);

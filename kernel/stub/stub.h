@@ -45,6 +45,7 @@
 #define STUB_END         0x20000
 #define STUB_SIGNAL      64 /* SIGRTMAX; queued by the guest kernel: "ask me" */
 
+#define STUB_COMM       "pando-stub" /* of its file, and so what the host calls it */
 #define STUB_CALL_BYTES 64
 
 #ifndef __ASSEMBLER__

@@ -124,7 +124,8 @@ struct group_call {
 	struct init_slot *slot;
 	unsigned missing;
 	bool hit;
-	bool runs; /* then it is the host's too */
+	bool runs;   /* then it is the host's too */
+	bool stands; /* it is the host's if nobody was hit: a relative's stub is here */
 	uint32_t method;
 	size_t len;
 	uint8_t body[];
@@ -134,7 +135,7 @@ static void call_end(struct group_call *x)
 {
 	if (--x->missing > 0)
 		return;
-	if (x->runs)
+	if (x->runs || (x->stands && !x->hit))
 		notify_set_run(x->slot);
 	else if (x->hit)
 		notify_set_value(x->slot, 0);
@@ -186,10 +187,36 @@ static void add_told(void *arg, node_id node)
 		q->told[q->n_told++] = node;
 }
 
+/*
+ * A relative's stub, or its zombie, may go at any moment without its process: that one is looked
+ * for where it was leased. The stub itself tells on what nobody there has taken.
+ */
+static bool is_relative(struct world *w, const struct proc *p)
+{
+	const struct stub *s = stubs_find(w->stubs, p->t.gpid);
+
+	if (home_of(w, p->t.gpid) == w->node || p->t.gpid == w->zygote)
+		return false;
+	return s ? !s->home : p->t.state == 'Z' && !site_has_guest(w, p->t.gpid);
+}
+
+/* One pid: who leased it has a task of it as long as it lives. */
+static void tell_of(struct group_call *x, gpid target)
+{
+	node_id home = target > 0 ? home_of(x->w, target) : NODE_NONE;
+
+	if (home == NODE_NONE)
+		peers_each(x->w, tell, x);
+	else if (home != x->w->node)
+		tell(x, home);
+}
+
 static void kill_begin(struct world *w, struct init_slot *s, const struct proc_list *l, gpid caller)
 {
 	gpid target = (gpid)notify_call(s)->args[0];
 	const struct proc *me = proc_list_find(l, caller);
+	const struct proc *one = target > 0 ? proc_list_find(l, target) : NULL;
+	bool relative = one && is_relative(w, one);
 	Peer__Kill q = PEER__KILL__INIT;
 	int32_t *except = calloc(l->n + 1, sizeof(*except));
 	uint32_t told[TOLD_MAX] = { w->node };
@@ -201,12 +228,15 @@ static void kill_begin(struct world *w, struct init_slot *s, const struct proc_l
 	q.target = target;
 	q.signo = (int32_t)notify_call(s)->args[1];
 	q.except = except;
-	for (size_t i = 0; except && i < l->n; i++)
+	for (size_t i = 0; except && i < l->n && !relative; i++)
 		if (is_meant(&l->v[i].t, target))
 			except[q.n_except++] = l->v[i].t.gpid;
 	q.told = told;
-	q.n_told = 1;
-	peers_each(w, add_told, &q);
+	/* Whoever leased a single one is the only one to be told, so his stub tells on. */
+	if (target < 0 || home_is_over(w, target)) {
+		q.n_told = 1;
+		peers_each(w, add_told, &q);
+	}
 	len = peer__kill__get_packed_size(&q);
 	x = except && target != 0 ? calloc(1, sizeof(*x) + len) : NULL;
 	if (!x) {
@@ -218,7 +248,8 @@ static void kill_begin(struct world *w, struct init_slot *s, const struct proc_l
 	x->slot = s;
 	x->missing = 1;
 	x->runs = q.n_except > 0;
-	if (stops_stubs(w, l, target, q.signo)) {
+	x->stands = relative && q.signo != SIGSTOP;
+	if (!relative && stops_stubs(w, l, target, q.signo)) {
 		stop_all(w, l, target, caller);
 		x->runs = false;
 		x->hit = true;
@@ -226,7 +257,7 @@ static void kill_begin(struct world *w, struct init_slot *s, const struct proc_l
 	x->method = PEER_KILL;
 	x->len = peer__kill__pack(&q, x->body);
 	free(except);
-	peers_each(w, tell, x);
+	tell_of(x, target);
 	call_end(x);
 }
 
@@ -318,7 +349,8 @@ static void try_reach(struct reaching *x)
 static void kill_call(struct world *w, struct init_slot *s, const struct proc_list *l, gpid caller)
 {
 	gpid target = (gpid)notify_call(s)->args[0];
-	struct reaching *x = target > 0 && proc_list_find(l, target) ? NULL : calloc(1, sizeof(*x));
+	const struct proc *p = target > 0 ? proc_list_find(l, target) : NULL;
+	struct reaching *x = p && !is_relative(w, p) ? NULL : calloc(1, sizeof(*x));
 
 	if (!x) {
 		kill_begin(w, s, l, caller);
@@ -488,7 +520,7 @@ bool groups_concern(const struct world *w, const struct init_slot *s)
 	if (n->nr != SYS_kill)
 		return __atomic_load_n(&w->peers_up, __ATOMIC_ACQUIRE) != 0;
 	return (gpid)n->args[0] <= 0 || (int)n->args[1] == SIGSTOP ||
-	       !machine_has_task(w, (gpid)n->args[0]);
+	       !machine_has_program(w, (gpid)n->args[0]);
 }
 
 void groups_call(struct world *w, struct init_slot *s)
