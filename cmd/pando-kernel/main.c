@@ -57,14 +57,18 @@ static void on_gone(void *arg)
 
 static bool on_stub_signal(void *arg, struct stub *s, int signo, const siginfo_t *si, uint64_t key)
 {
+	struct world *w = arg;
 	bool done = true;
 
 	/* A child of it has changed, not somebody who sends the signal himself. */
-	if (signo == SIGCHLD && si->si_code > 0)
-		site_reap(arg, s);
-	else if (!groups_raised(arg, s, signo, si, key, &done))
-		done = remote_signal(arg, s, signo, si, key);
-	ttys_look_again(arg);
+	if (signo == SIGCHLD && si->si_code > 0) {
+		site_reap(w, s);
+		if (s->gpid == w->zygote)
+			kin_tidy_soon(w);
+	} else if (!groups_raised(w, s, signo, si, key, &done)) {
+		done = remote_signal(w, s, signo, si, key);
+	}
+	ttys_look_again(w);
 	return done;
 }
 

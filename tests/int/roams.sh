@@ -39,6 +39,14 @@ wait_for 20 is_stopped || fail "it does not stop: $(p ps alice)"
 p migrate "$pid" n3 >/dev/null || fail "a stopped one does not move"
 as_on n1 alice kill -CONT "$pid" || fail "continue"
 wait_for 20 p migrate "$pid" n2 >/dev/null 2>"$PANDO_TEST_DIR/moved" || fail "it does not come back: $(tail -n 1 "$PANDO_TEST_DIR/moved")"
+# What stood for it on n2 is reaped, though the one attempt that its end makes fails.
+p debug fault n2 alice kernel.kin.reap:1:fail || fail "arm"
+wait_for 20 p migrate "$pid" n3 >/dev/null 2>"$PANDO_TEST_DIR/moved" || fail "it does not go again: $(tail -n 1 "$PANDO_TEST_DIR/moved")"
+# The parents of n2's stubs that have ended, and how many of its stubs live.
+zombies() { cat /proc/[0-9]*/stat 2>/dev/null | awk -v of=" $(echo $(stubs)) " '$2 == "(pando-stub)" && $3 == "Z" && index(of, " " $4 " ")'; }
+stubs() { find /sys/fs/cgroup -path "*/pando-${CLUSTER_DIR##*/}-*/n2/alice/guests*" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u; }
+clean() { [ -z "$(zombies)" ] && [ "$(stubs | wc -l)" = 1 ]; }
+wait_for 20 clean || fail "stubs on n2: $(stubs), zombies: $(zombies)"
 as_on n1 alice kill "$pid"
 wait "$SPAWNED"
 [ $? = 143 ] || fail "it ends otherwise"

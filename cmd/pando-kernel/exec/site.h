@@ -48,6 +48,8 @@ must_check int guests_open(struct world *w);
 
 /* ---- reap.c ---- */
 void reap_stub(struct world *w, const struct stub *dead);
+/* The zygote's zombies of whom nobody is to be told: what was missed when they ended. */
+void reap_zygotes(struct world *w, const struct proc_list *l);
 
 /* ---- holds.c ---- */
 void holds_open(struct world *w);

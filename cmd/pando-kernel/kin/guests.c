@@ -249,6 +249,8 @@ static void on_told(void *arg, int err, const struct rpc_msg *m)
 	FAULT("kernel.guest.told");
 	g->telling = false;
 	if (g->left) {
+		/* Its stub may have ended meanwhile, and was taken for one that is told of. */
+		kin_tidy_soon(g->w);
 		guest_free(g);
 		return;
 	}

@@ -17,6 +17,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "cmd/pando-kernel/exec/site.h"
 #include "cmd/pando-kernel/tty/ttys.h"
 #include "kernel/proc/peer.pb-c.h"
 #include "migrate/core/kin.h"
@@ -756,6 +757,7 @@ void kin_tidy(struct world *w)
 		return;
 	}
 	n = table_of_node(w, &l, t, KIN_MAX);
+	reap_zygotes(w, &l);
 	proc_list_fini(&l);
 	/* Those whose process is elsewhere and whose home is here stay: they are not kin, but
 	 * places. A stub whose move is not over is that's, and one that turns takes no order: who

@@ -7,14 +7,21 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "cmd/pando-kernel/exec/site.h"
 
 #define REAPED_MAX 64 /* by one table */
 
-/* The end of a stub that stood for a relative: its parent's stub reaps it. */
+/*
+ * The end of a stub that stood for a relative: its parent's stub reaps it. One that is no stub any
+ * more has not, and who has its zombies then is found; one that is not to be waited for yet, for
+ * somebody traces it, sends its parent a SIGCHLD when it is.
+ */
 static void on_kin_reaped(void *arg, struct stub *s, int err, struct stub_table *t)
 {
+	if (err != 0)
+		kin_tidy_soon(arg);
 }
 
 void site_reap_one(struct world *w, struct stub *s, gpid pid)
@@ -48,8 +55,22 @@ void reap_stub(struct world *w, const struct stub *dead)
 	if (!t)
 		return;
 	STUB_CALL(t, SYS_wait4, (uint64_t)dead->gpid, 0, WNOHANG, 0);
+	t->full |= FAULT_ERR("kernel.kin.reap", 0) != 0;
 	if (stub_table_give(s, t, on_kin_reaped, w) != 0)
-		log_debug("stub %d is on its way out", s->gpid);
+		kin_tidy_soon(w);
+}
+
+void reap_zygotes(struct world *w, const struct proc_list *l)
+{
+	struct stub *z = w->zygote != 0 ? stubs_find(w->stubs, w->zygote) : NULL;
+
+	for (size_t i = 0; z && i < l->n; i++) {
+		gpid pid = l->v[i].t.gpid;
+
+		if (l->v[i].ppid == z->gpid && l->v[i].t.state == 'Z' && !guest_find(w, pid) &&
+		    !stubs_find(w->stubs, pid) && !move_is_busy(w, pid))
+			site_reap_one(w, z, pid);
+	}
 }
 
 void site_reap_rest(struct world *w, struct stub *s)
