@@ -229,7 +229,6 @@ int stub_table_give(struct stub *s, struct stub_table *t,
 	t->done = done;
 	t->arg = arg;
 	list_add_tail(&s->tables, &t->link);
-	s->unheard |= t->goes;
 	return 0;
 }
 
@@ -256,23 +255,13 @@ static int give_fds(struct stubs *st, struct init_slot *slot, struct stub_table 
 	return 0;
 }
 
-/* STUB_SIGNAL comes after all others. */
-static bool has_more_to_tell(const struct stubs *st, const struct stub *s)
-{
-	return (task_pending(st->view->procfs, s->pid) & ~(UINT64_C(1) << (STUB_SIGNAL - 1))) !=
-		       0 &&
-	       task_pidfd_signal(s->pidfd, STUB_SIGNAL) == 0;
-}
-
 /* Writes the next table into the stub; returns how many calls it is to make. */
 static unsigned next_table(struct stubs *st, struct stub *s, struct init_slot *slot)
 {
 	while (!list_empty(&s->tables)) {
 		struct stub_table *t = list_front(&s->tables, struct stub_table, link);
-		int r = t->goes && has_more_to_tell(st, s) ? 1 : give_fds(st, slot, t);
+		int r = give_fds(st, slot, t);
 
-		if (r > 0)
-			return 0;
 		list_del(&t->link);
 		if (r == 0)
 			r = mem_write(s->pid, STUB_TABLE, t->calls, t->n * sizeof(t->calls[0]));
@@ -280,7 +269,6 @@ static unsigned next_table(struct stubs *st, struct stub *s, struct init_slot *s
 			r = mem_write(s->pid, STUB_SCRATCH, t->scratch, t->used);
 		if (r == 0) {
 			s->running = t;
-			s->unheard &= !t->goes;
 			if (t->given)
 				t->given(t->arg, s);
 			return t->n;

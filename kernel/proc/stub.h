@@ -38,7 +38,6 @@ struct stub {
 	gpid parent;   /* the stub that is its native parent and must reap it; 0: nobody of ours */
 	bool arriving; /* it is about to become the process: its children are not its to wait for */
 	int ended;     /* it has been told to die as its process did: status + 1 */
-	bool unheard;  /* a table that `goes` is still to be given */
 	uint64_t swallow;                /* signals that its process has already: bit n-1 */
 	unsigned held_since, held_until; /* raises.c: what its process may have got, held still */
 	bool heard;                      /* whoever leased its pid tells us how it ends */
@@ -60,7 +59,6 @@ struct stub_table {
 	size_t used;
 	bool full;  /* too many calls or bytes: stub_table_give() refuses it */
 	bool turns; /* of what makes the stub its process: one that turns takes no other */
-	bool goes;  /* of what ends the stub alone: it tells first of all that is raised in it */
 	/* Descriptors that the stub gets before it begins; borrowed. */
 	struct {
 		int fd;

@@ -529,9 +529,9 @@ void site_stub_died(struct world *w, struct stub *s)
 {
 	char key[INIT_KEY_MAX];
 	const struct guest *g;
-	bool by_us = s->leaving && (s->ended || !s->unheard);
 	/* Not one of an exec that was undone. */
-	bool is_kin = !by_us && !s->arriving && s->gpid != w->zygote && !guest_find(w, s->gpid);
+	bool is_kin =
+		!s->leaving && !s->arriving && s->gpid != w->zygote && !guest_find(w, s->gpid);
 
 	FAULT("kernel.guest.gone");
 	if (s->gpid == w->zygote) {

@@ -259,7 +259,6 @@ static void step_next(struct kin_making *k)
 		break;
 	default:
 		kept_leave(k->w, s->gpid);
-		t->goes = true;
 		STUB_CALL(t, SYS_exit_group, 0);
 	}
 	t->turns = s->gpid == k->pid;
@@ -693,7 +692,6 @@ static void drop(struct world *w, gpid pid)
 	kept_leave(w, pid);
 	s->leaving = true;
 	/* A successor has to find the zombie, which newer hosts hide of who is not dumpable. */
-	t->goes = true;
 	STUB_CALL(t, SYS_prctl, PR_SET_DUMPABLE, 1);
 	STUB_CALL(t, SYS_exit_group, 0);
 	if (stub_table_give(s, t, on_dropped, w) == 0) {

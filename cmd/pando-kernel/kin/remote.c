@@ -323,10 +323,7 @@ bool remote_signal(struct world *w, struct stub *s, int signo, const siginfo_t *
 	struct remote *r = s->home ? remote_find(w, s->gpid) : NULL;
 	struct raising *x;
 
-	if (s->peer == NODE_NONE || s->gpid == w->zygote)
-		return true;
-	/* One that goes alone still tells of what somebody did to it, not of what its group got. */
-	if (s->leaving && (s->ended || si->si_code > 0))
+	if (s->leaving || s->peer == NODE_NONE || s->gpid == w->zygote)
 		return true;
 	/* It was pending when its process left, which has it. */
 	if (s->swallow & (UINT64_C(1) << (signo - 1))) {
