@@ -687,6 +687,8 @@ static void drop(struct world *w, gpid pid)
 	struct stub *s = stubs_find(w->stubs, pid);
 	struct stub_table *t = s && !s->leaving ? stub_table_new() : NULL;
 
+	if (s && s->leaving)
+		kin_wake(w, s);
 	if (!t)
 		return;
 	kept_leave(w, pid);

@@ -694,7 +694,7 @@ static Peer__Move *copy_of(const Peer__Move *q)
 
 void come_prepare(struct world *w, const struct mig_msg *m, const Peer__Move *q)
 {
-	const struct stub *s = stubs_find(w->stubs, m->pid);
+	struct stub *s = stubs_find(w->stubs, m->pid);
 	struct come *c = find(m->pid);
 	const char *why = c ? NULL : forbidden(w, m->pid);
 	struct mig_msg refusal = migrate_refuse(m, -EBUSY);
@@ -710,7 +710,10 @@ void come_prepare(struct world *w, const struct mig_msg *m, const Peer__Move *q)
 		cancel(c, -ECANCELED);
 		return;
 	}
-	/* Not told yet, or what stood for it here until now dies in a moment. */
+	/* Not told yet, or what stood for it here until now dies in a moment, unless it has stopped
+	 * since it was told to. */
+	if (!c && s && s->leaving)
+		kin_wake(w, s);
 	if (authority == NODE_NONE || (!c && s && s->leaving))
 		return;
 	if (c || why) {
