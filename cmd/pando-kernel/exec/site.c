@@ -142,7 +142,8 @@ static int stub_renew(struct world *w, struct stub *s)
 static bool goes_on(struct world *w, const struct guest *g, struct stub *s)
 {
 	const struct stub *parent = s->parent ? stubs_find(w->stubs, s->parent) : NULL;
-	bool is_watched = !parent || parent->arriving || parent->turning;
+	bool is_watched = !parent || parent->arriving || parent->turning ||
+			  come_is_busy(w, parent->gpid);
 
 	return (g->k->reused || s->home || is_watched) && stub_renew(w, s) == 0;
 }
@@ -176,6 +177,8 @@ static void arrival_end(struct arrival *a, int err)
 	}
 	a->err = err;
 	list_add_tail(&a->w->ending, &a->link);
+	/* Its parent, if he comes here, is to wait until it is gone. */
+	a->stub->leaving = true;
 	if (task_pidfd_signal(a->stub->pidfd, SIGKILL) != 0)
 		log_debug("stub %d is dead already", a->guest->k->pid);
 }
