@@ -142,8 +142,8 @@ static int stub_renew(struct world *w, struct stub *s)
 static bool goes_on(struct world *w, const struct guest *g, struct stub *s)
 {
 	const struct stub *parent = s->parent ? stubs_find(w->stubs, s->parent) : NULL;
-	bool is_watched = !parent || parent->arriving || parent->turning ||
-			  come_is_busy(w, parent->gpid);
+	bool is_watched =
+		!parent || parent->arriving || parent->turning || come_is_busy(w, parent->gpid);
 
 	return (g->k->reused || s->home || is_watched) && stub_renew(w, s) == 0;
 }
