@@ -74,6 +74,22 @@ static void exec_along_path(const char *node, int argc, char **argv)
 	errno = denied ? EACCES : ENOENT;
 }
 
+/* Of a process's notes the first that begins so: what follows that, or "". */
+static const char *note_behind(const json_t *notes, const char *begin)
+{
+	const json_t *note;
+	size_t i;
+
+	json_array_foreach(notes, i, note)
+	{
+		const char *text = json_text(note, "text");
+
+		if (strncmp(text, begin, strlen(begin)) == 0)
+			return text + strlen(begin);
+	}
+	return "";
+}
+
 /*
  * What the guest kernel has noted of our exec that has just failed with @err: the reason, or "".
  * Silent, and not for long: who cannot say why says what.
@@ -84,8 +100,6 @@ static void reason_of(struct ctx *c, const char *node, int err, char out[REASON_
 	struct ctl_answer a = { 0 };
 	struct ctl_client *cl;
 	char path[64], begin[96];
-	const json_t *note;
-	size_t i;
 
 	out[0] = '\0';
 	(void)snprintf(path, sizeof(path), "/v1/processes/%d/why", (int)getpid());
@@ -95,10 +109,8 @@ static void reason_of(struct ctx *c, const char *node, int err, char out[REASON_
 		return;
 	(void)setsockopt(ctl_client_fd(cl), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	if (ctl_client_call(cl, "GET", path, NULL, &a) == 0 && a.status == 200)
-		json_array_foreach(json_object_get(a.body, "notes"), i,
-				   note) if (!out[0] && strncmp(json_text(note, "text"), begin,
-								strlen(begin)) == 0)(void)
-			snprintf(out, REASON_MAX, "%s", json_text(note, "text") + strlen(begin));
+		(void)snprintf(out, REASON_MAX, "%s",
+			       note_behind(json_object_get(a.body, "notes"), begin));
 	ctl_answer_fini(&a);
 	ctl_client_free(cl);
 }

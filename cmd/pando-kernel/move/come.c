@@ -397,8 +397,16 @@ static void went(struct come *c, int err)
 	run_effects(c);
 }
 
-static void later(struct come *c, uint64_t ns, void (*cb)(struct loop_timer *t));
-static void on_wanted(struct loop_timer *t);
+static void on_wanted(struct loop_timer *t)
+{
+	do_wanted(container_of(t, struct come, again));
+}
+
+static void later(struct come *c, uint64_t ns, void (*cb)(struct loop_timer *t))
+{
+	if (loop_timer_set(c->w->loop, &c->again, loop_now_ns(c->w->loop) + ns, cb) != 0)
+		log_error("cannot wait: out of memory");
+}
 
 static void unbuilt(struct come *c, int err)
 {
@@ -456,17 +464,6 @@ static void on_build(struct loop_timer *t)
 	struct come *c = container_of(t, struct come, again);
 
 	make_kin(c, c->prepare->kin, c->prepare->n_kin);
-}
-
-static void on_wanted(struct loop_timer *t)
-{
-	do_wanted(container_of(t, struct come, again));
-}
-
-static void later(struct come *c, uint64_t ns, void (*cb)(struct loop_timer *t))
-{
-	if (loop_timer_set(c->w->loop, &c->again, loop_now_ns(c->w->loop) + ns, cb) != 0)
-		log_error("cannot wait: out of memory");
 }
 
 static void do_wanted(struct come *c)
@@ -665,20 +662,24 @@ static struct come *come_new(struct world *w, gpid pid, node_id from)
 	return c;
 }
 
+/* 0: there is no such process here. */
+static pid_t node_pid_of(struct world *w, gpid pid)
+{
+	struct task_info t = { 0 };
+	int fd = proc_open(&w->view, pid, &t);
+
+	if (fd >= 0)
+		(void)close(fd);
+	return fd >= 0 ? t.pid : 0;
+}
+
 static const char *forbidden(struct world *w, gpid pid)
 {
 	const struct stub *s = stubs_find(w->stubs, pid);
-	struct task_info t;
-	int fd;
 
 	if (leave_is_busy(w, pid) || place_is_busy(w, pid) || comes_count >= MOVES_MAX)
 		return "the node is busy with it";
-	if (s)
-		return NULL;
-	fd = proc_open(&w->view, pid, &t);
-	if (fd >= 0)
-		(void)close(fd);
-	return fd >= 0 ? "its pid is in use there" : NULL;
+	return !s && node_pid_of(w, pid) != 0 ? "its pid is in use there" : NULL;
 }
 
 static Peer__Move *copy_of(const Peer__Move *q)
@@ -710,11 +711,13 @@ void come_prepare(struct world *w, const struct mig_msg *m, const Peer__Move *q)
 		cancel(c, -ECANCELED);
 		return;
 	}
-	/* Not told yet, or what stood for it here until now dies in a moment, unless it has stopped
-	 * since it was told to. */
-	if (!c && s && s->leaving)
+	/* What stood for it here until now dies in a moment, unless it has stopped since it was
+	 * told to. */
+	if (!c && s && s->leaving) {
 		kin_wake(w, s);
-	if (authority == NODE_NONE || (!c && s && s->leaving))
+		return;
+	}
+	if (authority == NODE_NONE) /* not told yet */
 		return;
 	if (c || why) {
 		move_send_more(w, m->from, &refusal, NULL, 0,
@@ -760,16 +763,6 @@ void come_open(struct world *w)
 }
 
 /* ---- after a predecessor's death ---- */
-static pid_t node_pid_of(struct world *w, gpid pid)
-{
-	struct task_info t = { 0 };
-	int fd = proc_open(&w->view, pid, &t);
-
-	if (fd >= 0)
-		(void)close(fd);
-	return fd >= 0 ? t.pid : 0;
-}
-
 void come_adopt(struct world *w, const struct mig_note *note, epoch_t life)
 {
 	struct mig_note copy = *note;
