@@ -88,8 +88,8 @@ simulated() {
 	repeated "simulated seeds $seeds" "$BIN/pando" sim --seeds "$seeds"
 }
 
-int_test() { # name variable=value...: those for the long way
-	repeated "int/$1" env "${@:2}" PANDO_SEED=$seed ONLY="$1" tests/run.sh int
+int_test() { # name
+	repeated "int/$1" env PANDO_SEED=$seed ONLY="$1" tests/run.sh int
 }
 
 while ! is_over; do
@@ -102,7 +102,6 @@ while ! is_over; do
 	for t in relay_test dsm_core_test member_test migrate_core_test naming_raft_test; do
 		repeated "unit/$t" "$B/unit/$t"
 	done
-	int_test deaths KILLS=20 MB=100 OBJECTS=24
 	# Longer than a test of the suite may take: some thousand kills.
 	dir=$logs/gate$count
 	mkdir -p "$dir"

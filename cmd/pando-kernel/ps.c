@@ -246,7 +246,7 @@ static int list(struct world *w, struct rpc_call *call, gpid only)
 		return -ENOMEM;
 	if (only != 0 && x->n == 0) {
 		listing_free(x);
-		return -ESRCH;
+		return move_is_busy(w, only) || place_is_busy(w, only) ? -EBUSY : -ESRCH;
 	}
 	x->call = call;
 	if (x->n == 0 || !start_reader(x)) {

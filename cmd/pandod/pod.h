@@ -354,8 +354,9 @@ must_check int kern_request(struct world *w, uint32_t method, const void *body, 
 /* ---- ask.c ---- */
 /*
  * kern_request() without descriptors, to a kernel that may just be on its way: the request waits
- * for it. One that only asks is repeated if the kernel dies over it. Errors at once: ESRCH the
- * tenant has no world here, ENOMEM.
+ * for it. One that only asks is repeated if the kernel dies over it. Errors at once: -ESRCH the
+ * tenant has no world here, -EAGAIN it has one but our tables do not know it (yet, or any more),
+ * -ENOMEM.
  */
 must_check int kern_request_here(struct pod *p, tenant_id t, uint32_t method, const void *body,
 				 size_t len, rpc_done_fn done, void *arg);

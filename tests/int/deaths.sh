@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Guest kernels and pandods of all nodes die while a build, a pipeline over three nodes, a counter and a shell on a
-# terminal work there: all results are a native run's. KILLS, MB and OBJECTS make it longer (tests/soak.sh).
+# Guest kernels and pandods of all nodes die 20 times while a build, a pipeline over three nodes, a counter, a program that
+# is moved from node to node and a shell on a terminal work there: all results are a native run's.
 . tests/lib/cluster.sh
-KILLS=${KILLS:-6} MB=${MB:-15} OBJECTS=${OBJECTS:-9}
+KILLS=${KILLS:-20} MB=${MB:-100} OBJECTS=${OBJECTS:-24}
 work=$PANDO_TEST_DIR/work
 mkdir -p "$work/src"
 RANDOM=${PANDO_SEED:-1}
@@ -32,6 +32,15 @@ as_on n1 alice sh -c 'on n2 cat | on n3 cat | on n1 sha256sum' <"$work/bytes" >"
 pipeline=$!
 as_on n2 alice sh -c "i=0; while [ \$i -lt $((KILLS * 20)) ]; do on n3 echo \$i; i=\$((i+1)); sleep 0.02; done; exit 9" >"$work/count" 2>"$work/count.err" &
 counter=$!
+as_on n1 alice python3 -u -c '
+import os, time
+i = 0
+while not os.path.exists("stop"):
+    print(os.getpid(), i)
+    i += 1
+    time.sleep(0.01)
+raise SystemExit(5)' >"$work/moved" 2>"$work/moved.err" &
+moved=$!
 python3 - "$BIN/pando" --dir "$CLUSTER_DIR" login alice >"$work/tty" 2>&1 <<'PY' &
 import os, sys, time
 sys.path.insert(0, "tests/lib")
@@ -51,10 +60,23 @@ shell=$!
 
 # A login without a terminal whose daemon dies before it has answered is not made twice, so each has begun.
 begun() {
-	p ps alice -o csv >"$work/ps" 2>/dev/null && [ -s "$work/count" ] &&
+	p ps alice -o csv >"$work/ps" 2>/dev/null && [ -s "$work/count" ] && [ -s "$work/moved" ] &&
 		{ [ -s "$work/sum" ] || grep -q sha256sum "$work/ps"; } && { [ -s "$work/built" ] || grep -q make "$work/ps"; }
 }
 wait_for 30 begun || fail "not all have begun: $(cat "$work"/*.err "$work/ps")"
+
+# ---- what is moved: a move that fails leaves it where it is
+mover() {
+	local pid k=1 done=0
+	pid=$(head -n 1 "$work/moved" | cut -d " " -f 1)
+	until [ -e "$work/enough" ]; do
+		k=$((k % 3 + 1))
+		p migrate "$pid" n$k >>"$work/moves" 2>&1 && done=$((done + 1))
+	done
+	echo $done
+}
+mover >"$work/moves.done" &
+mover=$!
 
 # ---- who dies
 runs() { # kind node
@@ -75,6 +97,15 @@ for ((n = 0; n < KILLS; n++)); do
 done
 
 # ---- all is as natively
+: >"$work/enough"
+wait $mover
+[ "$(cat "$work/moves.done")" -gt 0 ] || fail "no move in all that time: $(sort "$work/moves" | uniq -c | sort -rn | head -5)"
+! grep "no process [0-9]*;" "$work/moves" || fail "what lives is said not to be there"
+as alice touch stop || fail "no login at the end"
+wait $moved
+code=$?
+[ $code = 5 ] || fail "what was moved ended with $code: $(tail -3 "$work/moved.err" "$work/moves")"
+awk 'NR == 1 { pid = $1 } $1 != pid || $2 != NR - 1 { exit 1 }' "$work/moved" || fail "what was moved has gaps: $(head -3 "$work/moved")"
 wait $build || fail "the build failed: $(head -5 "$work/built.err")"
 (cd "$work/src" && make -s -j2 && cat f*.o | sha256sum) >"$work/native" || fail "the native build failed"
 cmp -s "$work/built" "$work/native" || fail "objects differ: $(cat "$work/built" "$work/native")"
@@ -93,4 +124,4 @@ left() {
 	[ "$(p ps alice -o csv | tail -n +2 | wc -l)" = 0 ]
 }
 wait_for 20 left || fail "processes stay: $(p ps alice)"
-echo "$KILLS deaths"
+echo "$KILLS deaths, $(cat "$work/moves.done") moves"

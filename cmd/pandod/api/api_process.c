@@ -28,6 +28,7 @@ struct gather {
 	struct pod *pod;
 	struct ctl_req *req; /* NULL: the caller went away */
 	int pid;             /* 0: all */
+	bool moving;         /* the one is between two nodes */
 	unsigned left;
 	json_t *rows, *silent;
 	gather_fn done;
@@ -145,8 +146,9 @@ static void answered(void *arg, int err, const struct rpc_msg *m)
 
 	for (size_t i = 0; l != NULL && i < l->n_processes; i++)
 		(void)json_array_append_new(g->rows, process_json(q, l->processes[i]));
-	/* -ESRCH: the tenant has no kernel there, so no process. */
-	if (l == NULL && err != -ESRCH)
+	/* -ESRCH: it is not there; -EBUSY: it is on its way from there, or to there. */
+	g->moving |= err == -EBUSY;
+	if (l == NULL && err != -ESRCH && err != -EBUSY)
 		name_silent(g, q->node);
 	kernel__process_list__free_unpacked(l, NULL);
 	free(q);
@@ -239,7 +241,9 @@ static json_t *only_row(struct gather *g)
 
 	if (n == 1)
 		return json_array_get(g->rows, 0);
-	if (n == 0)
+	if (n == 0 && g->moving)
+		ctl_problem(g->req, 409, "pando ps", "it is moving already");
+	else if (n == 0)
 		ctl_problem(g->req, 404, "pando ps", "there is no process %d%s", g->pid,
 			    json_array_size(g->silent) ? " on the nodes that answered" : "");
 	else

@@ -27,9 +27,15 @@ struct patient_ask {
 
 static void patient_answered(void *arg, int err, const struct rpc_msg *m);
 
-static bool has_world(struct pod *p, tenant_id t)
+/*
+ * 0, or -ESRCH: nothing of the tenant runs here. -EAGAIN: it does, but is not in our tables, which
+ * are a moment behind after a restart; or it is just being removed.
+ */
+static int has_world(struct pod *p, tenant_id t)
 {
-	return world_find(p, t) != NULL && naming_tenant_find(naming_tables(p->naming), t) != NULL;
+	if (world_find(p, t) == NULL)
+		return -ESRCH;
+	return naming_tenant_find(naming_tables(p->naming), t) != NULL ? 0 : -EAGAIN;
 }
 
 static void kernel_is_there(void *arg, struct world *w, int err, const char *why)
@@ -51,7 +57,7 @@ static void patient_answered(void *arg, int err, const struct rpc_msg *m)
 {
 	struct patient_ask *ask = arg;
 
-	if (err == -ECONNRESET && ask->again && has_world(ask->pod, ask->tenant)) {
+	if (err == -ECONNRESET && ask->again && has_world(ask->pod, ask->tenant) == 0) {
 		ask->again = false;
 		world_get(ask->pod, ask->tenant, kernel_is_there, ask);
 		return;
@@ -64,9 +70,10 @@ int kern_request_here(struct pod *p, tenant_id t, uint32_t method, const void *b
 		      rpc_done_fn done, void *arg)
 {
 	struct patient_ask *ask;
+	int r = has_world(p, t);
 
-	if (!has_world(p, t))
-		return -ESRCH;
+	if (r != 0)
+		return r;
 	ask = malloc(sizeof(*ask) + len);
 	if (ask == NULL)
 		return -ENOMEM;
