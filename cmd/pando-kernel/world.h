@@ -416,6 +416,7 @@ struct kin_making {
 	const char *why;
 	struct stub *stub;
 	bool was_there; /* it was not made for this */
+	bool has_rest;  /* its stub may have children that its process has not */
 	unsigned retries;
 	void (*turn)(struct kin_making *k); /* turns.c */
 	uint64_t turn_until_ns;
@@ -424,6 +425,11 @@ struct kin_making {
 };
 /* Fill in the upper half. done() may be called at once. */
 void kin_make(struct kin_making *k);
+/*
+ * When all are there: its stub is to wait for its children that its process does not have, for that
+ * has waited for them, or they stood for a leader that has ended. Errors: of reading /proc.
+ */
+must_check int kin_add_waits(const struct kin_making *k, struct stub_table *t);
 /* Starts the zygote, unless it is there. */
 void kin_zygote(struct world *w);
 /* Relatives of who arrives here by exec: those of other homes than the sender's are asked to tell.
@@ -459,6 +465,8 @@ must_check int kin_describe(struct world *w, gpid pid, struct Peer__Task ***out,
 must_check int kin_describe_in(struct world *w, const struct proc_list *l, gpid pid,
 			       struct Peer__Task ***out, size_t *n);
 void kin_free(struct Peer__Task **v, size_t n);
+/* How a zombie (the node's pid) has ended, as wait(2) gives it. */
+int kin_zombie_status(const struct world *w, pid_t pid);
 
 /* ---- far.c: calls that look at a process of another node ---- */
 void far_open(struct world *w);

@@ -292,11 +292,14 @@ static int give_exec(struct arrival *a)
 	return stub_table_give(a->stub, t, on_exec_failed, a);
 }
 
-/* Limits and priorities that cannot be raised stay as they are; who is in front may have changed.
+/*
+ * Limits and priorities that cannot be raised stay as they are; who is in front may have changed,
+ * and who is to be waited for have been.
  */
 static bool may_fail(int64_t nr)
 {
-	return nr == SYS_prlimit64 || nr == SYS_setpriority || nr == SYS_ioctl || nr == SYS_close;
+	return nr == SYS_prlimit64 || nr == SYS_setpriority || nr == SYS_ioctl || nr == SYS_close ||
+	       nr == SYS_wait4;
 }
 
 static void on_words(void *arg, struct stub *s, int err, struct stub_table *t)
@@ -581,6 +584,8 @@ static void turn(struct arrival *a)
 		a->alarm_write = fds[1];
 		r = keep_all(a, t);
 	}
+	if (r == 0 && a->kin.has_rest)
+		r = kin_add_waits(&a->kin, t);
 	if (r == 0) {
 		add_state(a, t);
 		carriers_arrive(a->w, a->run->kin, a->run->n_kin, a->run->pid, t, a->top - 2);

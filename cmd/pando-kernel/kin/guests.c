@@ -388,6 +388,24 @@ static int status_of(const siginfo_t *si)
 }
 
 /*
+ * Its parent executes here and waits for it itself. Has it not yet, its home hears the truth: the
+ * parent may come there, and see how what stands for its child has ended. Else that is reaped with
+ * whatever status it has (come.c).
+ */
+static int status_beside_parent(const struct guest *g)
+{
+	int procfs = g->w->view.procfs;
+	pid_t pid = g->pidfd >= 0 ? task_pidfd_pid(procfs, g->pidfd) : -1;
+	struct task_info t;
+
+	if (pid1_is_gone(g->w->pid1))
+		return SIGKILL;
+	return pid > 0 && task_read(&t, procfs, pid) == 0 && t.state == 'Z'
+		       ? kin_zombie_status(g->w, pid)
+		       : 0;
+}
+
+/*
  * The stub @asked is not there (any more), or not its parent (any more): a sub-reaper has it, or
  * pid 1 has, or had. Of two tables that end with a stub the first may have found that out.
  */
@@ -409,7 +427,7 @@ static void orphan_ended(struct guest *g, gpid asked)
 	 * any more, and has it itself.
 	 */
 	if (g->dead && !leave_is_busy(g->w, g->ppid) && !place_is_busy(g->w, g->ppid))
-		guest_changed(g, pid1_is_gone(g->w->pid1) ? SIGKILL : 0, NULL);
+		guest_changed(g, status_beside_parent(g), NULL);
 }
 
 /* What the stub @asked has learnt of @pid, or that it learns nothing. */

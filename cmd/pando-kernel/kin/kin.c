@@ -118,8 +118,10 @@ static void on_step(void *arg, struct stub *s, int err, struct stub_table *t)
 	FAULT("kernel.site.step");
 	if (step->kind == KIN_MAKE && ret == step->pid)
 		ret = take_born(k, step->pid, s);
-	if (step->kind == KIN_DROP && err == -ESRCH)
+	if (step->kind == KIN_DROP && err == -ESRCH) {
+		k->has_rest |= s->parent == k->pid;
 		ret = 0;
+	}
 	if (step->kind == KIN_MAKE && ret == -EEXIST)
 		site_reap_one(k->w, s, step->pid);
 	/* EPERM: of a session or group that has changed since the plan was made, maybe by what a
@@ -190,6 +192,13 @@ static bool is_in_group(const struct kin_making *k, const struct stub *s, gpid p
 	       task_read(&t, k->w->view.procfs, s->pid) == 0 && t.pgid == pgid;
 }
 
+/* Whoever is to reap it has to find the zombie, which newer hosts hide of who is not dumpable. */
+static void add_exit(struct stub_table *t)
+{
+	STUB_CALL(t, SYS_prctl, PR_SET_DUMPABLE, 1);
+	STUB_CALL(t, SYS_exit_group, 0);
+}
+
 static void step_next(struct kin_making *k)
 {
 	const struct kin_step *step = &k->plan->steps[k->plan->at];
@@ -204,6 +213,7 @@ static void step_next(struct kin_making *k)
 	}
 	if (step->kind == KIN_TURN) {
 		k->was_there = k->stub == NULL;
+		k->has_rest |= k->was_there;
 		k->stub = stubs_find(k->w->stubs, k->pid);
 		/* Just born for another one's arrival, which we have not been told of. */
 		if (!k->stub && plan_again(k))
@@ -259,7 +269,7 @@ static void step_next(struct kin_making *k)
 		break;
 	default:
 		kept_leave(k->w, s->gpid);
-		STUB_CALL(t, SYS_exit_group, 0);
+		add_exit(t);
 	}
 	t->turns = s->gpid == k->pid;
 	if (stub_table_give(s, t, on_step, k) == 0) {
@@ -373,9 +383,26 @@ static int plan(struct kin_making *k, const struct proc_list *l)
 	return MIN(r, 0);
 }
 
+/*
+ * What stood for one of them is about to go, for it was not needed when it was told to: that is not
+ * how the process ends, and whoever comes as its parent would take it for that.
+ */
+static bool is_one_going(const struct kin_making *k)
+{
+	for (size_t i = 0; i < k->n_kin; i++) {
+		const struct stub *s = stubs_find(k->w->stubs, k->kin[i]->pid);
+
+		if (s && s->leaving && !s->ended)
+			return true;
+	}
+	return false;
+}
+
 /* Kin that are here, but not for long? */
 static bool unsettled(const struct kin_making *k, const struct proc_list *l)
 {
+	const struct stub *own = stubs_find(k->w->stubs, k->pid);
+
 	for (size_t i = 0; i < k->n_kin; i++) {
 		gpid pid = k->kin[i]->pid;
 		const struct stub *s = stubs_find(k->w->stubs, pid);
@@ -386,6 +413,9 @@ static bool unsettled(const struct kin_making *k, const struct proc_list *l)
 		if (s)
 			return true;
 		if (pid != k->pid && site_has_guest(k->w, pid))
+			continue;
+		/* Of an arriving parent it is for good, and it waits for it itself. */
+		if (own && own->arriving && p && p->ppid == k->pid)
 			continue;
 		if (p && p->t.state == 'Z')
 			return true;
@@ -414,6 +444,10 @@ static void begin(struct kin_making *k)
 	k->plan->at = 0;
 	r = plan(k, &l);
 	proc_list_fini(&l);
+	if (is_one_going(k)) {
+		k->why = "what stands for a relative of it there is about to go";
+		r = -EAGAIN;
+	}
 	/* What a predecessor had begun, or one that is just going, may be in the way for a moment.
 	 */
 	if (r == -EXDEV && k->retries < RETRIES_FEW && plan_again(k))
@@ -499,53 +533,6 @@ bool kin_is_making(gpid pid)
 			if (p->of->kin[i]->pid == pid)
 				return true;
 	return false;
-}
-
-struct hearing {
-	struct world *w;
-	gpid pid;
-};
-
-/* -ESRCH: it had ended before we could hear of it. */
-static void on_hears(void *arg, int err)
-{
-	struct hearing *h = arg;
-	struct stub *s = stubs_find(h->w->stubs, h->pid);
-
-	if (s && err == -ESRCH && !s->home && !s->turning && !s->arriving)
-		(void)!remote_end_kin(h->w, s, 0);
-	else if (s)
-		s->heard = err == 0;
-	free(h);
-}
-
-void kin_hear_one(struct world *w, gpid pid, node_id from)
-{
-	node_id home = home_of(w, pid);
-	struct stub *s = stubs_find(w->stubs, pid);
-	struct hearing *h;
-
-	if (!s || s->home || s->heard || s->leaving || s->turning)
-		return;
-	s->heard = home == from;
-	h = s->heard || home == NODE_NONE ? NULL : malloc(sizeof(*h));
-	if (!h)
-		return;
-	*h = (struct hearing){ w, pid };
-	site_hold(w, pid, on_hears, h);
-}
-
-void kin_hear(struct kin_making *k)
-{
-	for (size_t i = 0; i < k->n_kin; i++) {
-		const Peer__Task *q = k->kin[i];
-		struct stub *s = stubs_find(k->w->stubs, q->pid);
-
-		if (s && q->ended && !s->home && !s->turning)
-			(void)!remote_end_kin(k->w, s, q->status);
-		else if (s)
-			kin_hear_one(k->w, q->pid, k->from);
-	}
 }
 
 void kin_find_parents(struct world *w)
@@ -693,9 +680,7 @@ static void drop(struct world *w, gpid pid)
 		return;
 	kept_leave(w, pid);
 	s->leaving = true;
-	/* A successor has to find the zombie, which newer hosts hide of who is not dumpable. */
-	STUB_CALL(t, SYS_prctl, PR_SET_DUMPABLE, 1);
-	STUB_CALL(t, SYS_exit_group, 0);
+	add_exit(t);
 	if (stub_table_give(s, t, on_dropped, w) == 0) {
 		kin_wake(w, s);
 		return;

@@ -10,6 +10,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "cmd/pando-kernel/exec/site.h"
+#include "kernel/proc/peer.pb-c.h"
 
 #define REAPED_MAX 64 /* by one table */
 
@@ -71,6 +72,37 @@ void reap_zygotes(struct world *w, const struct proc_list *l)
 		    !stubs_find(w->stubs, pid) && !move_is_busy(w, pid))
 			site_reap_one(w, z, pid);
 	}
+}
+
+static bool is_told(const struct kin_making *k, gpid child)
+{
+	for (size_t i = 0; i < k->n_kin; i++)
+		if (k->kin[i]->pid == child && k->kin[i]->ppid == k->pid)
+			return true;
+	return false;
+}
+
+int kin_add_waits(const struct kin_making *k, struct stub_table *t)
+{
+	struct world *w = k->w;
+	struct proc_list l;
+	int r = proc_scan(&l, &w->view);
+
+	if (r != 0)
+		return r;
+	for (size_t i = 0; i < l.n; i++) {
+		gpid pid = l.v[i].t.gpid;
+		struct stub *s = stubs_find(w->stubs, pid);
+
+		if (l.v[i].ppid != k->pid || is_told(k, pid) || come_is_busy(w, pid))
+			continue;
+		if (s && remote_end_kin(w, s, 0) != 0)
+			continue;
+		if (s || l.v[i].t.state == 'Z')
+			STUB_CALL(t, SYS_wait4, (uint64_t)pid, 0, 0, 0);
+	}
+	proc_list_fini(&l);
+	return 0;
 }
 
 void site_reap_rest(struct world *w, struct stub *s)

@@ -12,8 +12,8 @@
 #include "kernel/proc/peer.pb-c.h"
 #include "migrate/core/kin.h"
 
-/* Field 52 of its stat: the status as wait(2) gives it. */
-static int status_of_zombie(const struct world *w, pid_t pid)
+/* Field 52 of its stat. */
+int kin_zombie_status(const struct world *w, pid_t pid)
 {
 	char text[1024];
 	ssize_t n = task_file(w->view.procfs, pid, "stat", text, sizeof(text));
@@ -39,7 +39,7 @@ static Peer__Task *task_new(const struct world *w, const struct kin_task *t, con
 	/* Only its parent has to wait for it. */
 	q->ended = t->ppid == parent && (p->t.state == 'Z' || (s && s->ended));
 	if (q->ended)
-		q->status = s && s->ended ? s->ended - 1 : status_of_zombie(w, p->t.pid);
+		q->status = s && s->ended ? s->ended - 1 : kin_zombie_status(w, p->t.pid);
 	return q;
 }
 

@@ -115,14 +115,6 @@ static int start_build(struct come *c)
 }
 
 /* ---- relatives ---- */
-static const Peer__Task *child_told(const struct come *c, gpid pid)
-{
-	for (size_t i = 0; i < c->kin.n_kin; i++)
-		if (c->kin.kin[i]->pid == pid && c->kin.kin[i]->ppid == c->pid)
-			return c->kin.kin[i];
-	return NULL;
-}
-
 /* What its stub has to do before it is the process again. */
 struct settling {
 	gpid pid; /* the machine may be over by then */
@@ -144,35 +136,12 @@ static void on_settled(void *arg, struct stub *s, int err, struct stub_table *t)
 	free(x);
 }
 
-/* A child that the image does not tell of has been waited for at the source. */
-static int add_waits(struct come *c, struct stub_table *t)
-{
-	struct proc_list l;
-	int r = proc_scan(&l, &c->w->view);
-
-	if (r != 0)
-		return r;
-	for (size_t i = 0; i < l.n; i++) {
-		gpid pid = l.v[i].t.gpid;
-		struct stub *s = stubs_find(c->w->stubs, pid);
-
-		if (l.v[i].ppid != c->pid || child_told(c, pid) || come_is_busy(c->w, pid))
-			continue;
-		if (s && remote_end_kin(c->w, s, 0) != 0)
-			continue;
-		if (s || l.v[i].t.state == 'Z')
-			STUB_CALL(t, SYS_wait4, (uint64_t)pid, 0, 0, 0);
-	}
-	proc_list_fini(&l);
-	return 0;
-}
-
 /* Before it is built: its stub makes no call any more from then on. */
 static int settle(struct come *c)
 {
 	struct settling *x = malloc(sizeof(*x));
 	struct stub_table *t = x ? stub_table_new() : NULL;
-	int r = t ? add_waits(c, t) : -ENOMEM;
+	int r = t ? kin_add_waits(&c->kin, t) : -ENOMEM;
 
 	if (r == 0)
 		carriers_arrive(c->w, c->kin.kin, c->kin.n_kin, c->pid, t, TTY_NUMBER);

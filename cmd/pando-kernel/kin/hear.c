@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hear.c - how the relatives of who has arrived by an exec end: whoever leased their pids is asked
+ * to tell here.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "cmd/pando-kernel/world.h"
+#include "kernel/proc/peer.pb-c.h"
+
+struct hearing {
+	struct world *w;
+	gpid pid;
+};
+
+/* -ESRCH: it had ended before we could hear of it. */
+static void on_hears(void *arg, int err)
+{
+	struct hearing *h = arg;
+	struct stub *s = stubs_find(h->w->stubs, h->pid);
+
+	if (s && err == -ESRCH && !s->home && !s->turning && !s->arriving)
+		(void)!remote_end_kin(h->w, s, 0);
+	else if (s)
+		s->heard = err == 0;
+	free(h);
+}
+
+void kin_hear_one(struct world *w, gpid pid, node_id from)
+{
+	node_id home = home_of(w, pid);
+	struct stub *s = stubs_find(w->stubs, pid);
+	struct hearing *h;
+
+	if (!s || s->home || s->heard || s->leaving || s->turning)
+		return;
+	s->heard = home == from;
+	h = s->heard || home == NODE_NONE ? NULL : malloc(sizeof(*h));
+	if (!h)
+		return;
+	*h = (struct hearing){ w, pid };
+	site_hold(w, pid, on_hears, h);
+}
+
+void kin_hear(struct kin_making *k)
+{
+	for (size_t i = 0; i < k->n_kin; i++) {
+		const Peer__Task *q = k->kin[i];
+		struct stub *s = stubs_find(k->w->stubs, q->pid);
+
+		if (s && q->ended && !s->home && !s->turning)
+			(void)!remote_end_kin(k->w, s, q->status);
+		else if (s)
+			kin_hear_one(k->w, q->pid, k->from);
+	}
+}
