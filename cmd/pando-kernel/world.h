@@ -273,7 +273,7 @@ void pipes_came_along(struct world *w, gpid pid, node_id from);
 /* What @pid writes elsewhere goes by here, into a relay of another node. */
 bool pipes_pass_on(struct world *w, gpid pid);
 /* Somebody of this node but the node's @pid that has an end of this pipe; 0: nobody. Any thread. */
-gpid pipes_other_user(const struct world *w, dev_t dev, ino_t ino, pid_t pid);
+gpid pipes_other_user(const struct world *w, ino_t ino, pid_t pid);
 /* A relay to @node has something to say. */
 bool pipes_want(const struct world *w, node_id node);
 /* Who is in front of its terminal may have changed. */

@@ -118,6 +118,15 @@ as_on n1 alice bash -c 'for i in $(seq 12); do
 	tr -d '\0' >"$PANDO_TEST_DIR/got"
 for i in $(seq 12); do printf 'there %s\non %s\nend %s\nover %s\n' "$i" "$i" "$i" "$i"; done >"$PANDO_TEST_DIR/want"
 cmp "$PANDO_TEST_DIR/got" "$PANDO_TEST_DIR/want" || fail "an exec that goes on: $(head -n 8 "$PANDO_TEST_DIR/got")"
+# The same where somebody has a file of our /proc open: who looks there for others that have the output too is
+# the one that would be asked about that file.
+"$BIN/pando" --dir "$CLUSTER_DIR" login -T --node n2 alice -- sh -c 'exec sleep 2002 3</proc/$$/node' &
+session=$!
+wait_for 20 sh -c "'$BIN/pando' --dir '$CLUSTER_DIR' ps alice | grep -q 'sleep 2002'" || fail "nobody has /proc/PID/node open"
+got=$(timeout 60 "$BIN/pando" --dir "$CLUSTER_DIR" login -T --node n1 alice -- on n2 on n3 echo on)
+[ "$got" = on ] || fail "an exec that goes on from where a file of /proc is open says '$got'"
+as_on n2 alice pkill -f 'sleep 2002' || fail "who has /proc/PID/node open is not there any more"
+wait $session
 # Nobody reads what was written there: it goes by two relays, and is not lost.
 as_on n1 alice bash -c 'on n2 sh -c "head -c 120000 /dev/zero; exec on n1 echo end" | { sleep 1.5; cat; }' >"$PANDO_TEST_DIR/got"
 [ "$(tr -d '\0' <"$PANDO_TEST_DIR/got")" = end ] || fail "the end is not there"

@@ -44,7 +44,7 @@ static bool is_shared(struct placing *p, const Peer__Fd *f, int copy, const stru
 		p->fds[i]->relay = ++p->w->last_relay;
 		return true;
 	}
-	return fstat(copy, &st) != 0 || pipes_other_user(p->w, st.st_dev, st.st_ino, p->pid) != 0;
+	return fstat(copy, &st) != 0 || pipes_other_user(p->w, st.st_ino, p->pid) != 0;
 }
 
 void place_end_describe(struct placing *p, Peer__Fd *f, int copy)

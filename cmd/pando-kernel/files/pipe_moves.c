@@ -376,15 +376,21 @@ bool pipes_pass_on(struct world *w, gpid pid)
 }
 
 /* ---- who else has an end ---- */
-static bool has_pipe(const struct world *w, pid_t pid, dev_t dev, ino_t ino)
+/*
+ * By the text of its links (proc(5)) alone: to stat what such a link leads to is a request to
+ * ourselves where that is a file of our /proc, and nobody would answer it.
+ */
+static bool has_pipe(const struct world *w, pid_t pid, ino_t ino)
 {
-	char path[64];
+	char path[64], want[64], text[64];
 	struct dirent *e;
 	bool found = false;
+	ssize_t n;
 	int dir;
 	DIR *d;
 
 	(void)snprintf(path, sizeof(path), "%d/fd", pid);
+	(void)snprintf(want, sizeof(want), "pipe:[%llu]", (unsigned long long)ino);
 	dir = openat(w->view.procfs, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	d = dir < 0 ? NULL : fdopendir(dir);
 	if (!d) {
@@ -393,16 +399,14 @@ static bool has_pipe(const struct world *w, pid_t pid, dev_t dev, ino_t ino)
 		return false;
 	}
 	while (!found && (e = readdir(d)) != NULL) {
-		struct stat st;
-
-		if (e->d_name[0] != '.' && fstatat(dir, e->d_name, &st, 0) == 0)
-			found = st.st_dev == dev && st.st_ino == ino;
+		n = readlinkat(dir, e->d_name, text, sizeof(text));
+		found = n == (ssize_t)strlen(want) && memcmp(text, want, (size_t)n) == 0;
 	}
 	(void)closedir(d);
 	return found;
 }
 
-gpid pipes_other_user(const struct world *w, dev_t dev, ino_t ino, pid_t pid)
+gpid pipes_other_user(const struct world *w, ino_t ino, pid_t pid)
 {
 	struct proc_list l;
 	gpid found = 0;
@@ -410,7 +414,7 @@ gpid pipes_other_user(const struct world *w, dev_t dev, ino_t ino, pid_t pid)
 	if (proc_scan(&l, &w->view) != 0)
 		return 0;
 	for (size_t i = 0; i < l.n && found == 0; i++)
-		if (l.v[i].t.pid != pid && has_pipe(w, l.v[i].t.pid, dev, ino))
+		if (l.v[i].t.pid != pid && has_pipe(w, l.v[i].t.pid, ino))
 			found = l.v[i].t.gpid;
 	proc_list_fini(&l);
 	return found;

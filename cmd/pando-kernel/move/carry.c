@@ -150,7 +150,7 @@ static int take_pipe(struct carry *c, pid_t pid, const struct image_fd *f, struc
 	r = mover_ask(c->mover, on_look, &t);
 	if (r == 0 && t.is_end)
 		/* Any descriptor of the same pipe counts. */
-		other = pipes_other_user(c->w, (dev_t)f->dev, (ino_t)f->ino, pid);
+		other = pipes_other_user(c->w, (ino_t)f->ino, pid);
 	if (other != 0) {
 		(void)!buf_addf(why_of(c),
 				"descriptor %d is an end of a pipe of another node, which process "
