@@ -87,6 +87,7 @@ demo: install-deps ## build, boot a local cluster, run the main job on it, show 
 	@BIN=$(CURDIR)/$(BIN) ./tests/demo.sh
 
 test: install-deps ## build and run every test
+	@./tests/emulated/get.sh
 	@$(MAKE) --no-print-directory -j$$(nproc) all build-tests
 	@B=$(CURDIR)/$(B) ./tests/run.sh $(LAYERS)
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Runs the tests, layer by layer, and prints one line each. Called by `make test`.
 #
-#	tests/run.sh [LAYER...]      unit sim guest int fuzz tidy san; all of them without an argument
+#	tests/run.sh [LAYER...]      unit sim guest int emulated fuzz tidy san; all of them without an argument
 #	ONLY=pattern tests/run.sh    only tests whose name matches the shell pattern
 #
 # A test is an executable: exit 0 passed, 77 skipped (its last line says why), anything else failed.
@@ -13,7 +13,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 2
 B=${B:-$PWD/build/gcc}
 export B BIN=$B/bin
-layers=${*:-tidy unit sim guest fuzz int san}
+layers=${*:-tidy unit sim guest fuzz int emulated san}
 passed=0 failed=0 skipped=0 count=0
 declare -a under_way=() # results of those that run beside each other, by process
 bad= # the failed ones once more for the last lines, which is all that some readers of a log see
@@ -153,6 +153,11 @@ run_layer() {
 		done
 		tell_all
 		;;
+	emulated)
+		for t in tests/emulated/inside/*.sh; do
+			[ -x "$t" ] && run_one emulated "$(basename "$t" .sh)" 300 env LIMIT=280 ./tests/emulated/machine.sh "$t"
+		done
+		;;
 	san)
 		# The unit tests and fuzzers once more under the address and undefined-behaviour sanitizers.
 		if ! make -s -j"$(nproc)" SAN=1 build-tests >"$work/san.log" 2>&1; then
@@ -168,7 +173,7 @@ run_layer() {
 		done
 		;;
 	*)
-		echo "run.sh: no layer '$1'; try: tests/run.sh unit sim guest int fuzz tidy san" >&2
+		echo "run.sh: no layer '$1'; try: tests/run.sh unit sim guest int emulated fuzz tidy san" >&2
 		exit 2
 		;;
 	esac

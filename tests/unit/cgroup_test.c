@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "base/clock.h"
 #include "quota/cgroup/cgroup.h"
 
 static char dir[128];
@@ -254,6 +255,11 @@ static pid_t child(void (*work)(int), int arg)
 	return pid;
 }
 
+static void sleeps(int arg)
+{
+	(void)pause();
+}
+
 static void spin(int arg)
 {
 	for (;;)
@@ -272,7 +278,7 @@ static void forks(int arg)
 			_exit(0);
 		}
 		if (pid < 0)
-			break;
+			_exit(errno == EAGAIN ? n : 255);
 	}
 	_exit(n);
 }
@@ -339,6 +345,145 @@ static void who_hits_the_limit_of_memory_is_told_of_and_goes_on_with_a_higher_on
 	assert_int_equal(cgroup_memory_wait(h, group, false, l.memory_max_bytes), 0);
 	(void)close(f.fd);
 	clear();
+}
+
+/* A number of a file that is only in the unified hierarchy. */
+static uint64_t number_in(const char *file, const char *key)
+{
+	cleanup_close int fd = cgroup_open(h, group, "memory", file, O_RDONLY);
+	char text[1024] = "";
+	const char *p;
+
+	assert_true(fd >= 0);
+	assert_true(read(fd, text, sizeof(text) - 1) > 0);
+	p = strstr(text, key);
+	assert_non_null(p);
+	return strtoull(p + strlen(key), NULL, 10);
+}
+
+static bool has_v2_memory(void)
+{
+	struct cgroup_offers offers;
+
+	cgroup_host_offers(h, &offers);
+	return offers.memory && offers.v2_controllers && cgroup_memory_full(h, group) < 0;
+}
+
+/* Near the limit each step takes longer than the one before; nothing is killed for it. */
+static void with_v2_who_comes_near_the_limit_of_memory_has_to_wait(void **state)
+{
+	const struct cgroup_limits l = { .memory_max_bytes = 64 << 20 }, none = { 0 };
+	uint64_t began_ns, times, killed;
+	int status;
+
+	(void)state;
+	if (!has_v2_memory())
+		skip();
+	times = number_in("memory.events", "high ");
+	killed = number_in("memory.events", "oom_kill ");
+	assert_int_equal(cgroup_limit(h, group, &l), 0);
+	assert_int_equal(cgroup_memory_wait(h, group, true, l.memory_max_bytes), 0);
+	began_ns = clock_mono_ns();
+	assert_true(waitpid(child(touch, 63 << 20), &status, 0) > 0);
+	assert_int_equal(status, 0);
+	assert_true(clock_mono_ns() - began_ns > 300 * NS_PER_MS);
+	assert_true(number_in("memory.events", "high ") > times);
+	assert_int_equal(number_in("memory.events", "oom_kill "), killed);
+	assert_int_equal(cgroup_memory_wait(h, group, false, 0), 0);
+	assert_int_equal(cgroup_limit(h, group, &none), 0);
+}
+
+/* Touches more than the limit, which is raised meanwhile. How did it end? */
+static int raised_meanwhile(void)
+{
+	struct cgroup_limits l = { .memory_max_bytes = 64 << 20 };
+	struct cgroup_stats st;
+	int status = 0;
+	pid_t pid;
+
+	assert_int_equal(cgroup_limit(h, group, &l), 0);
+	assert_int_equal(cgroup_memory_wait(h, group, true, l.memory_max_bytes), 0);
+	pid = child(touch, 96 << 20);
+	do {
+		assert_int_equal(cgroup_stats(h, group, &st), 0);
+		(void)poll(NULL, 0, 1);
+	} while (st.memory_bytes < 60 << 20 && waitpid(pid, &status, WNOHANG) == 0);
+	l.memory_max_bytes = 160 << 20;
+	assert_int_equal(cgroup_limit(h, group, &l), 0);
+	assert_int_equal(cgroup_memory_wait(h, group, true, l.memory_max_bytes), 0);
+	if (status == 0)
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+	clear();
+	return status;
+}
+
+static void with_v2_who_waits_for_memory_goes_on_with_a_higher_limit(void **state)
+{
+	const struct cgroup_limits none = { 0 };
+	int status = SIGKILL;
+
+	(void)state;
+	if (!has_v2_memory())
+		skip();
+	/* It waits some seconds at most: on a host that lets us stand still for longer it is
+	 * killed. */
+	for (int i = 0; i < 5 && status == SIGKILL; i++)
+		status = raised_meanwhile();
+	assert_int_equal(status, 0);
+	assert_int_equal(cgroup_memory_wait(h, group, false, 0), 0);
+	assert_int_equal(cgroup_limit(h, group, &none), 0);
+}
+
+static void who_needs_more_memory_than_the_limit_is_killed_and_others_are_not(void **state)
+{
+	const struct cgroup_limits l = { .memory_max_bytes = 16 << 20 }, none = { 0 };
+	struct cgroup_offers offers;
+	int status;
+	pid_t other;
+
+	(void)state;
+	cgroup_host_offers(h, &offers);
+	if (!offers.memory)
+		skip();
+	assert_int_equal(cgroup_limit(h, group, &l), 0);
+	other = child(sleeps, 0);
+	assert_true(waitpid(child(touch, 64 << 20), &status, 0) > 0);
+	assert_int_equal(status, SIGKILL);
+	assert_int_equal(waitpid(other, &status, WNOHANG), 0);
+	clear();
+	assert_int_equal(waitpid(other, &status, 0), other);
+	assert_int_equal(cgroup_limit(h, group, &none), 0);
+}
+
+/* Two who spin have, together, no more than the limit; what of it they get is not ours to say. */
+static void a_limit_of_cpu_time_holds(void **state)
+{
+	const struct cgroup_limits l = { .cpu_milli = 200 }, none = { 0 };
+	uint64_t began_ns, spans, spans_before;
+	struct cgroup_stats a, b;
+	struct cgroup_offers offers;
+	pid_t pids[2];
+
+	(void)state;
+	cgroup_host_offers(h, &offers);
+	if (!offers.cpu)
+		skip();
+	assert_int_equal(cgroup_limit(h, group, &l), 0);
+	assert_int_equal(cgroup_stops(h, group, &spans_before), 0);
+	began_ns = clock_mono_ns();
+	assert_int_equal(cgroup_stats(h, group, &a), 0);
+	pids[0] = child(spin, 0);
+	pids[1] = child(spin, 0);
+	do {
+		(void)poll(NULL, 0, 100);
+		assert_int_equal(cgroup_stats(h, group, &b), 0);
+		assert_int_equal(cgroup_stops(h, group, &spans), 0);
+	} while (b.cpu_ns - a.cpu_ns < 200 * NS_PER_MS || spans == spans_before);
+	assert_true((b.cpu_ns - a.cpu_ns) * 10 < (clock_mono_ns() - began_ns) * 3);
+	clear();
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(waitpid(pids[i], NULL, 0), pids[i]);
+	assert_int_equal(cgroup_limit(h, group, &none), 0);
 }
 
 static void limits_of_tasks_hold(void **state)
@@ -428,11 +573,6 @@ static void the_entrance_to_where_turns_are_waited_for_is_the_last(void **state)
 	}
 }
 
-static void sleeps(int arg)
-{
-	(void)pause();
-}
-
 /* What `pando down` and a tenant's end wait for: the last exit, also of one further below. */
 static void an_empty_group_is_waited_for(void **state)
 {
@@ -485,6 +625,10 @@ int main(void)
 		cmocka_unit_test(limits_are_read_back),
 		cmocka_unit_test(
 			who_hits_the_limit_of_memory_is_told_of_and_goes_on_with_a_higher_one),
+		cmocka_unit_test(with_v2_who_comes_near_the_limit_of_memory_has_to_wait),
+		cmocka_unit_test(with_v2_who_waits_for_memory_goes_on_with_a_higher_limit),
+		cmocka_unit_test(who_needs_more_memory_than_the_limit_is_killed_and_others_are_not),
+		cmocka_unit_test(a_limit_of_cpu_time_holds),
 		cmocka_unit_test(limits_of_tasks_hold),
 		cmocka_unit_test(a_frozen_group_uses_no_cpu_and_can_be_killed),
 		cmocka_unit_test(whoever_holds_the_entrances_may_enter),
