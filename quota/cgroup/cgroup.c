@@ -595,24 +595,42 @@ int cgroup_stops(struct cgroup_host *h, const char *path, uint64_t *spans)
 	return r;
 }
 
+uint64_t cgroup_memory_waits_at(const struct cgroup_host *h, uint64_t memory_max_bytes)
+{
+	/* A 32nd takes a quarter of a second to cross. Who asks for more ahead of need must do so
+	 * before it begins (quota/core/share.c): else nobody raises the limit that is waited at. */
+	uint64_t room = MIN(memory_max_bytes / 32, UINT64_C(8) << 20);
+
+	return h->v2_has[MEMORY] ? memory_max_bytes - room : memory_max_bytes;
+}
+
 int cgroup_memory_wait(struct cgroup_host *h, const char *path, bool wait,
 		       uint64_t memory_max_bytes)
 {
 	char high[32];
-	uint64_t room = MIN(memory_max_bytes / 16, UINT64_C(8) << 20);
 
-	(void)snprintf(high, sizeof(high), "%llu", (unsigned long long)(memory_max_bytes - room));
+	(void)snprintf(high, sizeof(high), "%llu",
+		       (unsigned long long)cgroup_memory_waits_at(h, memory_max_bytes));
 	return set(h, path, MEMORY, "memory.oom_control", wait ? "1" : "0", "memory.high",
 		   wait && memory_max_bytes != 0 ? high : "max");
 }
 
-int cgroup_memory_full(struct cgroup_host *h, const char *path)
+int cgroup_memory_full(struct cgroup_host *h, const char *path, short *events)
 {
 	cleanup_close int control = -1;
 	char text[32];
 	int event, r;
 
-	if (h->v1[MEMORY] < 0 || h->v2_has[MEMORY])
+	*events = h->v2_has[MEMORY] ? POLLPRI : POLLIN;
+	if (h->v2_has[MEMORY]) {
+		event = cgroup_open(h, path, names[MEMORY], "memory.events", O_RDONLY);
+		/* What was before is not told. */
+		r = event < 0 ? event : cgroup_memory_full_seen(event);
+		if (r < 0 && event >= 0)
+			(void)close(event);
+		return r < 0 ? r : event;
+	}
+	if (h->v1[MEMORY] < 0)
 		return -EOPNOTSUPP;
 	control = cgroup_open(h, path, names[MEMORY], "memory.oom_control", O_RDONLY);
 	if (control < 0)
@@ -626,6 +644,15 @@ int cgroup_memory_full(struct cgroup_host *h, const char *path)
 		return event;
 	(void)close(event);
 	return r;
+}
+
+int cgroup_memory_full_seen(int fd)
+{
+	char text[256];
+
+	/* Of an eventfd there is no beginning, and nothing to read when it has not counted. */
+	(void)lseek(fd, 0, SEEK_SET);
+	return read(fd, text, sizeof(text)) < 0 && errno != EAGAIN ? -errno : 0;
 }
 
 int cgroup_cached(struct cgroup_host *h, const char *path, uint64_t *bytes)

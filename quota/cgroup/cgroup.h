@@ -75,17 +75,24 @@ must_check int cgroup_weigh(struct cgroup_host *h, const char *path, uint32_t cp
 
 /*
  * With @wait what needs more memory than the limit waits for it to be raised, instead of being
- * killed at once: v1 for as long as need be, v2 ever longer moments. Needs a limit of memory.
+ * killed at once: v1 for as long as need be; v2 ever longer moments from a little below the limit
+ * on, some tenths of a second in all until it is there. Needs a limit of memory.
  */
 must_check int cgroup_memory_wait(struct cgroup_host *h, const char *path, bool wait,
 				  uint64_t memory_max_bytes);
 
+/* With how much in use that begins. */
+uint64_t cgroup_memory_waits_at(const struct cgroup_host *h, uint64_t memory_max_bytes);
+
 /*
- * An eventfd, the caller's, that counts how often something had to wait for memory, or was killed
- * for it; it counts once more when the group is removed. v1 only: -EOPNOTSUPP.
- * Documentation/admin-guide/cgroup-v1/memory.rst, 10.
+ * A descriptor, the caller's, which poll(2) finds ready for @events when something had to wait for
+ * memory, or was killed for it, and when the group is removed. -EOPNOTSUPP: no controller.
+ * An eventfd with v1 (cgroup-v1/memory.rst, 10), memory.events with v2 (cgroup-v2.rst).
  */
-must_check int cgroup_memory_full(struct cgroup_host *h, const char *path);
+must_check int cgroup_memory_full(struct cgroup_host *h, const char *path, short *events);
+
+/* It is ready again with the next time. -ENODEV: the group is gone, and it stays ready. */
+must_check int cgroup_memory_full_seen(int fd);
 
 /* What the group is limited to, by itself; a weight is not told (0). */
 must_check int cgroup_limits_read(struct cgroup_host *h, const char *path,

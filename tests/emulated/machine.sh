@@ -14,8 +14,8 @@ set -u
 cd "$(dirname "$0")/../.." || exit 2
 B=${B:-$PWD/build/gcc}
 MADE=${MADE:-$PWD/build/emulated} # the kernel, and the image of the system, which is made again when a version changes
-PACKAGES="bash coreutils dash e2fsprogs findutils gawk grep iproute2 kmod mount openssh-client openssh-server procps
-	psmisc python3-minimal sed tar util-linux"
+PACKAGES="bash coreutils dash diffutils e2fsprogs findutils gawk grep hostname iproute2 kmod mount openssh-client openssh-server
+	procps psmisc python3-minimal $(dpkg-query -W -f '${Package} ' 'libpython3.*-stdlib') sed tar util-linux"
 # Of the disk; and what a host's kernel gets from there when it is asked for.
 DISK="virtio_pci virtio_blk"
 MODULES="fuse loop bridge veth overlay"

@@ -63,7 +63,8 @@ static bool is_full(const struct quota_tenant *q, const struct cgroup_stats *st)
 {
 	uint64_t max = q->hold.v[QUOTA_MEMORY];
 
-	return max != QUOTA_ANY && st->memory_bytes + max / 64 >= max &&
+	return max != QUOTA_ANY &&
+	       st->memory_bytes + max / 64 >= cgroup_memory_waits_at(q->pod->cgroups, max) &&
 	       q->use.v[QUOTA_MEMORY] + max / 16 >= max;
 }
 
@@ -98,10 +99,9 @@ void quota_mind_memory(struct quota_tenant *q)
 static void on_full(struct loop_fd *f, short revents)
 {
 	struct quota_tenant *q = container_of(f, struct quota_tenant, full_watch);
-	uint64_t times;
 
-	if (read(q->full_event, &times, sizeof(times)) < 0)
-		log_debug("memory of %s: %s", q->name, strerror(errno));
+	if (cgroup_memory_full_seen(q->full_event) < 0)
+		quota_unwatch_memory(q); /* its group is gone */
 	else if (q->waits)
 		quota_look(q);
 	(void)revents;
@@ -111,14 +111,15 @@ static void on_full(struct loop_fd *f, short revents)
 void quota_watch_memory(struct quota_tenant *q)
 {
 	char group[CGROUP_PATH_MAX];
+	short events;
 	int r;
 
 	quota_unwatch_memory(q);
 	quota_group(q, "/guests", group);
-	r = cgroup_memory_full(q->pod->cgroups, group);
+	r = cgroup_memory_full(q->pod->cgroups, group, &events);
 	q->full_event = r < 0 ? -1 : r;
 	if (r >= 0)
-		r = loop_fd_add(q->pod->loop, &q->full_watch, q->full_event, POLLIN, on_full);
+		r = loop_fd_add(q->pod->loop, &q->full_watch, q->full_event, events, on_full);
 	if (r >= 0)
 		return;
 	if (r != -EOPNOTSUPP)

@@ -5,7 +5,9 @@
 . tests/lib/cluster.sh
 echo "on Linux $(uname -r)"
 p doctor >"$PANDO_TEST_DIR/doctor" || fail "pando doctor: $(grep -v ' ok *$' "$PANDO_TEST_DIR/doctor")"
+did() { echo "$SECONDS s: $*"; }
 cluster_up 2
+did "two nodes are up"
 p tenant add alice --procs 40 --memory 128M >/dev/null || fail "tenant add"
 for n in n1 n2; do
 	# shellcheck disable=SC2016
@@ -23,6 +25,7 @@ status=$?
 got=$(as_on n1 alice sh -c 'sleep 100 & for n in n2 n1; do migrate $! $n >&2 || exit; cat /proc/$!/node; done; kill $!; wait $!; echo $?') ||
 	fail "a move ends with $?"
 [ "$got" = $'n2\nn1\n143' ] || fail "moved: $got"
+did "a program has gone to n2 and back"
 
 # Two fork bombs are refused with EAGAIN, and never have more than the limit together.
 group() { cat /sys/fs/cgroup/pando-"$(basename "$CLUSTER_DIR")"-*/"$1"/alice/guests/"$2"; }
@@ -51,7 +54,6 @@ done
 until [ -s "$PANDO_TEST_DIR/bomb.n1" ] && [ -s "$PANDO_TEST_DIR/bomb.n2" ]; do
 	sum=$(($(group n1 pids.current) + $(group n2 pids.current)))
 	[ $sum -le 40 ] || fail "both nodes have $sum tasks, the limit is 40"
-	[ $(($(group n1 pids.max) + $(group n2 pids.max))) -le 40 ] || fail "the nodes are held to more than 40 tasks together"
 	[ $SECONDS -lt 100 ] || fail "the bombs do not end: $sum tasks"
 	sleep 0.05
 done
@@ -59,6 +61,7 @@ for n in n1 n2; do grep -q EAGAIN "$PANDO_TEST_DIR/bomb.$n" || fail "the bomb on
 [ "$sum" -ge 28 ] || fail "the bombs were stopped at $sum of 40"
 as_on n1 alice touch /tmp/stop || fail "nobody gets in beside a bomb"
 wait
+did "two fork bombs are refused more than 40 tasks"
 
 # A memory hog is told ENOMEM, or is killed itself.
 hog='
@@ -69,10 +72,11 @@ except MemoryError:
     print("told at", len(a))
 '
 for n in n1 n2; do
-	got=$(as_on $n alice python3 -c "$hog")
+	got=$(timeout 90 "$BIN/pando" --dir "$CLUSTER_DIR" login -T --node $n alice -- python3 -c "$hog")
 	status=$?
+	[ $status != 124 ] || fail "the hog on $n waits for memory for ever"
 	[ $status = 137 ] || [[ $status = 0 && $got == "told at "* && ${got#told at } -lt 128 ]] || fail "the hog on $n: status $status, $got"
-	echo "the hog on $n: status $status $got"
+	did "the hog on $n: status $status $got"
 done
 as_on n1 alice true && as_on n2 alice true || fail "no login after the hogs"
 [ "$(init_pid n1 alice) $(init_pid n2 alice)" = "$inits" ] || fail "a pando-init was the victim"
