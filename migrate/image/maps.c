@@ -2,13 +2,19 @@
 /* maps.c - the address map of a process: what can be carried, and as what. */
 #include "migrate/image/priv.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
 
 struct smaps_line {
 	uint64_t start, end, offset, ino;
+	unsigned major, minor;
 	char perms[5];
 	const char *path;
 };
@@ -16,11 +22,10 @@ struct smaps_line {
 /* "7f00-7f01 r-xp 00002000 fe:01 131 /usr/lib/x.so": false for the lines of details. */
 static bool parse_head(char *line, struct smaps_line *out)
 {
-	unsigned major, minor;
 	int path_at = 0;
 
 	if (sscanf(line, "%lx-%lx %4s %lx %x:%x %lu %n", &out->start, &out->end, out->perms,
-		   &out->offset, &major, &minor, &out->ino, &path_at) < 7 ||
+		   &out->offset, &out->major, &out->minor, &out->ino, &path_at) < 7 ||
 	    path_at == 0)
 		return false;
 	out->path = line + path_at;
@@ -44,6 +49,7 @@ static int map_add(struct image_maps *m, const struct smaps_line *l)
 		.end = l->end,
 		.offset = l->offset,
 		.ino = l->ino,
+		.dev = makedev(l->major, l->minor),
 		.prot = (l->perms[0] == 'r' ? PROT_READ : 0u) |
 			(l->perms[1] == 'w' ? PROT_WRITE : 0u) |
 			(l->perms[2] == 'x' ? PROT_EXEC : 0u),
@@ -131,10 +137,12 @@ static void take_flags(struct image_map *m, const char *line, struct buf *why)
 			why_add(why, "%s at %lx", refused[i].text, m->start);
 	if (!(m->flags & VMA_SHARED))
 		return;
-	if (m->kind != MAP_KIND_FILE || has_flag(line, "mw") || starts(m->path, "/dev/") ||
-	    starts(m->path, "/memfd:") || starts(m->path, "/SYSV") || ends(m->path, " (deleted)"))
+	if (m->kind != MAP_KIND_FILE || starts(m->path, "/dev/") || starts(m->path, "/memfd:") ||
+	    starts(m->path, "/SYSV") || ends(m->path, " (deleted)"))
 		why_add(why, "memory at %lx is shared (%s)", m->start,
 			m->path[0] ? m->path : "anonymous");
+	else if (has_flag(line, "mw"))
+		m->flags |= VMA_WRITES;
 }
 
 static int take_line(struct image_maps *m, char *line, bool *skip, struct buf *why)
@@ -156,6 +164,72 @@ static int take_line(struct image_maps *m, char *line, bool *skip, struct buf *w
 	return 0;
 }
 
+/* ---- who shares what is written ---- */
+static bool writes_any(const struct image_maps *m)
+{
+	for (unsigned i = 0; i < m->count; i++)
+		if (m->map[i].flags & VMA_WRITES)
+			return true;
+	return false;
+}
+
+static void line_shared(const struct image_maps *m, char *line, struct buf *why)
+{
+	struct smaps_line l;
+
+	if (!parse_head(line, &l) || l.perms[3] != 's' || l.ino == 0)
+		return;
+	for (unsigned i = 0; i < m->count; i++)
+		if ((m->map[i].flags & VMA_WRITES) && m->map[i].ino == l.ino &&
+		    m->map[i].dev == makedev(l.major, l.minor))
+			why_add(why, "memory at %lx is shared with another process (%s)",
+				m->map[i].start, m->map[i].path);
+}
+
+static int one_shares(const struct image_env *env, pid_t pid, const struct image_maps *m,
+		      struct buf *why)
+{
+	cleanup_buf struct buf b = BUF_INIT;
+	size_t before = why->len;
+	char *save = NULL;
+	int r = tracee_proc_read(env->proc, pid, "maps", &b);
+
+	/* It has ended; or, as every guest lets us look at it, is no guest. */
+	if (r == -ENOENT || r == -ESRCH || r == -EACCES || r == -EPERM)
+		return 0;
+	if (r < 0 || !buf_str(&b))
+		return r < 0 ? r : -ENOMEM;
+	for (char *line = strtok_r((char *)b.data, "\n", &save); line && why->len == before;
+	     line = strtok_r(NULL, "\n", &save))
+		line_shared(m, line, why);
+	return 0;
+}
+
+/* A file that one process alone has mapped is as good elsewhere; what two write to is theirs here.
+ */
+static int others_share(const struct image_env *env, pid_t pid, const struct image_maps *m,
+			struct buf *why)
+{
+	int fd = openat(env->proc, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *e;
+
+	if (!d) {
+		r = -errno;
+		if (fd >= 0)
+			(void)close(fd);
+		return r;
+	}
+	while (r == 0 && (e = readdir(d))) {
+		long other = strtol(e->d_name, NULL, 10);
+
+		if (other > 0 && other != pid)
+			r = one_shares(env, (pid_t)other, m, why);
+	}
+	(void)closedir(d);
+	return r;
+}
+
 int image_maps_read(const struct image_env *env, pid_t pid, struct image_maps *out, struct buf *why)
 {
 	cleanup_buf struct buf b = BUF_INIT;
@@ -174,6 +248,8 @@ int image_maps_read(const struct image_env *env, pid_t pid, struct image_maps *o
 		r = take_line(out, line, &skip, why);
 		line = next;
 	}
+	if (r == 0 && writes_any(out))
+		r = others_share(env, pid, out, why);
 	if (r < 0)
 		image_maps_fini(out);
 	return r;
@@ -237,6 +313,30 @@ bool file_id_same(const Pando__Image__FileId *id, const struct stat *st, bool wr
 }
 
 /* ---- dump ---- */
+int image_maps_sync(struct image_frozen *f, struct buf *why)
+{
+	struct batch *t;
+	int r = 0;
+
+	if (!writes_any(&f->maps))
+		return 0;
+	t = batch_new(&f->gates[0], why);
+	if (!t)
+		return -ENOMEM;
+	for (unsigned i = 0; r == 0 && i < f->maps.count; i++) {
+		const struct image_map *m = &f->maps.map[i];
+
+		if (!(m->flags & VMA_WRITES))
+			continue;
+		r = batch_room(t, 1, 0);
+		if (r == 0)
+			BATCH(t, m->path, NULL, SYS_msync, m->start, m->end - m->start, MS_SYNC);
+	}
+	if (r == 0)
+		r = batch_run(t);
+	free(t);
+	return r;
+}
 
 /* The file behind a mapping, looked up where the process would find it. */
 static int map_file(const struct image_env *env, pid_t pid, const struct image_map *m,

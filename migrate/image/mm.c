@@ -161,21 +161,23 @@ static void advise(struct image_built *b, const Pando__Image__Vma *v)
 			      v->end - v->start, (uint64_t)how[i].advice);
 }
 
-/* The mappings of one file that follow each other need one opening. */
+/* The mappings of one file that follow each other, and may do the same to it, need one opening. */
 static int map_file_run(struct image_built *b, unsigned first, unsigned *next)
 {
 	const Pando__Image__FileId *id = b->m.vma[first]->file;
+	uint32_t writes = b->m.vma[first]->flags & VMA_WRITES;
 	unsigned i = first;
 	uint64_t st;
 	int r = batch_room(b->batch, 64, strlen(id->path) + 512);
 
 	if (r < 0)
 		return r;
-	st = open_file(b, id, O_RDONLY);
+	st = open_file(b, id, writes ? O_RDWR : O_RDONLY);
 	for (; i < b->m.vmas && i - first < 6; i++) {
 		const Pando__Image__Vma *v = b->m.vma[i];
 
-		if (!v->file || strcmp(v->file->path, id->path) != 0)
+		if (!v->file || strcmp(v->file->path, id->path) != 0 ||
+		    (v->flags & VMA_WRITES) != writes)
 			break;
 		map_one(b, v);
 		advise(b, v);
@@ -183,7 +185,7 @@ static int map_file_run(struct image_built *b, unsigned first, unsigned *next)
 	BATCH(b->batch, "close", NULL, SYS_close, 0);
 	*next = i;
 	r = batch_run(b->batch);
-	return r < 0 ? r : check_file(b, id, st, false);
+	return r < 0 ? r : check_file(b, id, st, writes != 0);
 }
 
 int image_vmas_build(struct image_built *b)

@@ -63,7 +63,9 @@ static bool good_vma(const struct image_model *m, const Pando__Image__Vma *v)
 	       v->prot <= (PROT_READ | PROT_WRITE | PROT_EXEC) && (v->flags & ~VMA_ALL) == 0 &&
 	       v->pages <= (v->end - v->start) / PAGE && (!v->file || good_file(v->file)) &&
 	       (v->end <= m->mm->vvar || v->start >= m->mm->vdso_end) &&
-	       (!(v->flags & VMA_SHARED) || (v->file && !(v->prot & PROT_WRITE) && v->pages == 0));
+	       (!(v->flags & VMA_SHARED) || (v->file && v->pages == 0)) &&
+	       (!(v->flags & VMA_WRITES) || (v->flags & VMA_SHARED)) &&
+	       (!(v->flags & VMA_SHARED) || !(v->prot & PROT_WRITE) || (v->flags & VMA_WRITES));
 }
 
 static bool good_timers(const Pando__Image__Timers *t)

@@ -58,7 +58,7 @@ const void *batch_at(const struct batch *b, uint64_t at);
 
 /* ---- maps.c: the address map ---- */
 enum {
-	VMA_SHARED = 1, /* of a file, read-only */
+	VMA_SHARED = 1, /* of a file */
 	VMA_GROWSDOWN = 2,
 	VMA_NORESERVE = 4,
 	VMA_DONTFORK = 8,
@@ -67,7 +67,8 @@ enum {
 	VMA_NOHUGEPAGE = 64,
 	VMA_WIPEONFORK = 128,
 	VMA_MERGEABLE = 256,
-	VMA_ALL = 511,
+	VMA_WRITES = 512, /* what is shared may be written: the file was open for that */
+	VMA_ALL = 1023,
 };
 
 enum map_kind { MAP_KIND_ANON = 1, MAP_KIND_FILE, MAP_KIND_VVAR, MAP_KIND_VDSO };
@@ -77,6 +78,7 @@ struct image_map {
 	uint64_t end;
 	uint64_t offset;
 	uint64_t ino;
+	dev_t dev;
 	uint64_t pages; /* to carry; image_pages_count sets it */
 	uint32_t prot;
 	uint32_t flags;
@@ -94,6 +96,9 @@ struct image_maps {
 must_check int image_maps_read(const struct image_env *env, pid_t pid, struct image_maps *out,
 			       struct buf *why);
 void image_maps_fini(struct image_maps *m);
+struct image_frozen;
+/* What the process wrote to files by shared mappings is in the files when this returns. */
+must_check int image_maps_sync(struct image_frozen *f, struct buf *why);
 must_check int image_maps_dump(struct record_writer *w, const struct image_env *env, pid_t pid,
 			       const struct image_maps *m, struct buf *why);
 

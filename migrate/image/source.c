@@ -159,6 +159,9 @@ int image_dump(struct image_frozen *f, const struct image_sink *to, struct buf *
 
 	if (r < 0)
 		return r;
+	r = image_maps_sync(f, why);
+	if (r < 0)
+		return r;
 	r = record_write_start(&w, to);
 	if (r == 0)
 		r = image_head_dump(&w, f, why);

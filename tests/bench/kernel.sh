@@ -48,10 +48,43 @@ measure thread_create_join us max 1.15 threads -- threads
 measure fork_exec_stays us max 1.15 spawn -- spawn
 measure fork_exec_elsewhere us max 3 spawn -- on n2
 
-# 200 MB through one relay, against one pipe of the host.
+# 200 MB through one relay, against one pipe of the host; and through a connection to a server on another node, against the
+# host's own TCP.
+poured() { # name budget: of lines "host MB/s" and "guest MB/s"
+	# shellcheck disable=SC2046
+	row "$1" MB/s $(sort -k1,1 -k2,2n | awk '{ v[$1, ++n[$1]] = $2 } END { print v["guest", int((n["guest"] + 1) / 2)], v["host", int((n["host"] + 1) / 2)] }') min "$2"
+}
 for ((i = 0; i < ROUNDS; i++)); do
 	echo "host $("$pace" pour 200 | "$pace" drain)"
 	echo "guest $(as_on n1 alice sh -c 'on n2 ./pace pour 200 | ./pace drain')"
-done | sort -k1,1 -k2,2n | awk '{ v[$1, ++n[$1]] = $2 } END { print v["guest", int((n["guest"] + 1) / 2)], v["host", int((n["host"] + 1) / 2)] }' >"$PANDO_TEST_DIR/relay"
-# shellcheck disable=SC2046
-row relay_bytes MB/s $(cat "$PANDO_TEST_DIR/relay") min 0.5
+done | poured relay_bytes 0.5
+
+tcp='import os, socket, sys
+s = socket.socket()
+if sys.argv[1] == "drain":
+    s.bind(("127.0.0.1", int(sys.argv[2])))
+    s.listen()
+    print("listens", file=sys.stderr, flush=True)
+    c, _ = s.accept()
+    os.dup2(c.fileno(), 0)
+    os.execv(sys.argv[3], ["pace", "drain"])
+s.connect(("127.0.0.1", int(sys.argv[2])))
+os.dup2(s.fileno(), 1)
+os.execv(sys.argv[3], ["pace", "pour", "200"])'
+port=$((20000 + $$ % 10000))
+connected() { # drain command... : what it says of 200 MB that come over TCP; POUR is an array, the other side
+	local said=$PANDO_TEST_DIR/said
+	: >"$said"
+	"$@" drain $port "$DRAIN_PACE" 2>"$said" >"$PANDO_TEST_DIR/drained" &
+	wait_for 20 grep -q listens "$said"
+	"${POUR[@]}" pour $port "$DRAIN_PACE"
+	wait $!
+	cat "$PANDO_TEST_DIR/drained"
+}
+for ((i = 0; i < ROUNDS; i++)); do
+	DRAIN_PACE=$pace POUR=(python3 -c "$tcp")
+	echo "host $(connected python3 -c "$tcp")"
+	DRAIN_PACE=./pace POUR=(as_on n1 alice python3 -c "$tcp")
+	echo "guest $(connected as_on n2 alice python3 -c "$tcp")"
+	port=$((port + 1))
+done | poured port_space_bytes 0.98

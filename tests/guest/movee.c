@@ -256,6 +256,40 @@ static int files(const char *dir)
 	return unlink(path) == 0 ? 0 : 2;
 }
 
+/* ---- mapped: what is written by a shared mapping is in the file, and the other way about ---- */
+
+static int mapped(const char *dir)
+{
+	volatile unsigned *at;
+	char path[256];
+	unsigned seen;
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%s/mapped.%d", dir, getpid());
+	fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0 || ftruncate(fd, 8192) < 0)
+		return 2;
+	at = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	(void)close(fd);
+	if (at == MAP_FAILED)
+		return 2;
+	for (unsigned step = 0; step < STEPS; step++) {
+		struct timespec t = { 0, 4000000 };
+
+		at[1024] = step;
+		fd = open(path, O_RDWR);
+		if (fd < 0 || pread(fd, &seen, 4, 4096) != 4 || seen != step)
+			say("bad file", seen);
+		seen = step * 3;
+		if (pwrite(fd, &seen, 4, 0) != 4)
+			say("bad write", (uint64_t)errno);
+		(void)close(fd);
+		(void)nanosleep(&t, NULL);
+		say("mapped", at[0]);
+	}
+	return unlink(path) == 0 ? 0 : 2;
+}
+
 /* ---- parent: its child stays, it goes and comes back, and waits ---- */
 
 static int parent(void)
@@ -350,6 +384,20 @@ static int refused(const char *kind)
 	if (strcmp(kind, "shared") == 0)
 		ok = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0) !=
 		     MAP_FAILED;
+	if (strcmp(kind, "both") == 0) {
+		int fd = mkstemp(path), end[2];
+
+		ok = fd >= 0 && ftruncate(fd, 4096) == 0 && pipe(end) == 0 &&
+		     mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) != MAP_FAILED;
+		(void)close(fd);
+		if (ok && fork() == 0) {
+			char c;
+
+			(void)close(end[1]);
+			_exit(read(end[0], &c, 1) == 0 ? 0 : 1);
+		}
+		(void)close(end[0]);
+	}
 	if (strcmp(kind, "locked") == 0)
 		ok = mlock(path, sizeof(path)) == 0;
 	if (strcmp(kind, "privileges") == 0)
@@ -443,6 +491,8 @@ int main(int argc, char **argv)
 		return sleeping();
 	if (strcmp(mode, "files") == 0)
 		return files(argc > 2 ? argv[2] : "/tmp");
+	if (strcmp(mode, "mapped") == 0)
+		return mapped(argv[2]);
 	if (strcmp(mode, "parent") == 0)
 		return parent();
 	if (strcmp(mode, "events") == 0)

@@ -475,7 +475,7 @@ static int run(struct guestnode nodes[2], char *const argv[], unsigned moves, st
 			if (guestnode_run(g.node[g.at], print_why, &g.pid[g.at]) == 0)
 				break;
 			if (!feed || i == 2000)
-				DIE("no prediction");
+				DIE("no prediction, after:\n%s", buf_str(text));
 			(void)poll(NULL, 0, 1);
 		}
 		memset(times, 0, 4 * sizeof(*times));

@@ -39,6 +39,7 @@ done
 move "$dir/movee" signals
 EVERY=1 move "$dir/movee" sleep
 move "$dir/movee" files "$dir/shared"
+move "$dir/movee" mapped "$dir/shared"
 move "$dir/movee" attributes
 move "$dir/movee" events
 move "$dir/movee" parent # it is in a stub with a live child that it becomes the process again
@@ -52,6 +53,7 @@ refuse() { # words, kind
 	REFUSED=$1 move "$dir/movee" refused "$2"
 }
 refuse "is shared" shared
+refuse "is shared with another process" both
 refuse "locked memory" locked
 refuse "no_new_privs" privileges
 refuse "inotify" inotify
