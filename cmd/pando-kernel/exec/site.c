@@ -28,6 +28,7 @@
 #include "base/log.h"
 #include "cmd/pando-kernel/exec/site.h"
 #include "cmd/pando-kernel/files/streams.h"
+#include "cmd/pando-kernel/move/move.h"
 #include "cmd/pando-kernel/tty/ttys.h"
 #include "kernel/host/mem.h"
 #include "kernel/proc/peer.h"
@@ -167,11 +168,7 @@ static void arrival_end(struct arrival *a, int err)
 		a->guest->k->phase = GUEST_MAKING; /* a successor is to undo it too */
 		pipes_drop(a->w, a->guest->k->pid, false);
 	}
-	if (err == 0 || !a->stub) {
-		arrival_finish(a, err);
-		return;
-	}
-	if (goes_on(a->w, a->guest, a->stub)) {
+	if (err == 0 || !a->stub || goes_on(a->w, a->guest, a->stub)) {
 		arrival_finish(a, err);
 		return;
 	}
@@ -653,6 +650,17 @@ static struct arrival *arrival_new(struct world *w, struct guest *g)
 	return a;
 }
 
+/*
+ * What it has here is its stub, or what it goes on from at this moment: that becomes one (turns.c).
+ * Any other that is still to be reaped has a number that is wanted again, by nobody who is well.
+ */
+static bool may_come(struct world *w, const Peer__Run *run, node_id home)
+{
+	return run->pid > 1 && !is_fenced(home, run->id) &&
+	       (stubs_find(w->stubs, run->pid) || place_is_busy(w, run->pid) ||
+		leave_is_between(w, run->pid) || !guest_find(w, run->pid));
+}
+
 static void on_run(void *arg, struct rpc_conn *c, struct rpc_call *call, const struct rpc_msg *m)
 {
 	struct world *w = arg;
@@ -660,14 +668,9 @@ static void on_run(void *arg, struct rpc_conn *c, struct rpc_call *call, const s
 	node_id home = rpc_conn_peer(c)->node;
 	struct guest *g = NULL;
 	struct arrival *a = NULL;
-	const struct stub *s;
 
 	FAULT("kernel.site.run");
-	/* One that is still to be reaped has a number that is wanted again, by nobody who is well.
-	 */
-	s = run ? stubs_find(w->stubs, run->pid) : NULL;
-	if (run && run->pid > 1 && !is_fenced(home, run->id) &&
-	    (s != NULL || !guest_find(w, run->pid)))
+	if (run && may_come(w, run, home))
 		g = guest_new(w, run->pid, home, run->id);
 	if (g)
 		a = arrival_new(w, g);

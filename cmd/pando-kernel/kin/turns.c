@@ -4,6 +4,7 @@
  */
 #include "base/log.h"
 #include "cmd/pando-kernel/exec/place.h"
+#include "cmd/pando-kernel/move/move.h"
 #include "kernel/proc/peer.pb-c.h"
 
 #define PATIENCE_NS (10 * NS_PER_S)
@@ -41,7 +42,7 @@ static bool follows_one(const struct kin_making *k)
 static bool others_are_busy(const struct kin_making *k)
 {
 	const struct stub *own = stubs_find(k->w->stubs, k->pid);
-	bool busy = (own && own->renewing) || follows_one(k);
+	bool busy = (own && own->renewing) || follows_one(k) || leave_is_between(k->w, k->pid);
 
 	for (size_t i = 0; i < k->n_kin && !busy; i++)
 		busy = place_is_busy(k->w, k->kin[i]->pid);
