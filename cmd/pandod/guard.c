@@ -193,6 +193,19 @@ static void end_all(const struct guard *g)
 		continue;
 }
 
+/*
+ * All that runs in a cluster is one entry of the host's scheduler, which counts as one process: it
+ * weighs what one busy process on each processor would.
+ */
+static void weigh_cluster(struct cgroup_host *h, const char *top)
+{
+	uint32_t weight = (uint32_t)MIN(sysconf(_SC_NPROCESSORS_ONLN) * 100, 10000);
+	int r = cgroup_weigh(h, top, weight);
+
+	if (r < 0 && r != -EOPNOTSUPP)
+		log_warn("cannot weigh the control group %s: %s", top, strerror(-r));
+}
+
 /* The node's group, with its share of the host, and the group of its daemons in it. */
 static int enter_group(const struct args *a)
 {
@@ -208,6 +221,8 @@ static int enter_group(const struct args *a)
 	/* Tenants' groups stand beside it: a name that no tenant can have. */
 	(void)snprintf(group, sizeof(group), "%s/%s/POD", top, a->node);
 	r = cgroup_make(h, group);
+	if (r == 0)
+		weigh_cluster(h, top);
 	if (r == 0)
 		r = cgroup_enter(h, group, 0);
 	if (r == 0) {
