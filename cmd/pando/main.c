@@ -223,14 +223,20 @@ static int read_format(struct ctx *c, const struct cmd *cmd)
 	return 0;
 }
 
+/* What was said so far: also what is to be said again with a command that is proposed. */
+static void take_dir(struct ctx *c)
+{
+	if (dir_text == NULL)
+		return;
+	c->said = c->dir == NULL || strcmp(c->dir, dir_text) != 0 ? dir_text : NULL;
+	c->dir = dir_text;
+}
+
 static int run(struct ctx *c, const struct cmd *cmd, int argc, char **argv)
 {
 	int n = split(c, cmd, argc, argv), code;
 
-	if (dir_text != NULL) {
-		c->said = c->dir == NULL || strcmp(c->dir, dir_text) != 0 ? dir_text : NULL;
-		c->dir = dir_text;
-	}
+	take_dir(c);
 	if (n < 0)
 		return -n;
 	if (want_help) {
@@ -314,7 +320,9 @@ int main(int argc, char **argv)
 	if (at >= argc || strcmp(argv[at], "help") == 0)
 		return help(&c, argc - at - 1, argv + at + 1);
 	cmd = find_cmd(argv[at]);
-	if (cmd == NULL)
+	if (cmd == NULL) {
+		take_dir(&c);
 		return unknown(&c, argv[at]);
+	}
 	return run(&c, cmd, argc - at - 1, argv + at + 1);
 }

@@ -37,6 +37,8 @@ static int migrate_run(struct ctx *c, int argc, char **argv)
 	text_ns(freeze, (uint64_t)json_number(out, "freeze_ns"));
 	if (c->format == FORMAT_JSON)
 		(void)print_json(out);
+	else if (json_number(out, "bytes") == 0)
+		printf("%ld runs on %s already\n", pid, argv[1]);
 	else
 		printf("%ld runs on %s; it stood still for %s, %s moved\n", pid, argv[1], freeze,
 		       bytes);

@@ -22,6 +22,7 @@ done
 want 2 "pando: cannot stauts: there is no such verb; try: pando status" stauts
 want 2 "pando: cannot nodse: there is no such verb; try: pando nodes" nodse
 want 2 "pando: cannot xyzzy: there is no such verb; try: pando help" xyzzy
+want 2 "pando: cannot stauts: there is no such verb; try: pando --dir /nowhere status" --dir /nowhere stauts
 want 2 "pando: cannot ps: unknown option '--frob'; try: pando ps --help" ps --frob
 want 2 "pando: cannot ps: unknown option '--ndoe=n1' (did you mean --node?); try: pando ps --help" ps --ndoe=n1
 want 2 "pando: cannot up: unknown option '--cpu' (did you mean --cpus?); try: pando up --help" up --cpu 2
