@@ -144,7 +144,7 @@ make_pando() { # file command...
 
 # The disks may be written to: qemu forgets it (snapshot=on).
 boot() { # directory with pando.tar; prints what the command does
-	timeout --foreground -k 5 "${LIMIT:-120}" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 -m 1024 -no-reboot -nodefaults \
+	timeout --foreground -k 5 "${LIMIT:-120}" qemu-system-x86_64 -accel tcg,thread=multi,tb-size=256 -cpu max -smp 2 -m 1536 -no-reboot -nodefaults \
 		-display none -kernel "$KERNEL" -initrd "$MADE/initramfs" \
 		-append "console=ttyS0 quiet panic=-1 mitigations=off" \
 		-chardev file,id=console,path="$1/console" -serial chardev:console \
