@@ -11,8 +11,9 @@
  *	W1  without a limit, the whole weight
  *	W2  never below QUOTA_WEIGHT_LEAST, never above QUOTA_WEIGHT_WHOLE
  *	W3  who gets much less than it may use never loses weight
+ *	W4  one short time between two full ones changes nothing: a pause began in it, or ended
  *
- * Sans-io, and without state but for the part itself.
+ * Sans-io, and without state but for the part itself and whether the last time was short.
  */
 #ifndef QUOTA_CORE_WEIGHT_H
 #define QUOTA_CORE_WEIGHT_H
@@ -30,7 +31,10 @@ struct quota_strain {
 	bool stopped;        /* by that limit, in this time, once or more */
 };
 
-/* The part to have next, after @part with which @s was seen, over about a tenth of a second. */
-must_check uint32_t quota_weight_step(uint32_t part, const struct quota_strain *s);
+/*
+ * The part to have next, after @part with which @s was seen, over about a tenth of a second.
+ * @was_short is kept from one time to the next, false at first.
+ */
+must_check uint32_t quota_weight_step(uint32_t part, const struct quota_strain *s, bool *was_short);
 
 #endif

@@ -18,10 +18,12 @@ static struct quota_strain run(uint32_t part, uint64_t held_milli, unsigned busy
 
 static uint32_t after(uint32_t part, unsigned steps, uint64_t held_milli, unsigned busy)
 {
+	bool was_short = false;
+
 	while (steps-- > 0) {
 		const struct quota_strain s = run(part, held_milli, busy);
 
-		part = quota_weight_step(part, &s);
+		part = quota_weight_step(part, &s, &was_short);
 	}
 	return part;
 }
@@ -52,12 +54,13 @@ static void a_limit_that_is_just_reached_is_reached(void **state)
 	for (uint64_t held = 600; held <= 1000; held += 7) {
 		uint32_t part = QUOTA_WEIGHT_WHOLE;
 		uint64_t sum = 0;
+		bool was_short = false;
 
 		for (unsigned i = 0; i < 100; i++) {
 			const struct quota_strain s = run(part, held, 2);
 
 			sum += s.used_milli;
-			part = quota_weight_step(part, &s);
+			part = quota_weight_step(part, &s, &was_short);
 		}
 		assert_true(sum >= held * 90);
 	}
@@ -67,21 +70,41 @@ static void who_uses_little_gets_it_back(void **state)
 {
 	const struct quota_strain idle = { 0, 1000, false };
 	uint32_t part = QUOTA_WEIGHT_LEAST;
+	bool was_short = false;
 
 	(void)state;
-	for (unsigned i = 0; i < 4; i++)
-		part = quota_weight_step(part, &idle);
+	for (unsigned i = 0; i < 5; i++)
+		part = quota_weight_step(part, &idle, &was_short);
 	assert_int_equal(part, QUOTA_WEIGHT_WHOLE);
+}
+
+/* W4: her pauses begin and end between two looks. */
+static void a_short_time_is_not_believed_alone(void **state)
+{
+	const struct quota_strain full = { 1000, 1000, true };
+	uint32_t part = QUOTA_WEIGHT_LEAST;
+	bool was_short = false;
+
+	(void)state;
+	for (uint64_t used = 0; used < 900; used++) {
+		const struct quota_strain some = { used, 1000, used % 2 == 0 };
+
+		part = quota_weight_step(part, &some, &was_short);
+		part = quota_weight_step(part, &full, &was_short);
+		assert_int_equal(part, QUOTA_WEIGHT_LEAST);
+	}
 }
 
 static void whatever_is_measured_the_part_stays_within(void **state)
 {
 	const struct quota_strain none = { 5000, QUOTA_ANY, true };
+	bool was_short = false;
 	struct rand rng;
 
 	(void)state;
 	rand_seed(&rng, 7);
-	assert_int_equal(quota_weight_step(QUOTA_WEIGHT_LEAST, &none), QUOTA_WEIGHT_WHOLE); /* W1 */
+	assert_int_equal(quota_weight_step(QUOTA_WEIGHT_LEAST, &none, &was_short),
+			 QUOTA_WEIGHT_WHOLE); /* W1 */
 	for (unsigned i = 0; i < 100000; i++) {
 		uint32_t before = (uint32_t)rand_next(&rng), part;
 		struct quota_strain s = { rand_next(&rng) >> (32 + rand_next(&rng) % 32),
@@ -90,7 +113,7 @@ static void whatever_is_measured_the_part_stays_within(void **state)
 
 		if (i % 2 == 0)
 			before = QUOTA_WEIGHT_LEAST + before % 751;
-		part = quota_weight_step(before, &s);
+		part = quota_weight_step(before, &s, &was_short);
 		assert_true(part >= QUOTA_WEIGHT_LEAST && part <= QUOTA_WEIGHT_WHOLE); /* W2 */
 		if (s.used_milli * 100 < s.held_milli * 80 && i % 2 == 0)
 			assert_true(part >= before); /* W3 */
@@ -104,6 +127,7 @@ int main(void)
 		cmocka_unit_test(who_cannot_get_all_has_the_whole_weight),
 		cmocka_unit_test(a_limit_that_is_just_reached_is_reached),
 		cmocka_unit_test(who_uses_little_gets_it_back),
+		cmocka_unit_test(a_short_time_is_not_believed_alone),
 		cmocka_unit_test(whatever_is_measured_the_part_stays_within),
 	};
 

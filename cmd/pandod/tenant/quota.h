@@ -38,6 +38,7 @@ struct quota_tenant {
 	uint64_t stops; /* of its guests by their limit, when last looked at */
 	bool stops_known;
 	bool paused;       /* nothing ran when last looked at */
+	bool was_short;    /* quota/core/weight.h */
 	uint8_t said[128]; /* to its guest kernel, last */
 	size_t said_len;
 	uint64_t said_ns;

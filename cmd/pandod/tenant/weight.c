@@ -80,7 +80,7 @@ void quota_reweigh(struct quota_tenant *q)
 		s.stopped = was_stopped(q);
 	else
 		q->stops_known = false;
-	q->part = quota_weight_step(part == 0 ? QUOTA_WEIGHT_WHOLE : part, &s);
+	q->part = quota_weight_step(part == 0 ? QUOTA_WEIGHT_WHOLE : part, &s, &q->was_short);
 	if (q->part == part)
 		return;
 	r = weigh_group(q, "", weight_of(q));
