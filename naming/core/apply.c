@@ -284,6 +284,20 @@ static int block_move(struct apply *a)
 	return 0;
 }
 
+static int block_lost(struct apply *a)
+{
+	struct naming_block *b;
+	int r = block_held(a, &b);
+
+	if (r != 0)
+		return r;
+	b->life = 0;
+	if (b->home == a->cmd->node)
+		b->born = 0;
+	apply_changed(a, NAMING_BLOCK, 0);
+	return 0;
+}
+
 static int port_check(const struct naming_cmd *cmd)
 {
 	switch (cmd->subkind) {
@@ -415,6 +429,7 @@ static int (*const handlers[NAMING_CMD_COUNT])(struct apply *a) = {
 	[NAMING_CMD_BLOCK_LEASE] = block_lease,
 	[NAMING_CMD_BLOCK_RELEASE] = block_release,
 	[NAMING_CMD_BLOCK_MOVE] = block_move,
+	[NAMING_CMD_BLOCK_LOST] = block_lost,
 	[NAMING_CMD_PORT_BIND] = port_bind,
 	[NAMING_CMD_PORT_FREE] = port_free,
 	[NAMING_CMD_VOLUME_ADD] = volume_add,

@@ -166,10 +166,12 @@ struct naming_block {
 	uint32_t number;   /* pids [number * 4096, (number + 1) * 4096) */
 	node_id authority; /* keeps (pid -> site, epoch) for these pids */
 	epoch_t epoch; /* of the authority: +1 at each handover; see naming_tenant.block_epoch */
-	epoch_t life;  /* epoch of the node when it got it: another one now, and the records died */
+	epoch_t life;  /* epoch of the node when it got it: another one now, and the records died;
+			  0: they did before (BLOCK_LOST) */
 	node_id home; /* who has leased it: pids are given out there only, while it is the authority
 		       */
-	epoch_t born; /* epoch of the home then: another one now, and it has no place of them */
+	epoch_t born; /* epoch of the home then: another one now, or 0, and it has no place of them
+		       */
 };
 
 enum naming_port_kind {
@@ -246,6 +248,9 @@ enum naming_cmd_kind {
 	 * opened meanwhile. While it is closed it gets no authority and no volume; what runs there
 	 * may still lease pids. */
 	NAMING_CMD_NODE_DRAIN,
+	/* tenant, node, number, epoch=present: the node lives on, and the world that it had of the
+	 * tenant does not: the records are gone, and if it had leased the block the places too. */
+	NAMING_CMD_BLOCK_LOST,
 	NAMING_CMD_COUNT,
 };
 

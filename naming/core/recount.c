@@ -61,9 +61,9 @@ static const char *recount_blocks(const struct naming_core *k)
 	for (uint32_t i = 0; (b = naming_block_at(k, i)) != NULL; i++) {
 		if (naming_node_find(k, b->authority) == NULL || b->epoch == 0)
 			return "N2 a pid block without an authority";
-		if (b->life == 0 || b->life > naming_node_find(k, b->authority)->epoch)
+		if (b->life > naming_node_find(k, b->authority)->epoch)
 			return "N2 a pid block of a life that is to come";
-		if (b->home == NODE_NONE || b->born == 0)
+		if (b->home == NODE_NONE)
 			return "N2 a pid block that nobody has leased";
 		if (naming_tenant_find(k, b->tenant) == NULL || b->number < NAMING_BLOCK_FIRST ||
 		    b->number >= NAMING_BLOCK_END)

@@ -322,6 +322,30 @@ static void a_block_remembers_the_life_that_leased_it(void **state)
 	assert_false(naming_block_homed(w->k, b));
 }
 
+/* What it had of one tenant has died, and the node has not. */
+static void a_lost_block_is_kept_by_nobody_until_it_is_moved(void **state)
+{
+	struct world *w = *state;
+	const struct naming_block *b;
+	uint32_t n;
+
+	assert_int_equal(lease(w, 1, 2), 0);
+	n = (uint32_t)w->r.value;
+	b = naming_block_find(w->k, 1, n);
+	assert_int_equal(block_op(w, NAMING_CMD_BLOCK_LOST, n, 1, 1, 0), -ESTALE);
+	assert_int_equal(block_op(w, NAMING_CMD_BLOCK_LOST, n, 2, 2, 0), -ESTALE);
+	assert_int_equal(block_op(w, NAMING_CMD_BLOCK_LOST, n, 2, 1, 0), 0);
+	assert_false(naming_block_kept(w->k, b) || naming_block_homed(w->k, b));
+	assert_null(naming_core_recount(w->k));
+	assert_int_equal(block_op(w, NAMING_CMD_BLOCK_MOVE, n, 2, 1, 1), 0);
+	assert_true(naming_block_kept(w->k, b) && !naming_block_homed(w->k, b));
+	/* Its heir has never given a pid of it; that the heir loses it too makes no home of it. */
+	assert_int_equal(block_op(w, NAMING_CMD_BLOCK_LOST, n, 2, 1, 0), -ESTALE);
+	assert_int_equal(block_op(w, NAMING_CMD_BLOCK_LOST, n, 1, 2, 0), 0);
+	assert_false(naming_block_kept(w->k, b) || naming_block_homed(w->k, b));
+	assert_int_equal(b->home, 2);
+}
+
 static void a_lease_asked_for_in_an_earlier_life_is_refused(void **state)
 {
 	struct world *w = *state;
@@ -669,6 +693,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(leader_time_never_runs_backwards, setup, teardown),
 		cmocka_unit_test_setup_teardown(host_ids_are_never_given_twice, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_block_has_one_authority_and_its_epoch_grows,
+						setup_two_nodes, teardown),
+		cmocka_unit_test_setup_teardown(a_lost_block_is_kept_by_nobody_until_it_is_moved,
 						setup_two_nodes, teardown),
 		cmocka_unit_test_setup_teardown(a_block_remembers_the_life_that_leased_it,
 						setup_two_nodes, teardown),
