@@ -538,8 +538,9 @@ static void run_effects(struct leave *l)
 
 static void step(struct leave *l, struct mig_ev ev)
 {
-	/* While it is undone nothing else happens to it; whoever speaks says it again. */
-	if (l->waiting)
+	/* While it is undone, or has asked nobody yet, nothing else happens to it; whoever speaks
+	 * says it again. */
+	if (l->waiting || l->m.move == 0)
 		return;
 	CHECK(l->at == l->out.count);
 	ev.now_ns = loop_now_ns(l->w->loop);
