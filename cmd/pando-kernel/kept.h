@@ -134,6 +134,15 @@ struct kept_usage {
 };
 
 #define KEPT_BLOCKS 1024 /* of pids: all that there are */
+#define KEPT_WORLDS 1024 /* other nodes */
+
+/* The tenant's world on another node, by a block of pids that it has leased. */
+struct kept_world {
+	node_id node; /* NODE_NONE: free */
+	gpid block;   /* the first pid of it; 0: it has none */
+	uint64_t aterm;
+	epoch_t life; /* of the node */
+};
 
 struct kept {
 	/* By block: the highest term of a FENCE that was answered (fence.c). */
@@ -145,7 +154,8 @@ struct kept {
 	struct kept_usage usages[KEPT_USAGES];
 	uint32_t usages_used;   /* records beyond have never been used */
 	uint32_t usage_waiters; /* some process has asked a wait for usage: others may be in one */
-	gpid leaving[KEPT_LEAVING];          /* 0: free */
+	gpid leaving[KEPT_LEAVING]; /* 0: free */
+	struct kept_world worlds[KEPT_WORLDS];
 	struct kept_moved moved[KEPT_MOVED]; /* the newest; the oldest is written over */
 	uint32_t moved_next;
 };

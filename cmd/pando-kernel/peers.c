@@ -364,6 +364,15 @@ bool peers_over(const struct world *w, node_id node, epoch_t life)
 	return peers_gone(w, node) || (life != 0 && life < peers_life(w, node));
 }
 
+void peers_world_lost(struct world *w, node_id node, epoch_t life)
+{
+	struct peer *p;
+
+	list_for_each (p, &w->peers, link)
+		if (p->node == node)
+			p->life = life;
+}
+
 void peers_look_at_lives(struct world *w)
 {
 	struct peer *p;

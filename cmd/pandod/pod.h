@@ -94,7 +94,8 @@ struct pod {
 	uint64_t api_requests;     /* since the start */
 	struct events *events;
 	struct balance *balance;
-	bool left; /* this node left the machine: end for good */
+	unsigned losing; /* lost.c: tenants whose pids are just given up */
+	bool left;       /* this node left the machine: end for good */
 };
 
 /* ---- member.c ---- */
@@ -280,6 +281,28 @@ void world_ready(struct world *w);
 void world_failed(struct world *w, int err, const char *why);
 /* Whoever waits is refused; the world stays, and what failed is tried again. */
 void world_refuse(struct world *w, int err, const char *why);
+
+/* One of @id that runs here without our knowing is adopted: 0. Errors: -ENOENT, none does. */
+must_check int world_look_for(struct pod *p, tenant_id id);
+
+/* ---- lost.c: worlds whose pando-init has died while the node lives on ---- */
+/* Pids of @t are kept here, by a world of this life. */
+bool lost_has(const struct pod *p, tenant_id t);
+/* Such a world is no more, and its pids are not given up yet. */
+bool lost_is_any(const struct pod *p);
+/* The pids of @t, which has no world here, are given up; then @done. Errors: as naming_propose().
+ */
+must_check int lost_give_up(struct pod *p, tenant_id t, member_done_fn done, void *arg);
+/* Those of all worlds that are no more. */
+void lost_look(struct pod *p);
+/*
+ * A life of a node, as guest kernels know it: what was in a world that it has lost in this life is
+ * of one less to them, so over (cmd/pando-kernel/kin/deaths.h).
+ */
+static inline epoch_t lost_life(epoch_t epoch)
+{
+	return 2 * epoch;
+}
 
 /* From quota.c, once after quota_open(): it may start, or why not. */
 void world_lent(struct world *w, int err, const char *why);

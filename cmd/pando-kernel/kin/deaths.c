@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "cmd/pando-kernel/move/move.h"
 #include "kernel/proc/peer.h"
@@ -269,6 +270,104 @@ void deaths_open(struct world *w)
 	rpc_serve(w->peer_rpc, PEER_SEEK, on_seek, w);
 }
 
+/* ---- worlds that are lost ---- */
+static const struct world_block *block_at(const struct world *w, gpid first)
+{
+	for (size_t i = 0; i < w->block_count; i++)
+		if (w->blocks[i].first == first)
+			return &w->blocks[i];
+	return NULL;
+}
+
+/* The newest, so that no word of a pandod that is behind is taken for the end of it. */
+static const struct world_block *block_of(const struct world *w, node_id node)
+{
+	const struct world_block *found = NULL;
+
+	for (size_t i = 0; i < w->block_count; i++)
+		if (w->blocks[i].home == node && (!found || w->blocks[i].aterm > found->aterm))
+			found = &w->blocks[i];
+	return found;
+}
+
+static struct kept_world *kept_world_of(struct world *w, node_id node)
+{
+	struct kept_world *unused = NULL;
+
+	for (size_t i = 0; i < KEPT_WORLDS; i++) {
+		struct kept_world *k = &w->kept->worlds[i];
+
+		if (k->node == node)
+			return k;
+		unused = !unused && k->node == NODE_NONE ? k : unused;
+	}
+	if (unused)
+		*unused = (struct kept_world){ .node = node };
+	return unused;
+}
+
+static void lost_told(void *arg, struct stub *s)
+{
+	const struct world_node *n = arg;
+
+	if (s->peer == n->id && s->told_in == n->life)
+		s->told_in = n->life - 1;
+}
+
+/* All that is kept of it is of the life before. Done again, by a successor, it changes nothing. */
+static void world_lost(struct world *w, struct world_node *n)
+{
+	struct kept *k = w->kept;
+	epoch_t over = n->life - 1;
+
+	log_info("node %s has lost what it had of this tenant", n->name);
+	for (size_t i = 0; i < KEPT_PLACES; i++)
+		if (k->places[i].site == n->id)
+			k->places[i].life = over;
+	for (size_t i = 0; i < KEPT_GUESTS; i++)
+		if (k->guests[i].home == n->id)
+			k->guests[i].life = over;
+	for (size_t i = 0; i < KEPT_PIPES; i++)
+		if (k->pipes[i].peer == n->id)
+			k->pipes[i].life = over;
+	for (size_t i = 0; i < KEPT_NOTES; i++) {
+		uint32_t valid = k->notes[i].valid;
+
+		if ((valid == 1 || valid == 2) && k->notes[i].copy[valid - 1].peer == n->id)
+			k->notes[i].life = over;
+	}
+	stubs_each(w->stubs, lost_told, n);
+	peers_world_lost(w, n->id, over);
+	carriers_world_lost(w, n->id, over);
+	terminals_world_lost(w, n->id, over);
+	leaves_world_lost(w, n->id, over);
+	comes_world_lost(w, n->id, over);
+}
+
+/*
+ * True: it has lost the world that it had, in the same life. A row that is missing says nothing:
+ * tables may be old.
+ */
+static bool look_at_world(struct world *w, struct world_node *n)
+{
+	struct kept_world *k = kept_world_of(w, n->id);
+	const struct world_block *b = k && k->block != 0 ? block_at(w, k->block) : NULL;
+	bool same = k && k->life == n->life && !n->dead;
+	bool lost = same && b && b->home == NODE_NONE && b->aterm >= k->aterm;
+
+	if (!k || (same && !lost && k->block != 0))
+		return false;
+	if (lost)
+		world_lost(w, n);
+	FAULT("kernel.world.lost");
+	b = block_of(w, n->id);
+	k->block = 0; /* until what belongs to it is there */
+	k->life = n->life;
+	k->aterm = b ? b->aterm : 0;
+	k->block = b ? b->first : 0;
+	return lost;
+}
+
 static epoch_t life_before(const struct world_node *before, size_t count, node_id node)
 {
 	for (size_t i = 0; i < count; i++)
@@ -281,6 +380,12 @@ void deaths_look(struct world *w, const struct world_node *before, size_t count)
 {
 	bool died = false;
 
+	for (size_t i = 0; i < w->node_count; i++) {
+		if (w->nodes[i].id == w->node || !look_at_world(w, &w->nodes[i]))
+			continue;
+		authority_node_died(w, w->nodes[i].id);
+		died = true;
+	}
 	peers_look_at_lives(w);
 	/* No claim of a dead node counts any more; then what executed there can be ended. */
 	for (size_t i = 0; i < w->node_count; i++) {
@@ -288,7 +393,8 @@ void deaths_look(struct world *w, const struct world_node *before, size_t count)
 
 		if (life == 0 || w->nodes[i].life <= life || w->nodes[i].id == w->node)
 			continue;
-		log_info("life %llu of node %s is over", (unsigned long long)life,
+		/* As the node's people know it. */
+		log_info("life %llu of node %s is over", (unsigned long long)life / 2,
 			 w->nodes[i].name);
 		authority_node_died(w, w->nodes[i].id);
 		died = true;

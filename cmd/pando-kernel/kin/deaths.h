@@ -15,6 +15,10 @@
  *	  here                          goes on; nobody there is told how it ends (guests.c)
  *	what began there and has a
  *	  stub here                     is looked for on all nodes (deaths.c)
+ *
+ * The same is done when a node lives on that has lost its world of this tenant: its pando-init was
+ * killed. That is told by the blocks of pids that it had leased: they are nobody's. What is kept of
+ * it is of the life before from then on; pandod tells even ones only, so no other life is that.
  */
 #ifndef PANDO_KERNEL_DEATHS_H
 #define PANDO_KERNEL_DEATHS_H
@@ -33,6 +37,13 @@ void deaths_seek(struct world *w, gpid pid, held_fn done, void *arg);
 /* All such stubs; of those that hear from @node, unless that is NODE_NONE. */
 void deaths_seek_all(struct world *w, node_id node);
 void deaths_open(struct world *w);
+
+/* ---- whoever keeps something of a node outside of kept.h: its life there becomes this one ---- */
+void peers_world_lost(struct world *w, node_id node, epoch_t life);
+void carriers_world_lost(struct world *w, node_id node, epoch_t life);
+void terminals_world_lost(struct world *w, node_id node, epoch_t life);
+void leaves_world_lost(struct world *w, node_id node, epoch_t life);
+void comes_world_lost(struct world *w, node_id node, epoch_t life);
 
 /* ---- whoever keeps something of a node: what of it is of a life that is over? ---- */
 void peers_look_at_lives(struct world *w);

@@ -595,6 +595,15 @@ void comes_stand(void (*cb)(void *arg, const struct mig_stand *st), void *arg)
 	}
 }
 
+void comes_world_lost(struct world *w, node_id node, epoch_t life)
+{
+	struct come *c;
+
+	list_for_each (c, &comes, link)
+		if (c->from == node)
+			c->life = life;
+}
+
 void comes_look_at_lives(struct world *w)
 {
 	struct come *c, *tmp;

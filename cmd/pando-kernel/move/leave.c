@@ -606,6 +606,15 @@ void leaves_stand(void (*cb)(void *arg, const struct mig_stand *st), void *arg)
 	}
 }
 
+void leaves_world_lost(struct world *w, node_id node, epoch_t life)
+{
+	struct leave *l;
+
+	list_for_each (l, &leaves, link)
+		if (l->life != 0 && l->carry.target == node)
+			l->life = life;
+}
+
 void leaves_look_at_lives(struct world *w)
 {
 	struct leave *l, *tmp;

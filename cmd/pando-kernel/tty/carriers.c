@@ -279,6 +279,15 @@ static void look_soon(struct world *w)
 		log_error("cannot wait: out of memory");
 }
 
+void carriers_world_lost(struct world *w, node_id node, epoch_t life)
+{
+	struct carrier *c;
+
+	list_for_each (c, &w->carriers, link)
+		if (c->owner == node)
+			c->life = life;
+}
+
 /* Its owner has died, and the terminal with it. */
 void carriers_look_at_lives(struct world *w)
 {

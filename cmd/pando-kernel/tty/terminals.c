@@ -618,6 +618,17 @@ void terminals_hear(struct world *w, struct rpc_conn *c, struct rpc_call *call, 
 		idle(t);
 }
 
+void terminals_world_lost(struct world *w, node_id node, epoch_t life)
+{
+	struct carried *t;
+	struct tty_user *u;
+
+	list_for_each (t, &w->terminals, link)
+		list_for_each (u, &t->users, link)
+			if (u->node == node)
+				u->life = life;
+}
+
 /* Who carried it has died. */
 void terminals_look_at_lives(struct world *w)
 {

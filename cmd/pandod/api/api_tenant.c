@@ -101,8 +101,8 @@ static void removed(void *arg, int err, const struct naming_result *res)
 
 	if (err == 0)
 		err = res->err;
-	/* A block that is released already. */
-	if (err == -ENOENT && x->step == 0)
+	/* A block that is released already, or has another keeper: looked at again. */
+	if ((err == -ENOENT || err == -ESTALE) && x->step == 0)
 		err = 0;
 	if (err == 0 && x->step == 0) {
 		remove_step(x);

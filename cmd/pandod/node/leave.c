@@ -17,12 +17,13 @@
 #include "base/log.h"
 #include "cmd/pandod/pod.h"
 
-enum { AGAIN_MS = 1000 };
+enum { AGAIN_MS = 1000, LOST_MS = 100, LOST_TIMES = 100 };
 
 struct leave {
 	struct pod *pod;
 	struct loop_timer round; /* a try begins; never inside what naming tells */
 	bool trying;
+	unsigned waits;      /* for the pids of lost worlds to be given up */
 	member_done_fn done; /* NULL: nobody waits for the try */
 	void *arg;
 	char why[160]; /* of the last try; "": none has failed */
@@ -170,6 +171,17 @@ static void try_begin(struct loop_timer *t)
 
 	if (l->trying)
 		return;
+	/* Else they would be taken for those of a world that ends now, in which nobody asked for
+	 * more (give_blocks()). */
+	if (lost_is_any(l->pod) && l->waits++ < LOST_TIMES) {
+		try_again(l, LOST_MS);
+		return;
+	}
+	l->waits = 0;
+	if (lost_is_any(l->pod)) {
+		try_end(l, -EBUSY, "the pids of a world that was lost here are still kept");
+		return;
+	}
 	l->trying = true;
 	r = naming_barrier(l->pod->naming, clock_mono_ns() + POD_ASK_MS * NS_PER_MS, current, l);
 	if (r < 0)

@@ -516,8 +516,12 @@ static void on_tick(struct loop_timer *t)
 
 	life_status(l->pod);
 	mind_own(l, now_ns);
-	if (++l->ticks % DUTY_TICKS == 0)
+	if (++l->ticks % DUTY_TICKS == 0) {
 		lead(l, now_ns);
+		/* Not before the worlds of an earlier daemon are found. */
+		if (l->cleared)
+			lost_look(l->pod);
+	}
 	CHECK(loop_timer_set(l->pod->loop, t, clock_mono_ns() + TICK_MS * NS_PER_MS, on_tick) == 0);
 }
 

@@ -389,7 +389,7 @@ static void tell_nodes(struct world *w)
 		row->alive = (load.alive || peers_unheard(w->pod, n->id)) && !n->down &&
 			     n->state == NAMING_NODE_JOINED;
 		row->closed = n->drain != NAMING_OPEN;
-		row->epoch = n->epoch;
+		row->epoch = lost_life(n->epoch);
 		row->dead = n->down != 0;
 		row->cpu_milli = load.cpu_milli;
 		row->load_milli = load.load_milli;

@@ -486,8 +486,55 @@ static void world_start(struct world *w, const struct naming_tenant *row)
 		world_failed(w, r, why);
 }
 
+/* -ENOENT: a dead one has left nothing that lives. */
+static int look_for_init(struct world *w)
+{
+	char why[TENANT_WHY_MAX] = "";
+	struct tenant_cfg cfg;
+	struct places pl;
+	struct tenant *t;
+	int r;
+
+	places_fill(w, &pl);
+	config_fill(w, &pl, NULL, &cfg);
+	r = tenant_adopt(&cfg, &t, why);
+	if (r == 0)
+		tenant_free(t);
+	return r;
+}
+
+struct putting_away {
+	struct pod *pod;
+	tenant_id tenant;
+};
+
+static void put_away(void *arg, int err, const char *why)
+{
+	struct putting_away *x = arg;
+	struct world *w = world_find(x->pod, x->tenant);
+
+	if (w != NULL && w->state == WORLD_NEW)
+		world_lent(w, err, why);
+	free(x);
+}
+
+/* K2: pids that an earlier one has given, and that may live elsewhere, are not given again. */
+static int put_earlier_away(struct world *w)
+{
+	struct putting_away *x = malloc(sizeof(*x));
+	int r;
+
+	CHECK(x != NULL);
+	*x = (struct putting_away){ w->pod, w->id };
+	r = lost_give_up(w->pod, w->id, put_away, x);
+	if (r < 0)
+		free(x);
+	return r;
+}
+
 void world_lent(struct world *w, int err, const char *why)
 {
+	bool earlier = err == 0 && lost_has(w->pod, w->id) && look_for_init(w) == -ENOENT;
 	const struct naming_tenant *row = naming_tenant_find(naming_tables(w->pod->naming), w->id);
 
 	if (err == 0 && row == NULL)
@@ -495,6 +542,11 @@ void world_lent(struct world *w, int err, const char *why)
 	else if (err == 0 && !life_is_held(w->pod)) {
 		err = -EAGAIN;
 		why = "this node has no lease of the machine just now";
+	} else if (earlier) {
+		err = put_earlier_away(w);
+		why = "the machine's tables cannot be asked";
+		if (err == 0)
+			return;
 	}
 	if (err < 0)
 		world_failed(w, err, *why ? why : "the tenant was removed");
@@ -565,7 +617,7 @@ static int adopt_one(struct pod *p, const char *name)
 		if (r != -ENOENT)
 			log_warn("cannot adopt the world of %s: %s", name, why);
 		world_free(w);
-		return 0;
+		return r;
 	}
 	log_info("adopted the world of %s", name);
 	quota_adopt(w);
@@ -573,6 +625,14 @@ static int adopt_one(struct pod *p, const char *name)
 	if (r < 0)
 		world_failed(w, r, why);
 	return 0;
+}
+
+int world_look_for(struct pod *p, tenant_id id)
+{
+	const struct naming_tenant *row = naming_tenant_find(naming_tables(p->naming), id);
+	int r = row == NULL ? -ENOENT : adopt_one(p, row->name);
+
+	return r == 0 && world_find(p, id) == NULL ? -EAGAIN : r;
 }
 
 static int clear_one(struct pod *p, const char *name)
