@@ -127,10 +127,17 @@ got=$(timeout 60 "$BIN/pando" --dir "$CLUSTER_DIR" login -T --node n1 alice -- o
 [ "$got" = on ] || fail "an exec that goes on from where a file of /proc is open says '$got'"
 as_on n2 alice pkill -f 'sleep 2002' || fail "who has /proc/PID/node open is not there any more"
 wait $session
-# Nobody reads what was written there: it goes by two relays, and is not lost.
-as_on n1 alice bash -c 'on n2 sh -c "head -c 120000 /dev/zero; exec on n1 echo end" | { sleep 1.5; cat; }' >"$PANDO_TEST_DIR/got"
-[ "$(tr -d '\0' <"$PANDO_TEST_DIR/got")" = end ] || fail "the end is not there"
-[ "$(wc -c <"$PANDO_TEST_DIR/got")" = 120004 ] || fail "$(wc -c <"$PANDO_TEST_DIR/got") bytes of 120004"
+# Nobody reads for a while what was written there: who comes back waits, or what is run next would be read before its last words.
+as_on n1 alice bash -c '{ on n2 sh -c "head -c 120000 /dev/zero; exec on n1 sh -c \"head -c 60000 /dev/zero; echo end\""; echo over $?; } |
+	{ sleep 2; cat; }' >"$PANDO_TEST_DIR/got"
+[ "$(tr -d '\0' <"$PANDO_TEST_DIR/got" | tr '\n' ' ')" = "end over 0 " ] || fail "who waits for a reader: $(tr -d '\0' <"$PANDO_TEST_DIR/got")"
+[ "$(wc -c <"$PANDO_TEST_DIR/got")" = 180011 ] || fail "$(wc -c <"$PANDO_TEST_DIR/got") bytes of 180011"
+# For too long: it does not go, and says why.
+as_on n1 alice bash -c '{ on n2 sh -c "head -c 120000 /dev/zero; exec on n1 echo end" 2>unread; echo over $?; } |
+	{ until [ -s unread ]; do sleep 0.05; done; cat; }' >"$PANDO_TEST_DIR/got"
+[ "$(tr -d '\0' <"$PANDO_TEST_DIR/got")" = "over 126" ] || fail "whose reader does not come: $(tr -d '\0' <"$PANDO_TEST_DIR/got")"
+[ "$(wc -c <"$PANDO_TEST_DIR/got")" = 120009 ] || fail "$(wc -c <"$PANDO_TEST_DIR/got") bytes of 120009"
+as_on n1 alice grep -q 'nobody there has read what it has written' unread || fail "it says: $(as_on n1 alice cat unread)"
 wait_for 10 sh -c "[ -z \"\$('$BIN/pando' --dir '$CLUSTER_DIR' ps alice -o csv | tail -n +2)\" ]" || fail "left: $(p ps alice)"
 # What goes on from n1 to n3 while n2, whose its pipes are, cannot hear of it. n1, whom n2 asks first when it wakes, has nothing
 # of them any more, and that is not their end.

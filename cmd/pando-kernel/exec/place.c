@@ -296,7 +296,7 @@ static void it_does_not(struct placing *p, int err)
 	if (err == 0 || (p->site_is_why && marks_try_again(p->w, p->pid))) {
 		decide(p, VERDICT_AGAIN, 0);
 	} else if (p->asked_for) {
-		decide(p, VERDICT_RETURN, p->site_is_why ? place_refused(p, err) : err);
+		decide(p, VERDICT_RETURN, p->site_is_why || p->why ? place_refused(p, err) : err);
 	} else {
 		marks_stay(p->w, p->pid);
 		decide(p, VERDICT_AGAIN, 0);

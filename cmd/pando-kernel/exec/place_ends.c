@@ -5,9 +5,10 @@
  * But output that goes into a relay which ends here, for by two relays its last words would come
  * after its end, of which its home hears at once. On the node where that relay's pipe is it gets
  * the pipe itself: what was written here before it must have arrived by then, so its caller, who
- * stands still, waits for that. On any other node the same relay gets its far end there, as in a
- * move (pipe_moves.c), if nobody here has it too. If nobody reads it, or its owner does not know
- * yet that the end is here, it is two relays after all.
+ * stands still, waits for that; if nobody reads there it does not go, for what its parent there
+ * does next would be read before what it has written. On any other node the same relay gets its far
+ * end there, as in a move (pipe_moves.c), if nobody here has it too. If that takes too long, for
+ * its owner does not know yet that the end is here, it is two relays after all.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,6 +20,7 @@
 #include "cmd/pando-kernel/exec/place.h"
 
 #define SETTLE_NS   (1 * NS_PER_S)
+#define READ_NS     (4 * NS_PER_S) /* more, for `on`: it would be an error */
 #define AGAIN_NS    (1 * NS_PER_MS)
 #define CARRIED_MAX RELAY_CHUNK_MAX /* of bytes: a Run is one message */
 
@@ -133,18 +135,34 @@ static int carry(struct placing *p, size_t i)
 	return 0;
 }
 
+/* It has waited for long enough. */
+static bool is_late(const struct placing *p, const Peer__Fd *f)
+{
+	uint64_t more_ns = is_there(p, f) && p->asked_for ? READ_NS : 0;
+
+	return loop_now_ns(p->w->loop) >= p->ends_until_ns + more_ns;
+}
+
+static int give_up(struct placing *p, size_t i)
+{
+	if (!is_there(p, p->fds[i]))
+		return by_two(p, i);
+	p->why = "nobody there has read what it has written";
+	return -EAGAIN;
+}
+
 static void look(struct placing *p)
 {
-	uint64_t now_ns = loop_now_ns(p->w->loop);
-	bool late = now_ns >= p->ends_until_ns;
+	uint64_t again_ns = loop_now_ns(p->w->loop) + AGAIN_NS;
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < p->run.n_fds; i++) {
 		if (is_ready(p, i))
 			continue;
-		if (!late && loop_timer_set(p->w->loop, &p->again, now_ns + AGAIN_NS, on_look) == 0)
+		if (!is_late(p, p->fds[i]) &&
+		    loop_timer_set(p->w->loop, &p->again, again_ns, on_look) == 0)
 			return;
-		r = by_two(p, i);
+		r = give_up(p, i);
 	}
 	for (size_t i = 0; r == 0 && i < p->run.n_fds; i++)
 		if (comes_along(p, p->fds[i]))
