@@ -96,6 +96,7 @@ bench: install-deps ## print the measured ratios
 	@B=$(CURDIR)/$(B) ./tests/bench.sh
 
 soak: install-deps ## long random runs: SECONDS=n SEED=n
+	@./tests/emulated/get.sh
 	@$(MAKE) --no-print-directory -j$$(nproc) all build-tests
 	@B=$(CURDIR)/$(B) ./tests/soak.sh $(or $(SECONDS),600) $(SEED)
 

@@ -4,6 +4,7 @@
 #
 #	tests/run.sh [LAYER...]      unit sim guest int emulated fuzz tidy san; all of them without an argument
 #	ONLY=pattern tests/run.sh    only tests whose name matches the shell pattern
+#	PATIENCE=3 tests/run.sh      time limits three times as long: on a machine that is slow
 #
 # A test is an executable: exit 0 passed, 77 skipped (its last line says why), anything else failed.
 # A skip counts as a failure unless its name stands in tests/skips. Each test has a directory of its own
@@ -80,7 +81,7 @@ tell_next() {
 
 # Runs one in the directory $1; $2.log is what it prints, $2.line and $2.verdict what became of it.
 measure() { # dir result layer name seconds command...
-	local dir=$1 result=$2 layer=$3 name=$4 limit=$5 t0 t1 code verdict=passed detail='' left
+	local dir=$1 result=$2 layer=$3 name=$4 limit=$(($5 * ${PATIENCE:-1})) t0 t1 code verdict=passed detail='' left
 	shift 5
 	mkdir -p "$dir"
 	t0=$(date +%s%N)

@@ -6,7 +6,7 @@
 #
 # Storms (tests/soak/storm.py: a real cluster whose daemons die and stop, links are cut, disks are full), one where a node
 # has 5 % of a CPU for a minute, pids that come back within seconds, simulated seeds, then the tests that kill daemons at their
-# fault points, in the long way. A line for each; storms tell each fault. Of what fails it says how to repeat it and where its
+# fault points, in the long way, and what rests on quotas and deaths on Debian's stock kernel (tests/emulated). A line for each; storms tell each fault. Of what fails it says how to repeat it and where its
 # output is, and goes on; then the exit status is 1.
 set -u
 cd "$(dirname "$0")/.." || exit 2
@@ -92,6 +92,14 @@ int_test() { # name
 	repeated "int/$1" env PANDO_SEED=$seed ONLY="$1" tests/run.sh int
 }
 
+# Another kernel, and control groups of version 2.
+on_stock_kernel() {
+	local t
+	! tests/emulated/machine.sh true >/dev/null || for t in quota pressure crash guest_kernel gate; do
+		repeated "int/$t on Debian's stock kernel" env LIMIT=900 tests/emulated/machine.sh env PATIENCE=3 ONLY=$t tests/run.sh int
+	done
+}
+
 while ! is_over; do
 	storm
 	starved
@@ -109,6 +117,7 @@ while ! is_over; do
 	for t in tests/int/*.sh; do
 		int_test "$(basename "$t" .sh)"
 	done
+	on_stock_kernel
 done
 if [ -n "$failed" ]; then
 	printf 'soak: of %d runs in %d s, from seed %d on, these failed; their output is in %s\n%s' \

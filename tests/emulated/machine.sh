@@ -5,6 +5,7 @@
 #
 #	tests/emulated/machine.sh COMMAND...      as root, in a tree like this one: build/gcc/{bin,unit,guest}, tests
 #	LIMIT=300 tests/emulated/machine.sh ...   another limit than 120 s
+#	MORE='gdb strace' ...                     with more packages of this host
 #
 # What it prints and its exit status are the command's. 124: the limit was reached, or the machine died; the end of the
 # console is printed. 77: something to make the machine of is not there; the last line says what, and how to get it.
@@ -162,7 +163,7 @@ command -v depmod >/dev/null || skip "there is no depmod"
 [ -n "$KERNEL" ] || skip "there is no kernel in ${MADE#"$PWD"/}"
 VERSION=${KERNEL##*/vmlinuz-}
 # shellcheck disable=SC2086
-INSTALLED=$(closure $PACKAGES | sort)
+INSTALLED=$(closure $PACKAGES ${MORE:-} | sort)
 exec 9>"$MADE/lock" && flock 9 # of two that find it not made, one makes it
 make_system || broken "the image of the system cannot be made"
 exec 9>&-
