@@ -95,6 +95,9 @@ int_test() { # name
 # Another kernel, and control groups of version 2.
 on_stock_kernel() {
 	local t
+	KERNEL=linux-image-amd64 MADE=$PWD/build/emulated-full tests/emulated/get.sh
+	[ ! -d build/emulated-full/kernel ] ||
+		repeated "rpc over verbs" env MADE="$PWD/build/emulated-full" MORE=ibverbs-providers LIMIT=300 tests/emulated/machine.sh tests/emulated/verbs.sh
 	! tests/emulated/machine.sh true >/dev/null || for t in quota pressure crash guest_kernel gate; do
 		repeated "int/$t on Debian's stock kernel" env LIMIT=900 tests/emulated/machine.sh env PATIENCE=3 ONLY=$t tests/run.sh int
 	done

@@ -15,11 +15,11 @@ set -u
 cd "$(dirname "$0")/../.." || exit 2
 B=${B:-$PWD/build/gcc}
 MADE=${MADE:-$PWD/build/emulated} # the kernel, and the image of the system, which is made again when a version changes
-PACKAGES="bash coreutils dash diffutils e2fsprogs findutils gawk grep hostname iproute2 kmod mount openssh-client openssh-server
-	procps psmisc python3-minimal $(dpkg-query -W -f '${Package} ' 'libpython3.*-stdlib') sed tar util-linux"
+PACKAGES="bash coreutils dash diffutils e2fsprogs findutils gawk grep hostname iproute2 kmod mount ncurses-base openssh-client
+	openssh-server procps psmisc python3-minimal $(dpkg-query -W -f '${Package} ' 'libpython3.*-stdlib') sed tar util-linux"
 # Of the disk; and what a host's kernel gets from there when it is asked for.
-DISK="virtio_pci virtio_blk"
-MODULES="fuse loop bridge veth overlay"
+DISK="virtio_pci virtio_blk ext4"
+MODULES="fuse loop bridge veth overlay crc32_generic dummy rdma_rxe rdma_ucm ib_uverbs"
 
 skip() {
 	echo "$*; try: tests/emulated/get.sh"
@@ -63,7 +63,7 @@ closure() { # package...
 system_files() {
 	local lib
 	echo "$INSTALLED" | xargs dpkg -L | grep -vE '^/usr/share/(doc|man|locale|info|lintian)/|^/(boot|dev|proc|sys|run|tmp)/'
-	ldd "$B"/bin/* "$B"/unit/cgroup_test 2>/dev/null | awk '$3 ~ "^/" { print $3 }' | sort -u | while read -r lib; do
+	ldd "$B"/bin/* "$B"/unit/{cgroup_test,rpc_fabric_test} 2>/dev/null | awk '$3 ~ "^/" { print $3 }' | sort -u | while read -r lib; do
 		printf '%s\n' "$lib" "$(readlink -f "$lib")"
 	done
 	find /usr/bin /usr/sbin -lname '/etc/alternatives/*'
@@ -74,7 +74,7 @@ system_files() {
 # The files of modules, those that others need first.
 module_files() { # module...
 	local m
-	for m; do modprobe -d "$MADE/kernel" -S "$VERSION" --show-depends "$m"; done | awk '$1 == "insmod" && !done[$2]++ { print $2 }'
+	for m; do modprobe -d "$MADE/kernel" -S "$VERSION" --show-depends "$m" 2>/dev/null; done | awk '$1 == "insmod" && !done[$2]++ { print $2 }'
 }
 
 make_root() { # directory
@@ -140,7 +140,7 @@ make_pando() { # file command...
 	shift
 	printf '%q ' "$@" >"$here/command"
 	tar -c -f "$to" --transform 's@^command$@tests/emulated/command@' -C "$(dirname "$(dirname "$B")")" \
-		build/gcc/bin build/gcc/unit/cgroup_test build/gcc/guest build/gcc/int -C "$PWD" tests -C "$here" command
+		build/gcc/bin build/gcc/unit/cgroup_test build/gcc/unit/rpc_fabric_test build/gcc/guest build/gcc/int -C "$PWD" tests -C "$here" command
 }
 
 # The disks may be written to: qemu forgets it (snapshot=on).

@@ -23,6 +23,8 @@ static int up_a, up_b, lost_a, lost_b, done, done_err, executed, held_count, sin
 static struct rpc_call *held[4];
 static size_t sunk;
 static char addr[64];
+/* Another one than `tcp` where there is its device, at that device's address. */
+static const char *provider = "tcp", *ip = "127.0.0.1";
 
 static void on_a(void *arg, struct rpc_conn *c, int err)
 {
@@ -106,7 +108,7 @@ static void choose_addr(void)
 	assert_int_equal(bind(fd, (struct sockaddr *)&sin, len), 0);
 	assert_int_equal(getsockname(fd, (struct sockaddr *)&sin, &len), 0);
 	close(fd);
-	snprintf(addr, sizeof(addr), "127.0.0.1:%d", ntohs(sin.sin_port));
+	snprintf(addr, sizeof(addr), "%s:%d", ip, ntohs(sin.sin_port));
 }
 
 static void start_b(void)
@@ -116,7 +118,7 @@ static void start_b(void)
 	rpc_serve(rb, ECHO, serve_echo, NULL);
 	rpc_serve(rb, HOLD, serve_hold, NULL);
 	rpc_serve_stream(rb, SINK, serve_sink, NULL);
-	assert_int_equal(rpc_listen(rb, "tcp", addr, on_b, NULL), 0);
+	assert_int_equal(rpc_listen(rb, provider, addr, on_b, NULL), 0);
 }
 
 static int setup(void **state)
@@ -146,7 +148,7 @@ static int teardown(void **state)
 
 static void until(int *what, int value)
 {
-	uint64_t end = clock_mono_ns() + 10 * NS_PER_S;
+	uint64_t end = clock_mono_ns() + 60 * NS_PER_S;
 
 	while (*what < value && clock_mono_ns() < end)
 		assert_int_equal(loop_turn(l, 10 * NS_PER_MS), 0);
@@ -155,7 +157,7 @@ static void until(int *what, int value)
 
 static void dial(void)
 {
-	assert_int_equal(rpc_dial(ra, "tcp", addr, keys_b.public, on_a, NULL, &ca), 0);
+	assert_int_equal(rpc_dial(ra, provider, addr, keys_b.public, on_a, NULL, &ca), 0);
 }
 
 static void ask(uint32_t method, const void *body, size_t len, uint64_t key)
@@ -295,8 +297,11 @@ static void bytes_of_a_stranger_are_counted(void **state)
 {
 	struct sockaddr_in sin = { .sin_family = AF_INET,
 				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	int fd;
 
+	if (strcmp(provider, "tcp") != 0)
+		skip();
+	fd = socket(AF_INET, SOCK_STREAM, 0);
 	sin.sin_port = htons((uint16_t)atoi(strchr(addr, ':') + 1));
 	assert_int_equal(connect(fd, (struct sockaddr *)&sin, sizeof(sin)), 0);
 	assert_int_equal(send(fd, "GET / HTTP/1.0\r\n\r\n", 18, 0), 18);
@@ -313,7 +318,10 @@ static void wrong_addresses_and_providers_say_so(void **state)
 	assert_int_equal(rpc_dial(ra, "pigeon", addr, NULL, on_a, NULL, &ca), -ENODEV);
 	assert_int_equal(rpc_dial(ra, "tcp", "a.name:80", NULL, on_a, NULL, &ca), -EINVAL);
 	assert_int_equal(rpc_dial(ra, "tcp", "127.0.0.1:", NULL, on_a, NULL, &ca), -EINVAL);
-	assert_int_equal(rpc_listen(ra, "tcp", addr, on_b, NULL), -EADDRINUSE);
+	/* What libfabric says of an address in use is the provider's own word. */
+	assert_true(rpc_listen(ra, provider, addr, on_b, NULL) < 0);
+	if (strcmp(provider, "tcp") == 0)
+		assert_int_equal(rpc_listen(ra, provider, addr, on_b, NULL), -EADDRINUSE);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -333,5 +341,9 @@ int main(void)
 		T(wrong_addresses_and_providers_say_so),
 	};
 
+	if (getenv("PANDO_TEST_PROVIDER") != NULL) {
+		provider = getenv("PANDO_TEST_PROVIDER");
+		ip = getenv("PANDO_TEST_IP");
+	}
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
