@@ -4,16 +4,12 @@
  * groups go; data stays unless --purge says otherwise.
  */
 #include <errno.h>
-#include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/pidfd.h>
 
 #include "cmd/pando/nodehost.h"
-#include "quota/cgroup/cgroup.h"
-
-enum { GROUPS_MS = 5000 };
 
 static bool purge;
 
@@ -21,43 +17,6 @@ static const struct opt opts[] = {
 	{ "purge", 0, NULL, "remove all data too: tenants, files, keys", NULL, &purge },
 	{ 0 },
 };
-
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	return remove(path) == 0 || errno == ENOENT ? 0 : errno;
-}
-
-static int remove_tree(struct ctx *c, const char *path)
-{
-	int r = nftw(path, remove_entry, 32, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
-
-	if (r == 0 || (r < 0 && errno == ENOENT))
-		return 0;
-	return fail(c, CODE_REFUSED, NULL, "cannot remove %s: %s", path,
-		    strerror(r > 0 ? r : errno));
-}
-
-/* Groups empty a moment after their last process is reaped. */
-static int remove_groups(struct ctx *c)
-{
-	struct cgroup_host *h = NULL;
-	char top[CGROUP_PATH_MAX];
-	int r = cgroup_cluster_name(c->dir, top, sizeof(top));
-
-	if (r == 0)
-		r = cgroup_host_new(&h, NULL);
-	if (r < 0)
-		return fail(c, CODE_REFUSED, "pando doctor", "cannot find the control groups: %s",
-			    strerror(-r));
-	r = cgroup_wait_empty(h, top, GROUPS_MS);
-	if (r == 0 || r == -ENOENT)
-		r = cgroup_remove(h, top);
-	cgroup_host_free(h);
-	if (r < 0)
-		return fail(c, CODE_REFUSED, NULL, "cannot remove control group %s: %s", top,
-			    strerror(-r));
-	return 0;
-}
 
 static int remove_files(struct ctx *c, char names[NODES_MAX][NODE_NAME_MAX], int n)
 {
@@ -67,14 +26,14 @@ static int remove_files(struct ctx *c, char names[NODES_MAX][NODE_NAME_MAX], int
 	for (int i = 0; i < n && code == 0; i++) {
 		(void)snprintf(path, sizeof(path), "%s/%s%s", c->dir, names[i],
 			       purge ? "" : "/run");
-		code = remove_tree(c, path);
+		code = nodehost_remove_tree(c, path);
 	}
 	(void)snprintf(path, sizeof(path), "%s/switch.pid", c->dir);
 	if (unlink(path) < 0 && errno != ENOENT)
 		code = fail(c, CODE_REFUSED, NULL, "cannot remove %s: %s", path, strerror(errno));
 	if (code == 0 && purge) {
 		(void)snprintf(path, sizeof(path), "%s/vol", c->dir);
-		code = remove_tree(c, path);
+		code = nodehost_remove_tree(c, path);
 		/* The directory itself may be the user's and hold other things. */
 		if (code == 0 && rmdir(c->dir) < 0 && errno != ENOTEMPTY && errno != ENOENT)
 			code = fail(c, CODE_REFUSED, NULL, "cannot remove %s: %s", c->dir,
@@ -111,7 +70,7 @@ static int down_run(struct ctx *c, int argc, char **argv)
 		(void)pidfd_send_signal(sw, SIGTERM, NULL, 0);
 		nodehost_await_end(sw);
 	}
-	code = remove_groups(c);
+	code = nodehost_remove_groups(c, NULL);
 	if (code == 0)
 		code = remove_files(c, names, n);
 	if (code == 0 && c->format == FORMAT_TABLE)

@@ -34,7 +34,6 @@ static void default_name(char out[NODE_NAME_MAX])
 	(void)snprintf(out, NODE_NAME_MAX, "%.31s", host);
 }
 
-/* What a join that is refused has started ends with it. */
 static void end_node(const struct ctx *c, const char *name)
 {
 	int guard = nodehost_find_guard(c->dir, name, NULL);
@@ -45,13 +44,31 @@ static void end_node(const struct ctx *c, const char *name)
 	nodehost_await_end(guard);
 }
 
+/*
+ * What a join that is refused has started ends with it, and what it has made (@fresh) goes. Not if
+ * nobody knows whether the machine has taken the node in: its key is on the disk alone. Returns a
+ * code.
+ */
+static int undo(struct ctx *c, const char *name, bool fresh, int code)
+{
+	char path[PATH_MAX];
+
+	end_node(c, name);
+	if (!fresh || code == CODE_UNREACHABLE)
+		return code;
+	(void)snprintf(path, sizeof(path), "%s/%s", c->dir, name);
+	if (nodehost_remove_groups(c, name) == 0)
+		(void)!nodehost_remove_tree(c, path);
+	return code;
+}
+
 static int join_run(struct ctx *c, int argc, char **argv)
 {
 	char name[NODE_NAME_MAX], where[64];
 	const char *said = c->said;
 	struct nodehost l = { 0 };
 	struct ssh_where ssh;
-	bool started;
+	bool started, fresh;
 	json_t *body;
 	int r, code = doctor_gate(c);
 
@@ -74,6 +91,7 @@ static int join_run(struct ctx *c, int argc, char **argv)
 	code = ssh_check(c, &ssh, 1, name);
 	if (code != 0)
 		return code;
+	fresh = !nodehost_exists(c->dir, name);
 	r = nodehost_guard(&l);
 	started = r > 0;
 	if (r < 0 && r != -EALREADY)
@@ -90,7 +108,7 @@ static int join_run(struct ctx *c, int argc, char **argv)
 	code = api_call(c, "join", "POST", body, NULL, "/v1/node/join");
 	c->said = said;
 	if (code != 0 && started && !nodehost_is_member(c, name))
-		end_node(c, name);
+		return undo(c, name, fresh, code);
 	if (code == 0 && c->format == FORMAT_TABLE) {
 		printf("node %s is a member", name);
 		print_try(stdout, c, "pando nodes");

@@ -81,6 +81,17 @@ void nodehost_addr(unsigned k, char out[32]);
 /* Names of the nodes under @dir, sorted by number; at most NODES_MAX. Returns their number. */
 must_check int nodehost_nodes(const char *dir, char names[NODES_MAX][NODE_NAME_MAX]);
 
+/* ---- nodefiles.c: what a node has on the disk and in control groups ---- */
+/* It has a directory, whatever is in it. */
+bool nodehost_exists(const char *dir, const char *node);
+/* Its data are those of a member. */
+bool nodehost_has_joined(const char *dir, const char *node);
+/* k of "nk", a node of a local cluster; 0: it is called otherwise. */
+unsigned nodehost_number(const char *node);
+/* Print and return a code. What is not there is fine; @node NULL: the groups of all nodes. */
+must_check int nodehost_remove_tree(struct ctx *c, const char *path);
+must_check int nodehost_remove_groups(struct ctx *c, const char *node);
+
 /* Waits until the node's control socket answers. -ETIMEDOUT, or -ECHILD: its guard is gone. */
 must_check int nodehost_wait(const struct ctx *c, const char *node, unsigned timeout_ms);
 

@@ -99,11 +99,21 @@ static void inherit(struct wants *w, const struct nodehost *l, unsigned k, char 
 	w->name = name;
 }
 
-static int number_of(const char *node)
+/* A host's node has any name, and is the first one here. */
+static unsigned number_of(const char *node)
 {
-	unsigned k = 1;
+	return MAX(nodehost_number(node), 1);
+}
 
-	return sscanf(node, "n%u", &k) == 1 ? (int)k : 1;
+/* Of a local cluster: how many nodes there were. What has only a directory was none. */
+static long count_of(const struct ctx *c, char names[NODES_MAX][NODE_NAME_MAX], int n)
+{
+	unsigned count = 1;
+
+	for (int i = 0; i < n; i++)
+		if (nodehost_has_joined(c->dir, names[i]))
+			count = MAX(count, nodehost_number(names[i]));
+	return count;
 }
 
 int wants_settle(struct ctx *c, struct wants *w, bool *runs)
@@ -119,18 +129,18 @@ int wants_settle(struct ctx *c, struct wants *w, bool *runs)
 		if (nodehost_running(c->dir, names[i], line, &l) == 0)
 			last = i;
 	for (int i = 0; i <= last && code == 0; i++) {
-		unsigned k = (unsigned)number_of(names[i]);
+		unsigned k = number_of(names[i]);
 
 		if (nodehost_running(c->dir, names[i], line, &l) < 0)
 			continue;
-		code = compare(c, &said, MAX(said.count, number_of(names[last])), &l, k);
+		code = compare(c, &said, MAX(said.count, (long)number_of(names[last])), &l, k);
 		if (!*runs)
 			inherit(w, &l, k, name);
 		*runs = true;
 	}
 	if (code != 0)
 		return code;
-	if (*runs && w->local && w->count_text != NULL && w->count < number_of(names[last])) {
+	if (*runs && w->local && w->count_text != NULL && w->count < (long)number_of(names[last])) {
 		char try_next[128];
 
 		(void)snprintf(try_next, sizeof(try_next), "pando drain %s, pando leave --node %s",
@@ -140,7 +150,7 @@ int wants_settle(struct ctx *c, struct wants *w, bool *runs)
 			    w->count == 1 ? "" : "s", names[last], c->dir);
 	}
 	/* Nothing runs, nothing is said: what was taken down comes back whole. */
-	if (!*runs && w->local && w->count_text == NULL && n > 1)
-		w->count = number_of(names[n - 1]);
+	if (!*runs && w->local && w->count_text == NULL)
+		w->count = count_of(c, names, n);
 	return 0;
 }

@@ -86,6 +86,7 @@ code=$?
 [ $code != 0 ] || fail "a mistyped token lets in"
 grep -q "the token is mistyped; try: pando invite" "$PANDO_TEST_DIR/err" || fail "mistyped token: $(cat "$PANDO_TEST_DIR/err")"
 pgrep -f "pandod .*--dir $hosts/b " && fail "a refused join leaves daemons"
+[ ! -e "$hosts/b/blue" ] || fail "a refused join leaves $(find "$hosts/b" | tr '\n' ' ')"
 # Its daemon dies between its admission and the ticket on its disk. It comes back with the token that it has used up, by then;
 # a stranger by that name does not get in with a good one.
 PANDO_FAULT_POD=pod.join.admitted in_ns $b "$BIN/pando" join "$addr" "$token" --name blue --dir "$hosts/b" 2>"$PANDO_TEST_DIR/err" &&

@@ -98,6 +98,12 @@ p tenant add 'Not A Name' 2>/dev/null
 out=$(as alice sh -c 'echo kept > ~/file && cat ~/file') || fail "login"
 [ "$out" = kept ] || fail "login printed: $out"
 
+# A join that is refused leaves nothing; a directory in which none has ended well is no node.
+p join 10.77.0.2:7300 badtoken --name stranger --ssh off 2>/dev/null && fail "a mistyped token lets in"
+left=$(find "$CLUSTER_DIR" /sys/fs/cgroup -path "*$(basename "$CLUSTER_DIR")*/stranger*")
+[ -z "$left" ] || fail "a refused join left: $left"
+mkdir -p "$CLUSTER_DIR/stranger/data"
+
 p down || fail "down"
 left=$(traces)
 [ -z "$left" ] || fail "down left behind: $left"
