@@ -422,6 +422,10 @@ struct kin_making {
 	uint64_t turn_until_ns;
 	struct loop_timer again;
 	struct kin_plan *plan;
+	/* hear.c */
+	unsigned hears; /* answers that are missing */
+	int hear_err;
+	void (*heard)(struct kin_making *k, int err);
 };
 /* Fill in the upper half. done() may be called at once. */
 void kin_make(struct kin_making *k);
@@ -432,9 +436,12 @@ void kin_make(struct kin_making *k);
 must_check int kin_add_waits(const struct kin_making *k, struct stub_table *t);
 /* Starts the zygote, unless it is there. */
 void kin_zygote(struct world *w);
-/* Relatives of who arrives here by exec: those of other homes than the sender's are asked to tell.
+/*
+ * Relatives of who arrives here by exec: those of other homes than the sender's are asked to tell.
+ * @heard is called, maybe at once, when its children are known to be heard of; -EAGAIN: one has
+ * ended, and its node is telling that where it comes from.
  */
-void kin_hear(struct kin_making *k);
+void kin_hear(struct kin_making *k, void (*heard)(struct kin_making *k, int err));
 /* One such stub, which is there. */
 void kin_hear_one(struct world *w, gpid pid, node_id from);
 /* Who arrives has @pid for a relative, whose stub may be made in a moment. */

@@ -162,4 +162,47 @@ touch "$home/end.slow" "$home/reap.slow"
 wait $session
 status=$?
 [ $status = 8 ] || fail "of a child that ended with 8 its parent sees $status"
+
+# The same of one that executes a program elsewhere while a child of it ends, of which the node that began it hears late.
+as_on n1 alice sh -c 'cat >late.py' <<'PY' || fail "late.py"
+import os, sys, time
+def await_file(name):
+    while not os.path.exists(name):
+        time.sleep(0.02)
+def tell(name, text):
+    with open(name + ".new", "w") as f:
+        f.write(text)
+    os.rename(name + ".new", name)
+tell("late", str(os.getpid()))
+await_file("born.late")
+child = os.fork()
+if child == 0:
+    await_file("end.late")
+    os._exit(10)
+tell("child.late", str(child))
+await_file("exec.late")
+os.execvp("on", ["on", "n2", "python3", "-c", """
+import os, sys
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(%d, 0)[1]))""" % child])
+PY
+as_on n1 alice sh -c 'exec python3 late.py </dev/null >/dev/null 2>&1' &
+session=$!
+wait_for 20 test -e "$home/late" || fail "it does not begin"
+parent=$(cat "$home/late")
+p migrate "$parent" n3 >/dev/null || fail "it does not move"
+touch "$home/born.late"
+wait_for 20 test -e "$home/child.late" || fail "it has no child"
+child=$(cat "$home/child.late")
+p migrate "$parent" n1 >/dev/null || fail "it does not go back"
+stopped=$(kernel_pid n3 alice) child_there=$(host_pid n3 "$child")
+kill -STOP "$stopped"
+touch "$home/exec.late"
+asked() { [ -n "$(host_pid n2 "$child")" ]; }
+wait_for 20 asked || fail "its child has nobody who stands for it on n2"
+touch "$home/end.late"
+wait_for 20 is_dead "$child_there" || fail "the child does not end"
+kill -CONT "$stopped"
+wait $session
+status=$?
+[ $status = 10 ] || fail "of a child that ended with 10 a program that came sees $status"
 rm -f "$PANDO_TEST_DIR"/{gdb,go,moved}

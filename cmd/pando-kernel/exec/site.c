@@ -95,60 +95,6 @@ static void arrival_finish(struct arrival *a, int err)
 	free(a);
 }
 
-/* It is no parent after all: its children are waited for as before. */
-static void on_fresh(void *arg, struct stub *s, int err, struct stub_table *t)
-{
-	struct world *w = arg;
-
-	s->turning = s->renewing = false;
-	turns_look(w);
-	if (err != 0)
-		return;
-	site_reap_rest(w, s);
-	site_look_again(w);
-	kin_tidy(w);
-}
-
-/* It begins anew: its children stay its children, nothing that it got for the exec stays open. */
-static int stub_renew(struct world *w, struct stub *s)
-{
-	struct stub_table *t = stub_table_new();
-	const uint64_t dfl[4] = { 0 }, all = ~UINT64_C(0);
-	uint64_t path, args, act;
-	uint64_t argv[2] = { 0 };
-
-	if (!t)
-		return -ENOMEM;
-	/* The exec that failed had been given its program's mask: what asks for the next table
-	 * would kill it. */
-	STUB_CALL(t, SYS_rt_sigprocmask, SIG_SETMASK, stub_table_bytes(t, &all, sizeof(all)), 0,
-		  sizeof(all));
-	STUB_CALL(t, SYS_close_range, 0, ~0U, 0);
-	act = stub_table_bytes(t, dfl, sizeof(dfl));
-	for (uint64_t signo = 1; signo <= 64; signo++)
-		STUB_CALL(t, SYS_rt_sigaction, signo, act, 0, 8);
-	path = stub_table_bytes(t, TENANT_STUB, sizeof(TENANT_STUB));
-	argv[0] = path;
-	args = stub_table_bytes(t, argv, sizeof(argv));
-	STUB_CALL(t, SYS_execve, path, args, args + 8);
-	/* Until then what asks it for another table would kill it: it has its program's mask. */
-	s->turning = s->renewing = t->turns = true;
-	return stub_table_give(s, t, on_fresh, w);
-}
-
-/*
- * What is not to be a process after all goes on as the stub that it was, if it was one or is a
- * relative by now: its parent, who may execute here, or is about to, would see it killed.
- */
-static bool goes_on(struct world *w, const struct guest *g, struct stub *s)
-{
-	const struct stub *parent = s->parent ? stubs_find(w->stubs, s->parent) : NULL;
-	bool is_watched =
-		!parent || parent->arriving || parent->turning || come_is_busy(w, parent->gpid);
-
-	return (g->k->reused || s->home || is_watched) && stub_renew(w, s) == 0;
-}
-
 /* On error its stub dies first: home may ask for the same pid again at once. */
 static void arrival_end(struct arrival *a, int err)
 {
@@ -168,7 +114,7 @@ static void arrival_end(struct arrival *a, int err)
 		a->guest->k->phase = GUEST_MAKING; /* a successor is to undo it too */
 		pipes_drop(a->w, a->guest->k->pid, false);
 	}
-	if (err == 0 || !a->stub || goes_on(a->w, a->guest, a->stub)) {
+	if (err == 0 || !a->stub || arrival_goes_on(a->w, a->guest, a->stub)) {
 		arrival_finish(a, err);
 		return;
 	}
@@ -596,6 +542,23 @@ static void turn(struct arrival *a)
 		arrival_end(a, r);
 }
 
+static void on_heard(struct kin_making *k, int err)
+{
+	struct arrival *a = container_of(k, struct arrival, kin);
+
+	a->why = k->why;
+	if (stubs_find(a->w->stubs, k->pid) != a->stub) {
+		a->stub = NULL; /* killed while it waited */
+		err = -ESRCH;
+	}
+	if (err == 0)
+		err = a->err; /* home has given it up */
+	if (err == 0)
+		turn(a);
+	else
+		arrival_end(a, err);
+}
+
 static void on_kin(struct kin_making *k, int err)
 {
 	struct arrival *a = container_of(k, struct arrival, kin);
@@ -603,12 +566,8 @@ static void on_kin(struct kin_making *k, int err)
 	a->why = k->why;
 	a->stub = k->stub;
 	a->guest->k->reused |= k->was_there;
-	if (err == 0 && a->err != 0)
-		err = a->err; /* home has given it up */
 	if (err == 0)
-		kin_hear(k);
-	if (err == 0)
-		turn(a);
+		kin_hear(k, on_heard);
 	else
 		arrival_end(a, err);
 }
@@ -734,7 +693,7 @@ static void kill_begun(struct world *w, struct guest *g)
 {
 	struct stub *s = stubs_find(w->stubs, g->k->pid);
 
-	if (s && !goes_on(w, g, s)) {
+	if (s && !arrival_goes_on(w, g, s)) {
 		kept_leave(w, s->gpid);
 		s->leaving = true;
 		if (task_pidfd_signal(s->pidfd, SIGKILL) != 0)

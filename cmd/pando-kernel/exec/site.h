@@ -54,6 +54,10 @@ void reap_zygotes(struct world *w, const struct proc_list *l);
 /* ---- holds.c ---- */
 void holds_open(struct world *w);
 
+/* ---- renew.c ---- */
+/* False: it is not needed as the stub that it was, so it is to die. */
+must_check bool arrival_goes_on(struct world *w, const struct guest *g, struct stub *s);
+
 /* ---- site.c ---- */
 /* A guest of a predecessor, GUEST_MAKING or GUEST_GIVEN. */
 must_check int arrival_adopt(struct guest *g);
