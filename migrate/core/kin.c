@@ -153,21 +153,33 @@ static bool kin_in_session(const struct kin_task *k)
 	return k->kind != KIN_ELSEWHERE && kin_sid_now(k) == k->sid;
 }
 
-/* A stub here that is in session @sid and can bear; *@any: whether anything here is. */
+/* It is pid 1's, or an unknown reaper's. */
+static bool plan_is_orphan(const struct plan *p, const struct kin_task *k)
+{
+	return kin_find(p->t, p->n, k->ppid) == NULL;
+}
+
+/*
+ * A stub here that is in session @sid and can bear, best one that is pid 1's child itself; *@any:
+ * whether anything here is.
+ */
 static gpid plan_session_stub(const struct plan *p, gpid sid, bool *any)
 {
-	gpid stub = 0;
+	const struct kin_task *stub = NULL;
 
 	*any = false;
 	for (uint32_t i = 0; i < p->n; i++) {
 		const struct kin_task *k = &p->t[i];
+
 		if (k->sid != sid || !kin_in_session(k))
 			continue;
 		*any = true;
-		if (stub == 0 && k->kind != KIN_HERE && k->kind != KIN_ZOMBIE)
-			stub = k->pid;
+		if (k->kind == KIN_HERE || k->kind == KIN_ZOMBIE)
+			continue;
+		if (!stub || (!plan_is_orphan(p, stub) && plan_is_orphan(p, k)))
+			stub = k;
 	}
-	return stub;
+	return stub ? stub->pid : 0;
 }
 
 /* Where @k's session comes from. */

@@ -17,7 +17,10 @@
  * A leader that has died but left its group or session behind is made for the
  * time of the joining, and dropped again - if its number is free: while anything
  * here is in that session, set_tid of it is EEXIST, and only a stub of the
- * session can bear another member. Order of dropping: children first.
+ * session can bear another member. So it is with a session whose leader lives and
+ * whose member is an orphan: a stub that is pid 1's child itself bears it as a
+ * sibling (CLONE_PARENT), any other would need one in between that ends. Order of dropping:
+ *children first.
  *
  * Pure functions over a table that the caller fills; no pid is looked up by
  * anything but the table. Sizes: up to a few thousand tasks; n log n.
@@ -49,7 +52,7 @@ struct kin_task {
 
 enum kin_step_kind {
 	KIN_MAKE = 1,    /* pid: clone3(set_tid) by @by, a stub or pid 1 */
-	KIN_MAKE_ORPHAN, /* stub @by bears a helper of any pid, that bears pid and exits: pid 1's */
+	KIN_MAKE_ORPHAN, /* pid, pid 1's child, joins the session of stub @by by birth */
 	KIN_SETSID,      /* pid calls setsid */
 	KIN_SETPGID,     /* pid joins (or founds) group @by */
 	KIN_TURN,        /* the stub pid becomes the process: the last step of an arrival */

@@ -144,8 +144,14 @@ as_on n1 alice pando ps alice | grep -q 'pando ps alice' || fail "alice does not
 # ---- why a program was not executed on another node: `on` prints it, its shell's `why` has it ----
 as_on n1 alice sh -c 'cat >orphan.py' <<'PY' || fail "cat"
 import ctypes, errno, os, time
+# An orphan whose session was begun by a child of somebody who lives.
 r, w = os.pipe()
-if os.fork() == 0:
+leader = os.fork()
+if leader == 0:
+    os.setsid()
+    if os.fork() > 0:
+        os.wait()
+        time.sleep(1000)
     if os.fork() > 0:
         os._exit(0)
     while os.getppid() != 1:
@@ -160,6 +166,7 @@ if os.fork() == 0:
     os._exit(0)
 os.close(w)
 print(os.read(r, 100).decode())
+os.kill(leader, 9)
 PY
 [ "$(as_on n1 alice python3 orphan.py)" = EOPNOTSUPP ] || fail "an orphan is refused with $(as_on n1 alice python3 orphan.py)"
 as_on n1 alice bash -c '
@@ -167,7 +174,7 @@ as_on n1 alice bash -c '
 	setpriv --no-new-privs on n2 /bin/true
 	on n2 /proc/self/maps
 	on n2 nosuchprogram
-	(on n2 true &) 2>&1 | cat
+	setsid sh -c "(on n2 true &) 2>&1 | cat"
 	pando why $$; echo shell $$' >"$work/refused" 2>&1 || fail "refused: $(cat "$work/refused")"
 shell=$(sed -n 's/^shell //p' "$work/refused")
 for line in "pando: cannot run true on n2: it has given up new privileges (no_new_privs); try: pando why $shell" "status 126" \
@@ -182,7 +189,7 @@ grep -q "ago its child's exec on n2 failed with EOPNOTSUPP: it has given up new 
 grep -q "child's exec.*nosuch\|ENOENT" "$work/refused" && fail "what is not there was refused: $(cat "$work/refused")"
 
 # ---- no process is listed twice while programs go elsewhere, or do not, and stubs come and go ----
-as_on n1 alice sh -c 'until [ -e looked ]; do (on n2 true &) 2>/dev/null | cat; on n2 true; done' >/dev/null 2>&1 &
+as_on n1 alice sh -c 'until [ -e looked ]; do setsid sh -c "(on n2 true &) | cat" 2>/dev/null; (on n2 true &); on n2 true; done' >/dev/null 2>&1 &
 goers=$!
 for i in $(seq 60); do
 	p ps alice -o csv | tail -n +2 >"$work/listed"

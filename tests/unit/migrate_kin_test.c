@@ -119,6 +119,18 @@ static void dead_leaders_are_made_for_the_joining_only(void **state)
 			    "drop 20 turn 31 ");
 }
 
+/* Its parent has ended, the shell that is its session has not, and has no stub here yet. */
+static void an_orphan_in_a_session_is_borne_beside_its_leader(void **state)
+{
+	struct kin_task t[] = { { 10, 1, 10, 10, KIN_ELSEWHERE, 0, 0, 0 },
+				{ 30, 1, 20, 10, KIN_ELSEWHERE, 0, 0, 0 } };
+
+	assert_string_equal(
+		text(arrive(t, 2, 30)),
+		"make 10<1 setsid 10 orphan 30<10 make 20<30 join 20>20 join 30>20 drop 20 "
+		"turn 30 ");
+}
+
 /* While anything here is in session 10, the kernel will not give pid 10 again. */
 static void an_orphan_joins_a_leaderless_session_through_a_stub_of_it(void **state)
 {
@@ -128,8 +140,15 @@ static void an_orphan_joins_a_leaderless_session_through_a_stub_of_it(void **sta
 				    { 30, 1, 30, 10, KIN_ELSEWHERE, 0, 0, 0 } };
 	struct kin_task group[] = { { 31, 1, 31, 10, KIN_STUB, 0, 0, 0 },
 				    { 30, 1, 10, 10, KIN_ELSEWHERE, 0, 0, 0 } };
+	struct kin_task child[] = { { 10, 5, 10, 10, KIN_STUB, 0, 0, 0 },
+				    { 9, 10, 10, 10, KIN_STUB, 0, 0, 0 },
+				    { 40, 1, 40, 10, KIN_STUB, 0, 0, 0 },
+				    { 5, 1, 5, 5, KIN_STUB, 0, 0, 0 },
+				    { 30, 1, 30, 10, KIN_ELSEWHERE, 0, 0, 0 } };
 
 	assert_string_equal(text(arrive(stub, 2, 30)), "orphan 30<31 join 30>30 turn 30 ");
+	/* Best one that is pid 1's child: who is born beside it is too. */
+	assert_string_equal(text(arrive(child, 5, 30)), "orphan 30<40 join 30>30 turn 30 ");
 	assert_int_equal(arrive(guest, 2, 30), -EXDEV);
 	assert_int_equal(arrive(group, 2, 30), -EXDEV);
 	assert_int_equal(bad, 30);
@@ -224,6 +243,7 @@ int main(void)
 		cmocka_unit_test(a_child_older_than_its_parents_session_is_born_before_it),
 		cmocka_unit_test(a_session_that_cannot_be_rebuilt_is_refused_by_name),
 		cmocka_unit_test(dead_leaders_are_made_for_the_joining_only),
+		cmocka_unit_test(an_orphan_in_a_session_is_borne_beside_its_leader),
 		cmocka_unit_test(an_orphan_joins_a_leaderless_session_through_a_stub_of_it),
 		cmocka_unit_test(a_number_that_a_group_still_uses_cannot_be_given),
 		cmocka_unit_test(half_made_stubs_are_put_right),

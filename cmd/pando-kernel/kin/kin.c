@@ -94,7 +94,7 @@ static int keep_unborn(struct kin_making *k, gpid pid, const struct stub *by)
 	return r == -EEXIST ? 0 : MIN(r, 0);
 }
 
-static int take_born(struct kin_making *k, gpid pid, const struct stub *by)
+static int take_born(struct kin_making *k, gpid pid, const struct stub *by, bool sibling)
 {
 	struct stub *born;
 	int r = stubs_add(k->w->stubs, pid, &born);
@@ -102,11 +102,16 @@ static int take_born(struct kin_making *k, gpid pid, const struct stub *by)
 	if (r != 0)
 		return r;
 	born->peer = k->from;
-	born->parent = by->gpid;
+	born->parent = sibling ? by->parent : by->gpid;
 	born->turning = pid == k->pid;
 	if (born->turning)
 		k->stub = born;
 	return 0;
+}
+
+static bool is_birth(const struct kin_step *step)
+{
+	return step->kind == KIN_MAKE || step->kind == KIN_MAKE_ORPHAN;
 }
 
 static void on_step(void *arg, struct stub *s, int err, struct stub_table *t)
@@ -116,13 +121,13 @@ static void on_step(void *arg, struct stub *s, int err, struct stub_table *t)
 	int64_t ret = err == 0 ? t->calls[0].ret : err;
 
 	FAULT("kernel.site.step");
-	if (step->kind == KIN_MAKE && ret == step->pid)
-		ret = take_born(k, step->pid, s);
+	if (is_birth(step) && ret == step->pid)
+		ret = take_born(k, step->pid, s, step->kind == KIN_MAKE_ORPHAN);
 	if (step->kind == KIN_DROP && err == -ESRCH) {
 		k->has_rest |= s->parent == k->pid;
 		ret = 0;
 	}
-	if (step->kind == KIN_MAKE && ret == -EEXIST)
+	if (is_birth(step) && ret == -EEXIST)
 		site_reap_one(k->w, s, step->pid);
 	/* EPERM: of a session or group that has changed since the plan was made, maybe by what a
 	 * predecessor had begun. */
@@ -146,6 +151,9 @@ static void add_birth(struct stub_table *t, const struct kin_step *step)
 	struct clone_args args = { .exit_signal = SIGCHLD };
 	int32_t tid = step->pid;
 
+	/* clone(2): the signal is the bearer's own then. */
+	if (step->kind == KIN_MAKE_ORPHAN)
+		args = (struct clone_args){ .flags = CLONE_PARENT };
 	args.set_tid = stub_table_bytes(t, &tid, sizeof(tid));
 	args.set_tid_size = 1;
 	STUB_CALL(t, SYS_clone3, stub_table_bytes(t, &args, sizeof(args)), sizeof(args));
@@ -181,6 +189,17 @@ static void set_reapers(const struct kin_making *k)
 		STUB_CALL(t, SYS_prctl, PR_SET_CHILD_SUBREAPER, 1);
 		(void)!stub_table_give(s, t, on_reaper, NULL);
 	}
+}
+
+/* So who is born beside it is, too: pid 1's child, or the zygote's. */
+static bool is_of_pid1(struct world *w, const struct stub *s)
+{
+	const struct stub *zygote = stubs_find(w->stubs, w->zygote);
+	struct task_info t;
+
+	return task_read(&t, w->view.procfs, s->pid) == 0 &&
+	       ((zygote && t.node_ppid == zygote->pid) ||
+		task_gpid(w->view.procfs, t.node_ppid) == 1);
 }
 
 /* By birth, mostly. What it was told to do before may change it yet. */
@@ -224,15 +243,15 @@ static void step_next(struct kin_making *k)
 		finish(k, k->stub ? 0 : -ESRCH);
 		return;
 	}
-	if (step->kind == KIN_MAKE_ORPHAN) {
+	/* One whose death we have not been told of yet has the key of the one to be made. */
+	if (is_birth(step) && stubs_find(k->w->stubs, step->pid) && plan_again(k))
+		return;
+	s = is_birth(step) ? bearer(k, step->by) : stubs_find(k->w->stubs, step->pid);
+	if (s && step->kind == KIN_MAKE_ORPHAN && !is_of_pid1(k->w, s)) {
 		k->why = "it, or a relative of it, is an orphan in a session";
 		finish(k, -EXDEV);
 		return;
 	}
-	/* One whose death we have not been told of yet has the key of the one to be made. */
-	if (step->kind == KIN_MAKE && stubs_find(k->w->stubs, step->pid) && plan_again(k))
-		return;
-	s = step->kind == KIN_MAKE ? bearer(k, step->by) : stubs_find(k->w->stubs, step->pid);
 	if (!s && k->retries < RETRIES_FEW && plan_again(k))
 		return; /* it ended since the plan was made */
 	if (s && step->kind == KIN_SETPGID && is_in_group(k, s, step->by)) {
@@ -251,6 +270,7 @@ static void step_next(struct kin_making *k)
 	}
 	switch (step->kind) {
 	case KIN_MAKE:
+	case KIN_MAKE_ORPHAN:
 		r = keep_unborn(k, step->pid, s);
 		if (r != 0) {
 			free(t);
