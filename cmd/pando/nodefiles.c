@@ -58,13 +58,46 @@ bool nodehost_exists(const char *dir, const char *node)
 	return lstat(path, &st) == 0;
 }
 
-bool nodehost_has_joined(const char *dir, const char *node)
+static bool has_file(const char *dir, const char *node, const char *name)
 {
 	char path[PATH_MAX];
 
-	/* What naming begins with when the node starts. */
-	(void)snprintf(path, sizeof(path), "%s/%s/data/naming/ticket", dir, node);
+	(void)snprintf(path, sizeof(path), "%s/%s/data/%s", dir, node, name);
 	return access(path, F_OK) == 0;
+}
+
+bool nodehost_has_left(const char *dir, const char *node)
+{
+	return has_file(dir, node, "left");
+}
+
+bool nodehost_has_joined(const char *dir, const char *node)
+{
+	/* What naming begins with when the node starts. */
+	return has_file(dir, node, "naming/ticket") && !nodehost_has_left(dir, node);
+}
+
+/* All of a node's data but what says that it has left: who is broken off begins again. */
+static int remove_data(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	if (ftw->level == 0 || (ftw->level == 1 && strcmp(path + ftw->base, "left") == 0))
+		return 0;
+	return remove_entry(path, st, type, ftw);
+}
+
+int nodehost_renew(const char *dir, const char *node)
+{
+	char path[PATH_MAX], left[PATH_MAX];
+	int r;
+
+	if (!nodehost_has_left(dir, node))
+		return 0;
+	(void)snprintf(path, sizeof(path), "%s/%s/data", dir, node);
+	(void)snprintf(left, sizeof(left), "%s/%s/data/left", dir, node);
+	r = nftw(path, remove_data, 32, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+	if (r == 0)
+		r = unlink(left);
+	return r > 0 ? -r : r == 0 ? 0 : -errno;
 }
 
 unsigned nodehost_number(const char *node)

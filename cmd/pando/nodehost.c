@@ -252,10 +252,16 @@ int nodehost_guard(const struct nodehost *l)
 	if (r < 0)
 		return r;
 	fd = nodehost_find_guard(l->dir, l->node, NULL);
-	if (fd >= 0) {
+	/* It ends by itself, a moment after its node has left. */
+	if (fd >= 0 && nodehost_has_left(l->dir, l->node)) {
+		nodehost_await_end(fd);
+	} else if (fd >= 0) {
 		(void)close(fd);
 		return -EALREADY;
 	}
+	r = nodehost_renew(l->dir, l->node);
+	if (r < 0)
+		return r;
 	(void)snprintf(cpus, sizeof(cpus), "%ld", l->cpu_milli);
 	argv[n++] = program;
 	argv[n++] = "guard";

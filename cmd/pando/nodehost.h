@@ -56,7 +56,8 @@ void nodehost_unlock(void);
 /* Path of one of our programs. */
 must_check int nodehost_program(const char *name, char out[PATH_MAX]);
 
-/* Starts a node's guard. Returns its pid, or -EALREADY if it runs. */
+/* Starts a node's guard, as a new node's if it has left. Returns its pid, or -EALREADY if it runs.
+ */
 must_check int nodehost_guard(const struct nodehost *l);
 /* The running guard, as a pidfd (*pid if not NULL), or -ESRCH. */
 must_check int nodehost_find_guard(const char *dir, const char *node, int *pid);
@@ -84,6 +85,10 @@ must_check int nodehost_nodes(const char *dir, char names[NODES_MAX][NODE_NAME_M
 /* ---- nodefiles.c: what a node has on the disk and in control groups ---- */
 /* It has a directory, whatever is in it. */
 bool nodehost_exists(const char *dir, const char *node);
+/* Its data are those of a node that has left its machine: it can only be a new one. */
+bool nodehost_has_left(const char *dir, const char *node);
+/* Then they go. -errno. */
+must_check int nodehost_renew(const char *dir, const char *node);
 /* Its data are those of a member. */
 bool nodehost_has_joined(const char *dir, const char *node);
 /* k of "nk", a node of a local cluster; 0: it is called otherwise. */

@@ -51,6 +51,8 @@ struct up {
 	struct ctx *c;
 	struct wants w;
 	int switch_pid;
+	char member[NODE_NAME_MAX]; /* by whom others join; "": n1 makes the machine */
+	long started;
 	char volumes[PATH_MAX];
 };
 
@@ -77,6 +79,8 @@ static int start_node(struct up *u, const char *node, unsigned k)
 
 	if (r != 0)
 		return r;
+	if (nodehost_has_left(u->c->dir, node) && u->c->format == FORMAT_TABLE)
+		printf("node %s has left the machine: it joins as a new one\n", node);
 	pid = nodehost_guard(&l);
 	if (pid == -EALREADY) {
 		r = nodehost_find_guard(u->c->dir, node, &pid);
@@ -147,7 +151,7 @@ static int join(struct up *u, const char *node, unsigned k)
 
 	if (nodehost_is_member(u->c, node))
 		return 0;
-	code = ask_node(u, "n1", "invite a node", "POST",
+	code = ask_node(u, u->member[0] ? u->member : "n1", "invite a node", "POST",
 			json_pack("{s:i, s:i}", "ttl_s", 60, "uses", 1), &invite, "/v1/invites");
 	if (code != 0)
 		return code;
@@ -157,6 +161,12 @@ static int join(struct up *u, const char *node, unsigned k)
 			 json_text(invite, "token"), "listen", listen);
 	json_decref(invite);
 	return ask_join(u, node, body);
+}
+
+/* n1 makes the machine, if there is none that it could join. */
+static bool is_maker(const struct up *u, unsigned k)
+{
+	return k == 1 && (u->member[0] == '\0' || strcmp(u->member, "n1") == 0);
 }
 
 /* Waits for the node's daemon and makes it a member: the first one makes the machine. */
@@ -170,7 +180,7 @@ static int enter(struct up *u, unsigned k)
 	if (r < 0)
 		return cannot(u, name, "wait for its daemon", r);
 	nodehost_addr(k, addr);
-	return k == 1 ? bootstrap(u, name, addr, "dir") : join(u, name, k);
+	return is_maker(u, k) ? bootstrap(u, name, addr, "dir") : join(u, name, k);
 }
 
 /* As enter() of the first node, beside us: its election takes as long as the others' start. */
@@ -189,31 +199,61 @@ static int await_first(struct up *u, pid_t pid)
 {
 	int status;
 
-	if (pid < 0)
-		return enter(u, 1);
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
 			return CODE_REFUSED;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : CODE_REFUSED;
 }
 
+/* Who has left comes back only if it is asked for. */
+static bool is_wanted(const struct up *u, unsigned k, char name[NODE_NAME_MAX])
+{
+	(void)snprintf(name, NODE_NAME_MAX, "n%u", k);
+	return u->w.count_text != NULL || u->member[0] == '\0' ||
+	       !nodehost_has_left(u->c->dir, name);
+}
+
+/* A member out of those that are to run. Without n1's data it would make a second machine. */
+static int find_member(struct up *u)
+{
+	char names[NODES_MAX][NODE_NAME_MAX], try_next[32];
+	int n = nodehost_nodes(u->c->dir, names);
+
+	for (int i = 0; i < n; i++) {
+		unsigned k = nodehost_number(names[i]);
+
+		if (k == 0 || !nodehost_has_joined(u->c->dir, names[i]))
+			continue;
+		(void)snprintf(try_next, sizeof(try_next), "pando up -n %u", k);
+		if (k > u->w.count)
+			return fail(u->c, CODE_REFUSED, try_next,
+				    "cannot bring %ld node%s up: the machine's first node is %s",
+				    u->w.count, u->w.count == 1 ? "" : "s", names[i]);
+		(void)snprintf(u->member, sizeof(u->member), "%.31s", names[i]);
+		return 0;
+	}
+	return 0;
+}
+
 static int start_all(struct up *u)
 {
 	char name[NODE_NAME_MAX];
 	pid_t first = -1;
-	int code = 0, r;
+	int code = find_member(u), r;
 
 	/* All guards first: they start while the network is being plugged. */
 	for (unsigned k = 1; k <= u->w.count && code == 0; k++) {
-		(void)snprintf(name, sizeof(name), "n%u", k);
+		if (!is_wanted(u, k, name))
+			continue;
 		code = start_node(u, name, k);
-		if (k == 1 && code == 0)
+		u->started++;
+		if (is_maker(u, k) && code == 0)
 			first = enter_first(u);
 	}
-	r = code == 0 || first > 0 ? await_first(u, first) : code;
+	r = first > 0 ? await_first(u, first) : code;
 	code = code == 0 ? r : code;
-	for (unsigned k = 2; k <= u->w.count && code == 0; k++)
-		code = enter(u, k);
+	for (unsigned k = first > 0 ? 2 : 1; k <= u->w.count && code == 0; k++)
+		code = is_wanted(u, k, name) ? enter(u, k) : 0;
 	return code;
 }
 
@@ -226,8 +266,9 @@ static int wait_ready(struct up *u)
 	for (unsigned k = 1; k <= u->w.count && code == 0; k++) {
 		json_t *s = NULL;
 
-		(void)snprintf(name, sizeof(name), "n%u", k);
-		(void)snprintf(path, sizeof(path), "/v1/node?ready=%ld", u->w.count);
+		if (!is_wanted(u, k, name))
+			continue;
+		(void)snprintf(path, sizeof(path), "/v1/node?ready=%ld", u->started);
 		code = ask_node(u, name, "wait for the machine", "GET", NULL, &s, path);
 		json_decref(s);
 	}
@@ -279,7 +320,7 @@ static int up_local(struct up *u)
 		return code;
 	text_ns(took, clock_mono_ns() - t0);
 	if (u->c->format == FORMAT_TABLE) {
-		printf("%ld node%s up in %s", u->w.count, u->w.count == 1 ? "" : "s", took);
+		printf("%ld node%s up in %s", u->started, u->started == 1 ? "" : "s", took);
 		print_try(stdout, u->c, "pando --help, pando tenant add NAME");
 	}
 	(void)fflush(stdout);
@@ -301,6 +342,9 @@ static int up_host(struct up *u)
 		return fail(
 			u->c, CODE_USAGE, "pando up --host --addr ADDR",
 			"cannot bring this host up: --addr is missing: other nodes must reach it");
+	if (nodehost_has_left(u->c->dir, node))
+		return fail(u->c, CODE_REFUSED, "pando join ADDR TOKEN",
+			    "cannot bring this host up: node %s has left its machine", node);
 	code = ssh_check(u->c, &u->w.ssh, 1, node);
 	if (code != 0)
 		return code;
@@ -405,6 +449,7 @@ const struct cmd cmd_up = {
 		"address\n"
 		"of its own. A cluster that was taken down comes back with its tenants and files.\n"
 		"On one that runs, what is missing of it is started; other settings are refused.\n"
+		"A node that has left comes back, as a new one, only where -n N counts it in.\n"
 		"With --host this host itself becomes the first node of a machine; others join it "
 		"by\n"
 		"what `pando invite` prints.",

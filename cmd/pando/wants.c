@@ -108,10 +108,14 @@ static unsigned number_of(const char *node)
 /* Of a local cluster: how many nodes there were. What has only a directory was none. */
 static long count_of(const struct ctx *c, char names[NODES_MAX][NODE_NAME_MAX], int n)
 {
+	char line[NODEHOST_LINE_MAX];
+	struct nodehost l;
 	unsigned count = 1;
 
 	for (int i = 0; i < n; i++)
-		if (nodehost_has_joined(c->dir, names[i]))
+		if (nodehost_has_joined(c->dir, names[i]) ||
+		    (nodehost_running(c->dir, names[i], line, &l) == 0 &&
+		     !nodehost_has_left(c->dir, names[i])))
 			count = MAX(count, nodehost_number(names[i]));
 	return count;
 }
@@ -149,8 +153,8 @@ int wants_settle(struct ctx *c, struct wants *w, bool *runs)
 			    "cannot bring %ld node%s up: %s runs in %s already", w->count,
 			    w->count == 1 ? "" : "s", names[last], c->dir);
 	}
-	/* Nothing runs, nothing is said: what was taken down comes back whole. */
-	if (!*runs && w->local && w->count_text == NULL)
+	/* Nothing is said: what was taken down, or is missing, comes back. */
+	if (w->local && w->count_text == NULL)
 		w->count = count_of(c, names, n);
 	return 0;
 }

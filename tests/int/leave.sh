@@ -68,4 +68,15 @@ wait_for 20 goes "$child" n3 || fail "the child does not move: $(cat "$work/move
 as_on n1 alice touch go || fail "login after it left"
 told() { [ "$(as_on n1 alice cat told 2>/dev/null)" = 7 ]; }
 wait_for 20 told || fail "its parent was told '$(as_on n1 alice cat told)': $(p ps alice)"
+
+# ---- who has left comes back when asked for by number, and is another node then ----
+out=$(p up) || fail "up after a leave: $out"
+[[ $out == "3 nodes up in "* ]] || fail "up without n2: $out"
+state_is n2 left || fail "up alone brings back who has left: $(p nodes)"
+out=$(p up -n 4) || fail "up of a node that has left: $out"
+[[ $out == "node n2 has left the machine: it joins as a new one
+4 nodes up in "* ]] || fail "up -n 4: $out"
+is_anew() { [ "$(p nodes --node n1 -o csv | awk -F, '$1 == "n2" { printf "%s %s ", $2, $3 }')" = "2 left 5 alive " ]; }
+wait_for 10 is_anew || fail "n2 is not another node: $(p nodes)"
+as_on n2 alice true || fail "nobody can log in there"
 exit 0

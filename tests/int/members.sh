@@ -104,6 +104,11 @@ for h in a b; do
 done
 [ "$("$BIN/pando" login -T carol --dir "$hosts/a" -- on blue sh -c 'cat ~/f | tr "\n" .')" = x.x. ] ||
 	fail "a program of one host runs on the other"
+# Its data make no second machine of a host that has left.
+in_ns $b "$BIN/pando" drain blue --dir "$hosts/b" >/dev/null || fail "blue cannot be drained"
+in_ns $b "$BIN/pando" leave --dir "$hosts/b" || fail "blue cannot leave"
+in_ns $b "$BIN/pando" up --host --addr 10.9.0.2 --name blue --dir "$hosts/b" 2>"$PANDO_TEST_DIR/err" && fail "up of a host that has left"
+grep -q "node blue has left its machine; try: pando --dir $hosts/b join ADDR TOKEN" "$PANDO_TEST_DIR/err" || fail "up of a host that has left: $(cat "$PANDO_TEST_DIR/err")"
 in_ns $b "$BIN/pando" down --purge --dir "$hosts/b" >/dev/null || fail "down b"
 # The token was good once.
 in_ns $b "$BIN/pando" join "$addr" "$token" --name green --dir "$hosts/b" 2>"$PANDO_TEST_DIR/err" && fail "a used token lets in"

@@ -60,6 +60,20 @@ static void try_again(struct leave *l, uint64_t in_ms)
 			     try_begin) == 0);
 }
 
+/* Over for good. No member would tell our data so: who starts the node again reads it there. */
+static void gone(struct pod *p)
+{
+	char path[PATH_MAX + 16];
+	int r;
+
+	p->left = true;
+	(void)snprintf(path, sizeof(path), "%s/left", p->data);
+	r = file_put(path, "");
+	if (r < 0)
+		log_warn("cannot write %s: %s", path, strerror(-r));
+	loop_stop(p->loop);
+}
+
 static void try_end(struct leave *l, int err, const char *why)
 {
 	member_done_fn done = l->done;
@@ -71,13 +85,12 @@ static void try_end(struct leave *l, int err, const char *why)
 	(void)snprintf(l->why, sizeof(l->why), "%s", why);
 	(void)snprintf(text, sizeof(text), "%s%s", why,
 		       on ? "; it has begun, and goes on by itself" : "");
-	l->pod->left = err == 0;
+	if (err == 0)
+		gone(l->pod);
 	if (on)
 		try_again(l, AGAIN_MS);
 	if (done != NULL)
 		done(l->arg, err, text);
-	if (err == 0)
-		loop_stop(l->pod->loop);
 }
 
 static void left(void *arg, int err, const struct naming_result *r)
@@ -224,10 +237,8 @@ void leave_tables(struct pod *p)
 	if (has_begun(p) && !p->leave->trying)
 		try_again(p->leave, 0);
 	/* It was told while nobody asked: by the try of an earlier pandod. */
-	if (n != NULL && n->state == NAMING_NODE_LEFT && !p->leave->trying) {
-		p->left = true;
-		loop_stop(p->loop);
-	}
+	if (n != NULL && n->state == NAMING_NODE_LEFT && !p->leave->trying)
+		gone(p);
 }
 
 int leave_init(struct pod *p)
