@@ -47,19 +47,17 @@ size_t conn_poll(struct pollfd *p)
 {
 	size_t n = 0;
 
-	for (size_t i = 0; i < CONNS_MAX; i++) {
+	for (size_t i = 0; i < CONNS_MAX; i++)
 		if (conns[i].fd >= 0)
 			p[n++] = (struct pollfd){ .fd = conns[i].fd, .events = POLLIN };
-	}
 	return n;
 }
 
 struct conn *conn_find(uint32_t serial)
 {
-	for (size_t i = 0; i < CONNS_MAX; i++) {
+	for (size_t i = 0; i < CONNS_MAX; i++)
 		if (conns[i].fd >= 0 && conns[i].serial == serial)
 			return &conns[i];
-	}
 	return NULL;
 }
 
@@ -78,10 +76,9 @@ void conn_send(struct conn *c, const struct init_msg *m, const void *payload, si
 
 void conn_tell(const struct init_msg *event, uint32_t except_serial)
 {
-	for (size_t i = 0; i < CONNS_MAX; i++) {
+	for (size_t i = 0; i < CONNS_MAX; i++)
 		if (conns[i].fd >= 0 && conns[i].watch && conns[i].serial != except_serial)
 			conn_send(&conns[i], event, NULL, 0, NULL, 0);
-	}
 }
 
 /* HELLO: the role is for good; a new holder of it takes the place of the old. */
@@ -204,10 +201,9 @@ void conn_ready(int fd)
 	struct conn *c = NULL;
 	int r;
 
-	for (size_t i = 0; i < CONNS_MAX && c == NULL; i++) {
+	for (size_t i = 0; i < CONNS_MAX && c == NULL; i++)
 		if (conns[i].fd == fd)
 			c = &conns[i];
-	}
 	if (c == NULL)
 		return; /* closed by an earlier event of this turn */
 	r = init_recv(fd, &in);
