@@ -143,7 +143,7 @@ static void on_migrate(void *arg, struct rpc_conn *c, struct rpc_call *call,
 	if (!q || !call)
 		answers_reply(call, -EPROTO, NULL);
 	else
-		move_start(arg, q->pid, q->node, on_moved, call);
+		move_start(arg, q->pid, q->node, false, on_moved, call);
 	if (q)
 		kernel__migrate__free_unpacked(q, NULL);
 }

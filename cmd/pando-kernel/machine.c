@@ -389,7 +389,26 @@ static void on_its_kernel(void *arg, int err, struct rpc_conn *c)
 		on_far_moved(q, err, NULL);
 }
 
-static int move_to(struct world *w, gpid pid, const struct world_node *to, uint64_t key)
+/* False too where a host before Linux 6.11 does not say whose a thread is that is no leader. */
+static bool is_thread_of(struct world *w, gpid tid, gpid pid)
+{
+	struct task_info t;
+	char path[48];
+	int fd, n;
+
+	if (tid == pid)
+		return true;
+	n = proc_node_tid(&w->view, tid);
+	fd = n < 0 ? n : proc_open(&w->view, pid, &t);
+	if (fd < 0)
+		return false;
+	(void)close(fd);
+	(void)snprintf(path, sizeof(path), "%d/task/%d", t.pid, n);
+	return faccessat(w->view.procfs, path, F_OK, 0) == 0;
+}
+
+static int move_to(struct world *w, gpid pid, const struct world_node *to, gpid caller,
+		   uint64_t key)
 {
 	struct moving *q = malloc(sizeof(*q));
 	struct procfs_pid p;
@@ -400,7 +419,7 @@ static int move_to(struct world *w, gpid pid, const struct world_node *to, uint6
 	if (find(w, pid, &p) == 0 && !p.here)
 		peers_with(w, far_node(w, pid), on_its_kernel, q);
 	else
-		move_start(w, pid, to->id, on_moved, q);
+		move_start(w, pid, to->id, is_thread_of(w, caller, pid), on_moved, q);
 	return 0;
 }
 
@@ -410,7 +429,7 @@ static int move(void *arg, gpid pid, const char *node, uint32_t caller_pid, uint
 
 	for (size_t i = 0; i < w->node_count; i++)
 		if (strcmp(w->nodes[i].name, node) == 0)
-			return move_to(w, pid, &w->nodes[i], key);
+			return move_to(w, pid, &w->nodes[i], (gpid)caller_pid, key);
 	return -ENOENT;
 }
 

@@ -562,8 +562,12 @@ struct moved {
 };
 typedef void (*moved_fn)(void *arg, const struct moved *m);
 must_check int move_open(struct world *w);
-/* Calls @done, maybe at once. */
-void move_start(struct world *w, gpid pid, node_id to, moved_fn done, void *arg);
+/*
+ * Calls @done, maybe at once. @by_itself: a thread of @pid has asked, and waits for the answer in a
+ * call that no stop breaks. So it is told 0 when it stops; if it does not move after all, the log
+ * says why.
+ */
+void move_start(struct world *w, gpid pid, node_id to, bool by_itself, moved_fn done, void *arg);
 /* Somebody, or @pid, is on the way from here or to here. */
 bool move_is_any(void);
 bool move_is_busy(const struct world *w, gpid pid);

@@ -85,6 +85,11 @@ struct image_hooks {
 	/* Build: an open descriptor (of the caller's process) for what fd_take took there. */
 	int (*fd_make)(void *arg, const struct image_fd *fd, const void *cookie, size_t len);
 	/*
+	 * Freeze: thread @tid has been told to stop, and is not yet waited for. What it waits for
+	 * in a call that no signal breaks may be answered now. May be NULL.
+	 */
+	void (*stopping)(void *arg, pid_t tid);
+	/*
 	 * Dump: when (CLOCK_MONOTONIC, ns) did @tid begin the nanosleep, poll or futex call it is
 	 * in? -ENOENT: unknown; then it may sleep longer than it wanted. Known to who is notified.
 	 */

@@ -96,6 +96,14 @@ static int frozen_start(struct image_frozen *f, int stopped, struct buf *why,
 	return 0;
 }
 
+static void stopping(void *arg, pid_t tid)
+{
+	const struct image_env *env = arg;
+
+	if (env->hooks->stopping)
+		env->hooks->stopping(env->arg, tid);
+}
+
 int image_freeze(const struct image_env *env, pid_t pid, struct image_frozen **out, struct buf *why)
 {
 	struct image_frozen *f;
@@ -103,7 +111,8 @@ int image_freeze(const struct image_env *env, pid_t pid, struct image_frozen **o
 
 	if (r < 0)
 		return r;
-	return frozen_start(f, tracee_seize_all(&f->set, env->proc, pid, STOP_MS), why, out);
+	r = tracee_seize_nudged(&f->set, env->proc, pid, STOP_MS, stopping, &f->env);
+	return frozen_start(f, r, why, out);
 }
 
 int image_freeze_adopt(const struct image_env *env, pid_t pid, int stop, struct image_frozen **out,

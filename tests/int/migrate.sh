@@ -182,5 +182,26 @@ exec 9>&-
 wait $session
 [ $? = 3 ] || fail "the one that stays"
 p migrate 4194000 n2 2>&1 | grep -q 'there is no process 4194000; try: pando ps' || fail "migrate of nobody"
+
+# ---- by itself: a shell, and a thread that is not the first
+out=$(as_on n1 alice bash -c 'for k in n2 n3 n1 n3 n3; do echo $k >/proc/$$/node && read -r at </proc/$$/node && echo $at; done; exit 3')
+code=$?
+[ "$code $out" = "3 $(printf 'n2\nn3\nn1\nn3\nn3')" ] || fail "a shell that moves itself: status $code: $out"
+out=$(as_on n1 alice python3 -c 'import os, threading
+def go():
+    for k in ("n3", "n2", "n1"):
+        os.write(os.open(f"/proc/{os.getpid()}/node", os.O_WRONLY), k.encode())
+        print(open(f"/proc/{os.getpid()}/node").read(), end="")
+t = threading.Thread(target=go)
+t.start()
+t.join()')
+[ "$out" = "$(printf 'n3\nn2\nn1')" ] || fail "a thread that moves its process: $out"
+out=$(as_on n1 alice python3 -c 'import os, socket
+s = socket.socket()
+try:
+    os.write(os.open(f"/proc/{os.getpid()}/node", os.O_WRONLY), b"n2")
+except OSError as e:
+    print(e.strerror)')
+[ "$out" = "Operation not supported" ] || fail "what cannot move is told: $out"
 nothing_left
 exit 0

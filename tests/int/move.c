@@ -134,7 +134,9 @@ static void note(void *arg, pid_t tid, uint64_t ns)
 	guestnode_sleep_note(((struct side *)arg)->n, tid, ns);
 }
 
-static const struct image_hooks hooks = { take_fd_of, make_fd, since, note };
+static const struct image_hooks hooks = {
+	.fd_take = take_fd_of, .fd_make = make_fd, .sleep_since = since, .sleep_note = note
+};
 
 static struct image_env env_of(struct side *s)
 {

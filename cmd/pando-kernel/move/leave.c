@@ -27,7 +27,6 @@
 #define RETRY_NS       (100 * NS_PER_MS)
 #define KNOWN_NS       (5 * NS_PER_S) /* for all to know who keeps its record, and has it */
 #define KNOWN_AGAIN_NS (20 * NS_PER_MS)
-#define BUSY_NS        (2 * NS_PER_S) /* for what only lasts a moment: a child that just ends */
 
 struct leave {
 	struct list link;
@@ -51,23 +50,10 @@ struct leave {
 	struct ship_out ship; /* the image */
 	bool adopted;         /* of a predecessor */
 
-	/* Who asked. */
-	moved_fn done;
-	void *arg;
+	struct move_wish wish; /* its done is NULL: a predecessor's */
+	struct image_hooks hooks;
 	struct buf why;
 	uint64_t frozen_ns, freeze_ns;
-	uint64_t busy_end_ns;
-};
-
-/* A move that is tried once more, from its start. */
-struct retry {
-	struct world *w;
-	struct loop_timer timer;
-	gpid pid;
-	node_id to;
-	moved_fn done;
-	void *arg;
-	uint64_t busy_end_ns;
 };
 
 static struct list leaves = LIST_INIT(leaves);
@@ -360,40 +346,6 @@ static const char *one_line(struct buf *b)
 	return s;
 }
 
-static void start(struct world *w, gpid pid, node_id to, moved_fn done, void *arg,
-		  uint64_t busy_end_ns);
-
-static void on_anew(struct loop_timer *t)
-{
-	struct retry *x = container_of(t, struct retry, timer);
-
-	start(x->w, x->pid, x->to, x->done, x->arg, x->busy_end_ns);
-	free(x);
-}
-
-/* What forbade it will not last: who asked is not bothered with it. */
-static bool tries_again(const struct leave *l, int err)
-{
-	uint64_t now_ns = loop_now_ns(l->w->loop);
-	struct retry *x;
-
-	if (err != -EAGAIN || !l->done || now_ns >= l->busy_end_ns)
-		return false;
-	x = calloc(1, sizeof(*x));
-	if (!x)
-		return false;
-	*x = (struct retry){ .w = l->w,
-			     .pid = l->pid,
-			     .to = l->carry.target,
-			     .done = l->done,
-			     .arg = l->arg,
-			     .busy_end_ns = l->busy_end_ns };
-	if (loop_timer_set(l->w->loop, &x->timer, now_ns + KNOWN_AGAIN_NS, on_anew) == 0)
-		return true;
-	free(x);
-	return false;
-}
-
 static void leave_end(struct leave *l, int err)
 {
 	struct moved r = { .err = err,
@@ -417,8 +369,8 @@ static void leave_end(struct leave *l, int err)
 	loop_timer_clear(l->w->loop, &l->again);
 	mover_end(&l->mover);
 	carry_end(&l->carry);
-	if (l->done && !tries_again(l, err))
-		l->done(l->arg, &r);
+	if (l->wish.done && (err != -EAGAIN || !move_again(&l->wish)))
+		l->wish.done(l->wish.arg, &r);
 	site_look_again(l->w);
 	kin_tidy(l->w);
 	buf_fini(&l->why);
@@ -632,6 +584,34 @@ void leaves_look_at_lives(struct world *w)
 }
 
 /* ---- starting ---- */
+static void told_before(void *arg, const struct moved *m)
+{
+	if (m->err != 0)
+		log_warn("pid %d, which has asked itself, does not move: %s", (gpid)(intptr_t)arg,
+			 m->why && *m->why ? m->why : strerror(-m->err));
+}
+
+static int tell_itself(void *arg)
+{
+	const struct moved r = { .err = 0 };
+	struct leave *l = arg;
+
+	l->wish.done(l->wish.arg, &r);
+	l->wish.done = told_before;
+	l->wish.arg = (void *)(intptr_t)l->pid;
+	l->wish.by_itself = false;
+	return 0;
+}
+
+/* In the mover's thread. */
+static void stopping(void *arg, pid_t tid)
+{
+	struct leave *l = container_of((struct carry *)arg, struct leave, carry);
+
+	if (l->wish.by_itself) /* false of all but the first thread */
+		(void)!mover_ask(&l->mover, tell_itself, l);
+}
+
 static struct leave *leave_new(struct world *w, gpid pid, pid_t node_pid)
 {
 	struct leave *l = calloc(1, sizeof(*l));
@@ -642,9 +622,11 @@ static struct leave *leave_new(struct world *w, gpid pid, pid_t node_pid)
 	l->pid = pid;
 	ship_out_init(&l->ship, w, on_ship_failed);
 	l->carry = (struct carry){ .w = w, .mover = &l->mover, .pid = pid, .source = w->node };
+	l->hooks = carry_hooks;
+	l->hooks.stopping = stopping;
 	l->mover = (struct mover){ .w = w,
 				   .pid = node_pid,
-				   .hooks = &carry_hooks,
+				   .hooks = &l->hooks,
 				   .hooks_arg = &l->carry,
 				   .done = on_job,
 				   .pipe = -1 };
@@ -707,80 +689,23 @@ static void begin(struct leave *l)
 	}
 }
 
-static const struct world_node *node_find(const struct world *w, node_id id)
+bool leaves_are_full(void)
 {
-	for (size_t i = 0; i < w->node_count; i++)
-		if (w->nodes[i].id == id)
-			return &w->nodes[i];
-	return NULL;
+	return leaves_count >= MOVES_MAX;
 }
 
-/* Why it cannot even be tried. */
-static const char *forbidden(struct world *w, gpid pid, node_id to, int *err, const char **try_next)
+int leave_begin(const struct move_wish *wish, pid_t node_pid)
 {
-	const struct world_node *n = node_find(w, to);
-
-	*try_next = "pando ps";
-	*err = -ESRCH;
-	if (stubs_find(w->stubs, pid))
-		return "it executes on another node";
-	*err = -EBUSY;
-	if (move_is_busy(w, pid))
-		return "it is moving already";
-	if (place_is_busy(w, pid))
-		return "it is executing a program elsewhere just now";
-	*try_next = "pando nodes";
-	*err = -EHOSTDOWN;
-	if (!n || !n->alive || !n->has_key)
-		return "the node is not there";
-	if (n->closed)
-		return "the node is draining";
-	*err = -EAGAIN;
-	if (leaves_count >= MOVES_MAX)
-		return "too many move just now";
-	return NULL;
-}
-
-static void start(struct world *w, gpid pid, node_id to, moved_fn done, void *arg,
-		  uint64_t busy_end_ns)
-{
-	struct moved r = { .err = 0 };
-	struct task_info t;
 	struct leave *l;
-	int fd = proc_open(&w->view, pid, &t);
 
-	if (fd >= 0)
-		(void)close(fd);
-	if (fd < 0 || t.state == 'Z') {
-		r = (struct moved){ .err = -ESRCH,
-				    .why = "there is no such process on this node",
-				    .try_next = "pando ps" };
-	} else if (to != w->node) {
-		r.why = forbidden(w, pid, to, &r.err, &r.try_next);
-		if (!r.why)
-			r.err = 0;
-	}
-	if (r.err != 0 || to == w->node) {
-		done(arg, &r);
-		return;
-	}
-	authority_check(w, pid);
-	l = leave_new(w, pid, t.pid);
-	if (!l) {
-		r = (struct moved){ .err = -ENOMEM, .why = "there is no memory for it" };
-		done(arg, &r);
-		return;
-	}
-	l->done = done;
-	l->arg = arg;
-	l->busy_end_ns = busy_end_ns;
-	l->carry.target = to;
-	peers_with(w, to, on_connected, l);
-}
-
-void move_start(struct world *w, gpid pid, node_id to, moved_fn done, void *arg)
-{
-	start(w, pid, to, done, arg, loop_now_ns(w->loop) + BUSY_NS);
+	authority_check(wish->w, wish->pid);
+	l = leave_new(wish->w, wish->pid, node_pid);
+	if (!l)
+		return -ENOMEM;
+	l->wish = *wish;
+	l->carry.target = wish->to;
+	peers_with(wish->w, wish->to, on_connected, l);
+	return 0;
 }
 
 void leave_adopt(struct world *w, const struct mig_note *note, epoch_t life)

@@ -7,6 +7,7 @@
  *	move.c       messages and notes         carry.c  descriptors
  *	authority.c  records                    mover.c  the threads that copy
  *	ship.c       images on their way        fence.c  what a new authority is told
+ *	wish.c       moves that are asked for
  */
 #ifndef PANDO_KERNEL_MOVE_H
 #define PANDO_KERNEL_MOVE_H
@@ -31,7 +32,23 @@ enum move_side { MOVE_SOURCE, MOVE_TARGET };
 void move_note(struct world *w, enum move_side side, const struct mig_note *note);
 void move_unnote(struct world *w, enum move_side side, gpid pid);
 
+/* ---- wish.c ---- */
+struct move_wish {
+	struct world *w;
+	gpid pid;
+	node_id to;
+	bool by_itself;
+	moved_fn done;
+	void *arg;
+	uint64_t busy_end_ns; /* until then it is tried again if what forbids it will not last */
+};
+/* In a moment, from its start. False: that was long enough. */
+bool move_again(const struct move_wish *x);
+
 /* ---- leave.c ---- */
+/* @node_pid: the node's number of it. Its end is told to who wishes it. -ENOMEM. */
+must_check int leave_begin(const struct move_wish *wish, pid_t node_pid);
+bool leaves_are_full(void);
 bool leave_is_any(void);
 bool leave_is_busy(const struct world *w, gpid pid);
 bool leave_is_between(const struct world *w, gpid pid);
