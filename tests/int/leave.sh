@@ -79,4 +79,16 @@ out=$(p up -n 4) || fail "up of a node that has left: $out"
 is_anew() { [ "$(p nodes --node n1 -o csv | awk -F, '$1 == "n2" { printf "%s %s ", $2, $3 }')" = "2 left 5 alive " ]; }
 wait_for 10 is_anew || fail "n2 is not another node: $(p nodes)"
 as_on n2 alice true || fail "nobody can log in there"
+
+# ---- what ended there just before, and had been listed, is in no list any more ----
+as_on n4 alice sh -c 'echo $$ >last; exec sleep 600' >/dev/null 2>&1 &
+wait_for 20 as_on n4 alice test -s last || fail "it does not begin"
+pid=$(as_on n4 alice cat last)
+wait_for 10 as_on n1 alice test -d "/proc/$pid" || fail "n1 does not see $pid"
+as_on n4 alice kill -9 "$pid" || fail "kill"
+p drain n4 --deadline 30s >/dev/null || fail "drain n4"
+wait_for 10 p leave --node n4 >/dev/null 2>"$work/refused" || fail "leave n4: $(cat "$work/refused")"
+wait_for 10 state_is n4 left || fail "$(p nodes)"
+gone() { as_on n1 alice test ! -d "/proc/$pid"; }
+wait_for 10 gone || fail "$pid is listed for ever: $(as_on n1 alice ps -ef)"
 exit 0
