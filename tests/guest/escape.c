@@ -6,7 +6,7 @@
  * wall killed), or "name: ESCAPED". Exit 0: nothing escaped. tests/int/escape.sh runs it. It
  * expects a tenant's world: natively it must not run.
  */
-#include "tests/guest/guest.h"
+#include "tests/guest/race.h"
 
 #include <dirent.h>
 #include <grp.h>
@@ -444,6 +444,119 @@ static long race_exec(void)
 	return refused == 300 ? -1 : 0;
 }
 
+/* The same of what connect is told: our own listener is good, the host's is not to be had. */
+static struct race race;
+
+struct listener {
+	int fd, family;
+	struct sockaddr_storage at;
+	socklen_t len;
+};
+
+static bool connect_turn(void *arg)
+{
+	struct listener *l = arg;
+	struct sockaddr_storage peer = { 0 };
+	socklen_t len = sizeof(peer);
+	int fd = socket(l->family, SOCK_STREAM, 0);
+	int r = connect(fd, (struct sockaddr *)race.words, l->len);
+
+	must(r == 0 || errno == ECONNREFUSED);
+	if (r == 0) {
+		must(getpeername(fd, (struct sockaddr *)&peer, &len) == 0);
+		if (len != l->len || memcmp(&peer, &l->at, len) != 0) {
+			say("    connected with the host");
+			_exit(0); /* without a word: see attempt() */
+		}
+		close(accept(l->fd, NULL, NULL));
+	}
+	close(fd);
+	return r == 0;
+}
+
+static long race_connect(struct listener *l, const void *host)
+{
+	uint64_t good, bad;
+
+	must(getsockname(l->fd, (struct sockaddr *)&l->at, &l->len) == 0 && listen(l->fd, 9) == 0);
+	memcpy(race.words, &l->at, l->len);
+	memcpy(&good, &l->at, sizeof(good));
+	memcpy(&bad, host, sizeof(bad));
+	race_run(&race, good, bad, connect_turn, l);
+	errno = ECONNREFUSED;
+	return -1;
+}
+
+static long race_host_port(void)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct listener l = { socket(AF_INET, SOCK_STREAM, 0), AF_INET, { 0 }, sizeof(a) };
+	char name[100];
+	int port;
+
+	if (!host_listeners(&port, name))
+		return 0;
+	must(bind(l.fd, (struct sockaddr *)&a, sizeof(a)) == 0);
+	a.sin_port = htons((uint16_t)port);
+	return race_connect(&l, &a);
+}
+
+/* The names differ in their first letter alone. */
+static long race_host_abstract(void)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	struct listener l = { socket(AF_UNIX, SOCK_STREAM, 0), AF_UNIX, { 0 }, 0 };
+	char name[100];
+	int port;
+
+	if (!host_listeners(&port, name))
+		return 0;
+	memcpy(a.sun_path + 1, name, strlen(name));
+	a.sun_path[1]++;
+	l.len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(name));
+	must(bind(l.fd, (struct sockaddr *)&a, l.len) == 0);
+	a.sun_path[1]--;
+	return race_connect(&l, &a);
+}
+
+/* What pid 1 refuses it refuses whatever the argument becomes. */
+static long race_init(uint64_t good, uint64_t bad, size_t at, bool (*turn)(void))
+{
+	bool granted = false;
+
+	race.at = at;
+	race_begin(&race, good, bad);
+	for (int i = 0; i < 300 && !granted; i++)
+		granted = turn();
+	race_end(&race);
+	errno = EPERM;
+	return granted ? 0 : -1;
+}
+
+static bool queue_turn(void)
+{
+	return syscall(SYS_rt_sigqueueinfo, 1, SIGRTMIN, race.words) == 0;
+}
+
+static bool read_turn(void)
+{
+	struct iovec l = { (char[8]){ 0 }, 8 };
+
+	race.words[1] = 8;
+	return process_vm_readv(1, &l, 1, (struct iovec *)race.words, 1, 0) >= 0;
+}
+
+static bool write_turn(void)
+{
+	struct iovec l = { (char[8]){ 0 }, 8 };
+
+	race.words[1] = 8;
+	return process_vm_writev(1, &l, 1, (struct iovec *)race.words, 1, 0) >= 0;
+}
+TRY(race_init_queue, race_init((uint32_t)SI_QUEUE, SI_USER, 1, queue_turn))
+TRY(race_init_read, race_init((uintptr_t)raced, 0x400000, 0, read_turn))
+TRY(race_init_write, race_init((uintptr_t)raced, 0x400000, 0, write_turn))
+
 #define A(name)                                                                                    \
 	{                                                                                          \
 #name, name                                                                        \
@@ -589,6 +702,11 @@ static const struct {
 	A(console_select),
 	A(line_discipline),
 	A(race_exec),
+	A(race_host_port),
+	A(race_host_abstract),
+	A(race_init_queue),
+	A(race_init_read),
+	A(race_init_write),
 };
 
 static bool attempt(size_t i)
