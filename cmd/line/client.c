@@ -127,7 +127,7 @@ static int read_signal(struct client *s)
 	return read(s->signals, &si, sizeof(si)) == sizeof(si) ? (int)si.ssi_signo : 0;
 }
 
-static int watch_signals(struct client *s)
+static sigset_t watched(void)
 {
 	static const int which[] = { SIGWINCH, SIGINT, SIGTERM, SIGHUP, SIGQUIT };
 	sigset_t set;
@@ -135,6 +135,13 @@ static int watch_signals(struct client *s)
 	sigemptyset(&set);
 	for (size_t i = 0; i < ARRAY_LEN(which); i++)
 		sigaddset(&set, which[i]);
+	return set;
+}
+
+static int watch_signals(struct client *s)
+{
+	sigset_t set = watched();
+
 	/* Blocked before the first thread exists, so that all of them have it so. */
 	(void)sigprocmask(SIG_BLOCK, &set, NULL);
 	(void)signal(SIGPIPE, SIG_IGN);
@@ -226,8 +233,13 @@ static int run_pipes(struct client *s, struct ctl_answer *a)
 	if (r < 0)
 		return failed(s, strerror(-r));
 	code = wait_status(s);
-	if (!s->alone)
+	if (!s->alone) {
+		sigset_t set = watched();
+
+		/* What outlives it may write on; nobody is left to hand a signal on to but us. */
+		(void)sigprocmask(SIG_UNBLOCK, &set, NULL);
 		session_io_end(s->io);
+	}
 	return code;
 }
 

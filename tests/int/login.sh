@@ -56,6 +56,11 @@ kill -TERM $!
 wait $!
 code=$?
 [ "$code $(tail -n 1 "$PANDO_TEST_DIR/sig")" = "9 got it" ] || fail "SIGTERM: status $code, $(cat "$PANDO_TEST_DIR/sig")"
+# It has ended, and somebody that it started still has its output: a signal is ours then.
+"$BIN/pando" --dir "$CLUSTER_DIR" login -T alice -- sh -c 'sleep 100 & echo ended' >"$PANDO_TEST_DIR/sig" </dev/null &
+wait_for 20 grep -q ended "$PANDO_TEST_DIR/sig" || fail "it does not begin"
+ends() { kill -TERM $! 2>/dev/null; [ "$(awk '/^State/ { print $2 }' "/proc/$!/status" 2>/dev/null)" != S ]; }
+wait_for 20 ends || fail "a login whose program has ended cannot be ended"
 
 # On a terminal: a pty of the tenant's own, size and changes of it, ctrl-C as a byte, status through.
 python3 tests/lib/terminal.py "$BIN/pando" --dir "$CLUSTER_DIR" login alice || fail "terminal"
