@@ -412,10 +412,10 @@ int ctl_status_of(int err)
 	case EEXIST:
 	case EBUSY:
 	case EALREADY:
+	case EAGAIN: /* not just now: no limit is reached */
 		return 409;
 	case EDQUOT:
 	case ENOSPC:
-	case EAGAIN:
 		return 429;
 	case EHOSTDOWN:
 	case EHOSTUNREACH:

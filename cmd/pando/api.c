@@ -161,6 +161,9 @@ int api_refused(struct ctx *c, const char *what, const struct ctl_answer *a)
 
 	if (*detail == '\0')
 		detail = "the node gave no reason";
+	/* What only an operator may, no other command makes possible. */
+	if (try_next == NULL)
+		try_next = c->try_else;
 	return fail(c, code_of(a->status), try_next, "cannot %s: %s", what, detail);
 }
 

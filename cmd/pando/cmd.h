@@ -13,6 +13,7 @@
 #include <stdbool.h>
 
 #include "base/attr.h"
+#include "base/buf.h"
 #include "cmd/ctl/ctl.h"
 
 /* Exit codes; `on` and `login` give the program's own, 128+n for signals, and docker's three. */
@@ -40,7 +41,8 @@ struct ctx {
 	const char *said; /* as --dir said it; NULL: to be said again by nobody */
 	const char *node; /* whose control socket; NULL: the first that answers */
 	enum format format;
-	bool colour; /* standard output is a terminal */
+	bool colour;          /* standard output is a terminal */
+	const char *try_else; /* where a refusal names nothing to be tried; NULL: nothing then */
 };
 
 /* An option of one verb. With @value it takes an argument, else it sets @flag. */
@@ -81,6 +83,8 @@ int fail(struct ctx *c, int code, const char *try_next, const char *fmt, ...) pr
  */
 int fail_word(struct ctx *c, const char *verb, const char *word, const char *const *known, size_t n,
 	      const char *usage);
+/* @word, quoted for a shell where it has to be. -ENOMEM. */
+must_check int add_shell_word(struct buf *b, const char *word);
 /* "; try: COMMAND" and a newline, where each "pando" has the --dir that we were called with. */
 void print_try(FILE *to, const struct ctx *c, const char *fmt, ...) printf_like(3, 4);
 /* A line for each node in the array "silent" of @body: what it would have added is missing. */

@@ -23,7 +23,8 @@ static const struct opt opts[] = {
 
 struct login {
 	struct ctx *c;
-	const char *what; /* completes "cannot " */
+	const char *what;   /* completes "cannot " */
+	const char *tenant; /* NULL: the one whose session we are in */
 };
 
 /* ---- what the line asks of us ---- */
@@ -47,10 +48,18 @@ static int refused(void *arg, const struct ctl_answer *a)
 {
 	struct login *s = arg;
 	int64_t code = json_number(a->body, "code");
+	char shell[64];
+	int shown;
 
-	(void)api_refused(s->c, s->what, a);
-	return code == CODE_CANNOT_EXEC || code == CODE_NO_PROGRAM ? (int)code
-								   : CODE_SESSION_FAILED;
+	if (code == CODE_CANNOT_EXEC || code == CODE_NO_PROGRAM) {
+		/* A shell of the tenant's shows what is there. */
+		(void)snprintf(shell, sizeof(shell), "pando login %.40s",
+			       s->tenant ? s->tenant : "TENANT");
+		return fail(s->c, (int)code, shell, "cannot %s: %s", s->what,
+			    json_text(a->body, "detail"));
+	}
+	shown = api_refused(s->c, s->what, a);
+	return shown == CODE_LIMIT ? CODE_LIMIT : CODE_SESSION_FAILED;
 }
 
 static int failed(void *arg, const char *why)
@@ -109,7 +118,7 @@ static json_t *request_body(char **argv)
 static int login_run(struct ctx *c, int argc, char **argv)
 {
 	char base[128], what[96];
-	struct login s = { .c = c, .what = what };
+	struct login s = { .c = c, .what = what, .tenant = argv[0] };
 	struct line l = { .ops = &ops, .arg = &s, .base = base, .patience_s = PATIENCE_S };
 	json_t *body;
 
@@ -134,9 +143,9 @@ const struct cmd cmd_login = {
 		"end of input reaches the program. A session on a terminal outlives its line: see\n"
 		"`pando attach`. The exit status is the program's: 128+n when signal n ended it, "
 		"127\n"
-		"when there is no such program, 126 when it cannot be executed, 125 when pando "
-		"itself\n"
-		"failed.",
+		"when there is no such program, 126 when it cannot be executed, 6 when a limit "
+		"leaves\n"
+		"no room for it, 125 when pando itself failed.",
 	.opts = opts,
 	.args_min = 1,
 	.args_max = 1u << 20,
@@ -208,6 +217,14 @@ static const json_t *choose(const json_t *rows, const char *which, size_t *count
 	return found;
 }
 
+/* As the one that runs is called, with @arg. */
+static const char *attach_command(const struct login *s, const char *arg, char out[64])
+{
+	(void)snprintf(out, 64, "%sattach%s%.40s%s%s", s->tenant ? "pando " : "",
+		       s->tenant ? " " : "", s->tenant ? s->tenant : "", *arg ? " " : "", arg);
+	return out;
+}
+
 static int attach_to(struct login *s, const char *base, json_t *rows, const char *which)
 {
 	struct line l = {
@@ -216,24 +233,25 @@ static int attach_to(struct login *s, const char *base, json_t *rows, const char
 	const char *own = getenv("PANDO_SESSION");
 	const json_t *row;
 	size_t count;
-	char id[32];
+	char id[32], other[64];
 
 	/* Who comes to a session brings his ssh agent, if the login that he comes from has one. */
 	if (api_is_inside(s->c))
 		l.agent = getenv("SSH_AUTH_SOCK");
 	row = choose(rows, which, &count);
 	if (row == NULL)
-		return fail(s->c, CODE_NOT_FOUND, "attach", "cannot %s: %s", s->what,
-			    which ? "there is no such session" : "no session is detached");
+		return fail(s->c, CODE_NOT_FOUND, attach_command(s, "-l", other), "cannot %s: %s",
+			    s->what, which ? "there is no such session" : "no session is detached");
 	if (which == NULL && count > 1) {
 		(void)print_sessions(s->c, rows);
-		return fail(s->c, CODE_USAGE, "attach N", "cannot %s: several are detached",
-			    s->what);
+		return fail(s->c, CODE_USAGE, attach_command(s, "N", other),
+			    "cannot %s: several are detached", s->what);
 	}
 	if (own != NULL && strtoll(own, NULL, 10) == json_number(row, "number"))
-		return fail(s->c, CODE_USAGE, "attach", "cannot %s: this is that session", s->what);
+		return fail(s->c, CODE_USAGE, attach_command(s, "-l", other),
+			    "cannot %s: this is that session", s->what);
 	if (!isatty(0) || !isatty(1))
-		return fail(s->c, CODE_USAGE, "ssh -t", "cannot %s: this is no terminal", s->what);
+		return fail(s->c, CODE_USAGE, NULL, "cannot %s: this is no terminal", s->what);
 	(void)snprintf(id, sizeof(id), "%lld", (long long)json_number(row, "session"));
 	leave(line_attach(&l, id));
 }
@@ -246,7 +264,7 @@ static int attach_run(struct ctx *c, int argc, char **argv)
 	const char *tenant = inside || argc == 0 ? NULL : argv[0];
 	const char *which = inside ? (argc > 0 ? argv[0] : NULL) : (argc > 1 ? argv[1] : NULL);
 	char base[128] = "/v1/tenants/-/sessions", what[96];
-	struct login s = { .c = c, .what = what };
+	struct login s = { .c = c, .what = what, .tenant = tenant };
 	json_t *body;
 	int code;
 

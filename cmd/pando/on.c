@@ -115,9 +115,23 @@ static void reason_of(struct ctx *c, const char *node, int err, char out[REASON_
 	ctl_client_free(cl);
 }
 
-static int not_run(struct ctx *c, const char *node, const char *program)
+/* An orphan goes where it likes once it has a session of its own. */
+static const char *in_new_session(struct buf *b, const char *node, char **argv)
 {
+	int r = buf_addf(b, "setsid on ");
+
+	for (r = r == 0 ? add_shell_word(b, node) : r; r == 0 && *argv != NULL; argv++) {
+		r = buf_addf(b, " ");
+		r = r == 0 ? add_shell_word(b, *argv) : r;
+	}
+	return r == 0 ? buf_str(b) : NULL;
+}
+
+static int not_run(struct ctx *c, const char *node, char **argv)
+{
+	cleanup_buf struct buf setsid = BUF_INIT;
 	char reason[REASON_MAX] = "", try_next[48];
+	const char *program = argv[0], *again;
 	int err = errno;
 
 	if (!is_vain(err))
@@ -127,8 +141,10 @@ static int not_run(struct ctx *c, const char *node, const char *program)
 			    "cannot run %s: %s", program, strerror(err));
 	(void)snprintf(try_next, sizeof(try_next), "pando why %d", (int)getppid());
 	/* An orphan has nobody who could be asked about later. */
-	return fail(c, CODE_CANNOT_EXEC, getppid() > 1 ? try_next : NULL, "cannot run %s on %s: %s",
-		    program, node, reason);
+	again = getppid() > 1 ? try_next : NULL;
+	if (strstr(reason, "orphan in a session") != NULL)
+		again = in_new_session(&setsid, node, argv);
+	return fail(c, CODE_CANNOT_EXEC, again, "cannot run %s on %s: %s", program, node, reason);
 }
 
 static int on_run(struct ctx *c, int argc, char **argv)
@@ -146,7 +162,7 @@ static int on_run(struct ctx *c, int argc, char **argv)
 		exec_file(argv[0], argv[1], argc - 1, argv + 1);
 	else
 		exec_along_path(argv[0], argc - 1, argv + 1);
-	return not_run(c, argv[0], argv[1]);
+	return not_run(c, argv[0], argv + 1);
 }
 
 const struct cmd cmd_on = {

@@ -10,8 +10,7 @@
 #include "base/clock.h"
 #include "cmd/pando/cmd.h"
 
-/* A word of a shell. */
-static int add_word(struct buf *b, const char *word)
+int add_shell_word(struct buf *b, const char *word)
 {
 	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 				    "/._-+=:,@%";
@@ -38,7 +37,7 @@ static int add_pasted(struct buf *b, const struct ctx *c, const char *text)
 
 		if (n > 0) {
 			r = buf_addf(b, "%s--dir ", name);
-			r = r == 0 ? add_word(b, c->said) : r;
+			r = r == 0 ? add_shell_word(b, c->said) : r;
 			r = r == 0 ? buf_addf(b, " ") : r;
 		}
 		r = r == 0 ? buf_add(b, text + n, rest - n) : r;

@@ -31,7 +31,11 @@ static int status_run(struct ctx *c, int argc, char **argv)
 {
 	json_t *s, *item;
 	size_t i;
-	int code = api_call(c, "tell the status", "GET", NULL, &s, "/v1/status");
+	int code;
+
+	if (api_is_inside(c))
+		c->try_else = "pando nodes";
+	code = api_call(c, "tell the status", "GET", NULL, &s, "/v1/status");
 
 	if (code != 0)
 		return code;

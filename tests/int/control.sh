@@ -8,6 +8,11 @@ work=$PANDO_TEST_DIR
 p tenant add alice >/dev/null && p tenant add bob >/dev/null || fail "tenant add"
 inside() { as_on n1 alice curl -sS --max-time 30 --unix-socket /run/pando/control.sock "$@"; }
 
+# A login for which there is no room says so by a status of its own, after the patience of a loan.
+p tenant add dan --procs 1 >/dev/null && as_on n1 dan true || fail "login of dan"
+"$BIN/pando" login -T --node n2 dan -- true >"$work/no_room" 2>&1 &
+no_room=$!
+
 # ---- who reads it ----
 spawn_as alice curl -sSN --unix-socket /run/pando/control.sock 'http://pando/v1/events?follow=1' >"$work/follow"
 follower=$SPAWNED
@@ -139,6 +144,10 @@ for verb in 'ps bob' 'ps nobody' 'quota bob' 'usage bob' 'why --tenant bob 1' 'm
 	[ $? = 5 ] && grep -q "only the machine's operator may see other tenants" "$work/theirs" && ! grep -q "did you mean" "$work/theirs" ||
 		fail "pando $verb: $(cat "$work/theirs")"
 done
+[ "$(as_on n1 alice pando status 2>&1; echo $?)" = "pando: cannot tell the status: only the machine's operator may; try: pando nodes
+5" ] || fail "pando status inside"
+[ "$(as_on n1 alice pando tenant ls 2>&1; echo $?)" = "pando: cannot list tenants: only the machine's operator may
+5" ] || fail "pando tenant ls inside"
 as_on n1 alice pando ps alice | grep -q 'pando ps alice' || fail "alice does not see what is hers"
 
 # ---- why a program was not executed on another node: `on` prints it, its shell's `why` has it ----
@@ -180,13 +189,18 @@ shell=$(sed -n 's/^shell //p' "$work/refused")
 for line in "pando: cannot run true on n2: it has given up new privileges (no_new_privs); try: pando why $shell" "status 126" \
 	"pando: cannot run /proc/self/maps on n2: it executes a file that has no name on other nodes; try: pando why $shell" \
 	"pando: cannot run nosuchprogram: No such file or directory" \
-	"pando: cannot run true on n2: it, or a relative of it, is an orphan in a session"; do
+	"pando: cannot run true on n2: it, or a relative of it, is an orphan in a session; try: setsid on n2 true"; do
 	grep -qxF "$line" "$work/refused" || fail "no line '$line': $(cat "$work/refused")"
 done
 grep -q "ago its child's exec on n2 failed with EOPNOTSUPP: it has given up new privileges (no_new_privs) (2 times)$" "$work/refused" &&
 	grep -q "ago its child's exec on n2 failed with EOPNOTSUPP: it executes a file that has no name on other nodes$" "$work/refused" ||
 	fail "why: $(cat "$work/refused")"
 grep -q "child's exec.*nosuch\|ENOENT" "$work/refused" && fail "what is not there was refused: $(cat "$work/refused")"
+
+wait $no_room
+code=$?
+[ $code = 6 ] && grep -qx "pando: cannot log in as dan: its processes are all lent and in use, most of it at n1; try: pando quota dan" "$work/no_room" ||
+	fail "a login without room ends with $code: $(cat "$work/no_room")"
 
 # ---- no process is listed twice while programs go elsewhere, or do not, and stubs come and go ----
 as_on n1 alice sh -c 'until [ -e looked ]; do setsid sh -c "(on n2 true &) | cat" 2>/dev/null; (on n2 true &); on n2 true; done' >/dev/null 2>&1 &

@@ -21,6 +21,10 @@ status 127 as alice /no/such/program
 status 127 as alice no-such-program
 status 126 as alice /etc/passwd
 status 126 as alice /tmp
+out=$(as alice /no/such/program 2>&1)
+[ "$out" = "pando: cannot log in as alice: /no/such/program: No such file or directory; try: pando login alice" ] || fail "no such program: $out"
+out=$(p attach alice 7 2>&1)
+[ $? = 3 ] && [ "$out" = "pando: cannot attach 7: there is no such session; try: pando attach alice -l" ] || fail "no such session: $out"
 status 125 as nobody-here true
 
 # Arguments and environment arrive as they are; nothing of ours leaks in.

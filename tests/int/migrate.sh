@@ -176,7 +176,7 @@ exec 9>"$PANDO_TEST_DIR/fifo"
 wait_for 20 grep -qs up "$PANDO_TEST_DIR/sock" || fail "the one with sockets does not start"
 pid=$(p ps alice -o csv | grep 'import socket' | cut -d, -f2)
 p migrate "$pid" n2 >"$PANDO_TEST_DIR/refused" 2>&1 && fail "a process with sockets moves"
-grep -q 'is a socket' "$PANDO_TEST_DIR/refused" || fail "refused: $(cat "$PANDO_TEST_DIR/refused")"
+grep -q "is a socket.*; try: pando why $pid\$" "$PANDO_TEST_DIR/refused" || fail "refused: $(cat "$PANDO_TEST_DIR/refused")"
 p why "$pid" | grep -q 'because descriptor [0-9]* is a socket' || fail "why: $(p why "$pid")"
 exec 9>&-
 wait $session

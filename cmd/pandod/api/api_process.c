@@ -283,6 +283,7 @@ static void moved(void *arg, int err, const struct rpc_msg *m)
 {
 	struct gather *g = arg;
 	Kernel__Outcome *o = err == 0 ? kernel__outcome__unpack(NULL, m->len, m->body) : NULL;
+	char why_it[32];
 
 	if (g->req == NULL) {
 		/* nobody to tell */
@@ -290,8 +291,9 @@ static void moved(void *arg, int err, const struct rpc_msg *m)
 		api_refuse(g->req, err ? err : -EPROTO, "pando ps",
 			   "its guest kernel did not answer");
 	} else if (o->err != 0) {
-		ctl_problem(g->req, ctl_status_of(o->err), *o->try_next ? o->try_next : NULL, "%s",
-			    *o->why ? o->why : strerror(-o->err));
+		(void)snprintf(why_it, sizeof(why_it), "pando why %d", g->pid);
+		ctl_problem(g->req, ctl_status_of(o->err), *o->try_next ? o->try_next : why_it,
+			    "%s", *o->why ? o->why : strerror(-o->err));
 	} else {
 		events_add(g->pod, "process.moved", g->tenant,
 			   json_pack("{s:i, s:s, s:I}", "pid", g->pid, "to", g->target, "freeze_ns",

@@ -313,6 +313,21 @@ static bool begins_again(struct session *s, int err)
 	return true;
 }
 
+/* Without a reason, there was no room among the tenant's processes to the end. */
+static void refuse_plainly(const struct session *s, struct ctl_req *r, int err, const char *why)
+{
+	const struct naming_tenant *t =
+		naming_tenant_find(naming_tables(s->pod->naming), s->tenant);
+	char quota[TENANT_NAME_MAX + 16];
+
+	(void)snprintf(quota, sizeof(quota), "pando quota %s", t ? t->name : "");
+	if (err == -EAGAIN && why == NULL)
+		api_refuse(r, -EDQUOT, quota, "it has as many processes as it may");
+	else
+		api_refuse(r, err, err == -EDQUOT ? quota : "pando status",
+			   why ? why : strerror(-err));
+}
+
 static void refuse(struct session *s, int err, const char *why)
 {
 	struct ctl_req *r = s->waiter;
@@ -331,7 +346,7 @@ static void refuse(struct session *s, int err, const char *why)
 		(void)json_object_set_new(body, "code", json_integer(code));
 		ctl_reply(r, 422, body);
 	} else if (r != NULL) {
-		api_refuse(r, err, "pando status", why ? why : strerror(-err));
+		refuse_plainly(s, r, err, why);
 	}
 	session_free(s);
 }
@@ -426,7 +441,7 @@ static void world_is_up(void *arg, struct world *w, int err, const char *why)
 	unsigned n = s->tty ? 1 : 3;
 
 	if (err != 0) {
-		refuse(s, -EIO, why);
+		refuse(s, err == -EDQUOT ? err : -EIO, why);
 		return;
 	}
 	if (s->wants_agent && s->agent < 0) {
