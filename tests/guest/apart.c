@@ -5,11 +5,9 @@
  * Before each exec a child asks for a node, another one each time, by the call behind `on NODE
  * CMD`. On a bare host the call does not exist and all run here; what they print is the same.
  */
-#include "tests/guest/guest.h"
+#include "tests/guest/place.h"
 
 #include <sys/prctl.h>
-
-#define PLACE 0x5511
 
 static int turn;
 
@@ -21,7 +19,7 @@ static pid_t child(const char *role)
 	pid_t pid = fork_child();
 
 	if (pid == 0) {
-		(void)syscall(PLACE, node); /* refused: it runs where it is */
+		place_next(node);
 		execl("/proc/self/exe", "apart", role, NULL);
 		_exit(127);
 	}
@@ -181,7 +179,7 @@ static void groups(void)
 	b = fork_child();
 	if (b == 0) {
 		must(setpgid(0, a) == 0);
-		(void)syscall(PLACE, "n3");
+		place_next("n3");
 		execl("/proc/self/exe", "apart", "waits", NULL);
 		_exit(127);
 	}

@@ -5,9 +5,7 @@
  * It asks for the node by the call behind `on NODE CMD`. On a bare host the call does not exist and
  * all run here; what they print is the same.
  */
-#include "tests/guest/guest.h"
-
-#define PLACE 0x5511
+#include "tests/guest/place.h"
 
 static const char *program = "/proc/self/exe";
 
@@ -17,7 +15,7 @@ static void become(const char *node, const char *role, const pid_t *pids, int fd
 
 	for (int i = 0; i < 4; i++)
 		snprintf(text[i], sizeof(text[i]), "%d", i < 3 ? (pids ? pids[i] : 0) : fd);
-	(void)syscall(PLACE, node); /* refused: it runs where it is */
+	place_next(node);
 	execl(program, "apart_kids", role, text[0], text[1], text[2], text[3], NULL);
 	say("%s: %s", role, strerrorname_np(errno));
 	_exit(127);

@@ -7,13 +7,12 @@
  * Each asks for a node by the call behind `on NODE CMD`. On a bare host the call does not exist and
  * all run here; what they print is the same.
  */
-#include "tests/guest/guest.h"
+#include "tests/guest/place.h"
 
 #include <pthread.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 
-#define PLACE   0x5511
 #define THREADS 4
 #define TURNS   5
 
@@ -22,7 +21,7 @@ static const char *const nodes[] = { "n2", "n3", "n1" };
 /* Only calls: it may be a child of vfork. */
 static void become(const char *node, const char *program, const char *role, const char *more)
 {
-	(void)syscall(PLACE, node); /* refused: it runs where it is */
+	place_next(node);
 	execl(program, "apart_parents", role, more, NULL);
 }
 

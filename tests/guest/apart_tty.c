@@ -5,13 +5,12 @@
  * Before its exec a job asks for a node by the call behind `on NODE CMD`. On a bare host the call
  * does not exist and all run here; what they print is the same.
  */
-#include "tests/guest/guest.h"
+#include "tests/guest/place.h"
 
 #include <sys/ioctl.h>
 #include <termios.h>
 
-#define PLACE 0x5511
-#define TTY   21 /* the terminal, in a job */
+#define TTY 21 /* the terminal, in a job */
 
 static int master, slave;
 
@@ -27,7 +26,7 @@ static pid_t job(const char *role, const char *node)
 	if (pid == 0) {
 		must(setpgid(0, 0) == 0 && dup2(slave, TTY) == TTY);
 		on_signal(SIGTTOU, SIG_DFL, 0);
-		(void)syscall(PLACE, node); /* refused: it runs where it is */
+		place_next(node);
 		execl("/proc/self/exe", "apart_tty", role, NULL);
 		_exit(127);
 	}

@@ -6,13 +6,11 @@
  * On a bare host the call behind `on NODE CMD` does not exist and all run here; what they print is
  * the same.
  */
-#include "tests/guest/guest.h"
+#include "tests/guest/place.h"
 
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-
-#define PLACE 0x5511
 
 static const char *const nodes[] = { "n2", "n3", "n1", "n2" };
 
@@ -21,7 +19,7 @@ static void go(unsigned turn)
 {
 	char role[2] = { (char)('0' + turn), 0 };
 
-	(void)syscall(PLACE, nodes[turn]); /* refused: it runs where it is */
+	place_next(nodes[turn]);
 	execl("/proc/self/exe", "exec_keeps", role, NULL);
 	_exit(127);
 }

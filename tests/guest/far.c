@@ -5,11 +5,9 @@
  * On a bare host the call behind `on NODE CMD` does not exist and all run here; what they print is
  * the same.
  */
-#include "tests/guest/guest.h"
+#include "tests/guest/place.h"
 
 #include <sys/resource.h>
-
-#define PLACE 0x5511
 
 struct told {
 	pid_t pid, pgid, sid;
@@ -21,7 +19,7 @@ static pid_t child(const char *node, const char *role)
 	pid_t pid = fork_child();
 
 	if (pid == 0) {
-		(void)syscall(PLACE, node); /* refused: it runs where it is */
+		place_next(node);
 		execl("/proc/self/exe", "far", role, NULL);
 		_exit(127);
 	}

@@ -6,6 +6,7 @@
  * One target of the signals asks for another node, by the call behind `on NODE CMD`. On a bare host
  * the call does not exist and it runs here; what is printed is the same.
  */
+#include "tests/guest/place.h"
 #include "tests/guest/race.h"
 
 #include <netinet/in.h>
@@ -15,7 +16,6 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#define PLACE  0x5511
 #define TOLD   (SIGRTMIN + 1)
 #define REPORT 20 /* the pipe of a target */
 
@@ -56,7 +56,7 @@ static struct target target_begin(const char *node)
 		block_signal(TOLD);
 		must(dup2(fds[1], REPORT) == REPORT);
 		if (node)
-			must(syscall(PLACE, node) == 0 || errno == ENOSYS || errno == ENOENT);
+			place_next(node);
 		execl("/proc/self/exe", "races", "target", NULL);
 		_exit(127);
 	}

@@ -3,13 +3,12 @@
  * usage.c - what children have used that execute on other nodes, where there are some: in wait4,
  * waitid, getrusage and times, however the wait was begun.
  */
-#include "tests/guest/guest.h"
+#include "tests/guest/place.h"
 
 #include <pthread.h>
 #include <sys/resource.h>
 #include <sys/times.h>
 
-#define PLACE   0x5511 /* the call behind `on NODE CMD`, which a bare host has not */
 #define BURN_MS 150
 #define TOUCHED (24 << 20)
 
@@ -24,7 +23,7 @@ static const char *next_node(void)
 
 static void run(const char *node, const char *role)
 {
-	(void)syscall(PLACE, node); /* refused: it runs where it is */
+	place_next(node);
 	execl("/proc/self/exe", "usage", role, NULL);
 	_exit(127);
 }
