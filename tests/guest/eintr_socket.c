@@ -73,6 +73,31 @@ static int full_queue(void)
 	return socket(AF_UNIX, SOCK_STREAM, 0);
 }
 
+static struct sockaddr_in tcp_queue;
+
+/* The same with TCP, where who comes to a full queue asks again and again. */
+static int full_tcp_queue(void)
+{
+	socklen_t len = sizeof(tcp_queue);
+	int fd = listener(), other;
+
+	must(getsockname(fd, (struct sockaddr *)&tcp_queue, &len) == 0 && listen(fd, 0) == 0);
+	for (int i = 0; i < 3; i++) {
+		struct pollfd p = { .events = POLLOUT };
+
+		other = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		p.fd = other;
+		if (connect(other, (const struct sockaddr *)&tcp_queue, len) != 0)
+			must(errno == EINPROGRESS && poll(&p, 1, 100) >= 0);
+	}
+	return socket(AF_INET, SOCK_STREAM, 0);
+}
+
+static int call_connect_tcp(int fd)
+{
+	return connect(fd, (const struct sockaddr *)&tcp_queue, sizeof(tcp_queue));
+}
+
 static int call_accept(int fd)
 {
 	return accept(fd, NULL, NULL);
@@ -112,6 +137,7 @@ int main(void)
 		{ "recvmsg udp", call_recvmsg, udp },
 		{ "send to a full socket", call_send, pair_full },
 		{ "connect to a full queue", call_connect, full_queue },
+		{ "connect to a full tcp queue", call_connect_tcp, full_tcp_queue },
 	};
 
 	eintr_all(calls);
