@@ -211,6 +211,20 @@ static bool is_in_group(const struct kin_making *k, const struct stub *s, gpid p
 	       task_read(&t, k->w->view.procfs, s->pid) == 0 && t.pgid == pgid;
 }
 
+/* Who came before it, or a zombie that nobody has reaped. */
+static void say_no_stub(struct kin_making *k)
+{
+	struct task_info t = { .state = '-' };
+	int fd = proc_open(&k->w->view, k->pid, &t);
+
+	if (fd >= 0)
+		(void)close(fd);
+	log_info("pid %d from node %u cannot come: what has its number is no stub: state %c, "
+		 "below the node's %d",
+		 k->pid, k->from, t.state, t.node_ppid);
+	k->why = "what has its number there is no stub";
+}
+
 /* Whoever is to reap it has to find the zombie, which newer hosts hide of who is not dumpable. */
 static void add_exit(struct stub_table *t)
 {
@@ -240,6 +254,8 @@ static void step_next(struct kin_making *k)
 		set_reapers(k);
 		if (k->stub)
 			k->stub->turning = true;
+		else
+			say_no_stub(k);
 		finish(k, k->stub ? 0 : -ESRCH);
 		return;
 	}
