@@ -80,7 +80,8 @@ as_on n1 alice touch /tmp/stop || fail "touch"
 wait
 [ "$(init_pids)" = "$inits" ] || fail "a pando-init was the victim"
 
-# A memory hog gets ENOMEM and is not killed, also where most of the memory was lent to the other node.
+# A memory hog gets ENOMEM and is not killed, also where most of the memory was lent to the other node. One that outgrows what is
+# left while nobody looks (a second; longer where the machine is busy) may be: once, not again.
 hog='
 a = []
 try:
@@ -90,10 +91,15 @@ except MemoryError:
 '
 # What one left is known to the other node within a second or so.
 hogs() { # node: what the other one told when it was full may come after its hog has ended
-	got=$(as_on "$1" alice python3 -c "$hog") || fail "the hog on $1 ends with status $?"
+	local code
+	got=$(as_on "$1" alice python3 -c "$hog")
+	code=$?
+	[ $code = 137 ] && [ $((killed += 1)) = 1 ] && return 1
+	[ $code = 0 ] || fail "the hog on $1 ends with status $code"
 	[ "$got" -lt 192 ] || fail "the hog on $1 got $got MB of 192"
 	[ "$got" -gt 60 ]
 }
+killed=0
 roomy() { [ "$(as_on "$1" alice sh -c 'ulimit -d')" -gt 100000 ]; }
 for n in n1 n2; do
 	wait_for 10 roomy $n || fail "there is no memory left on $n: $(p quota alice)"
