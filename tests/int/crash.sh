@@ -37,17 +37,49 @@ wait $summer || fail "the pipeline failed"
 wait $forker || fail "the forks failed"
 [ "$(cat "$PANDO_TEST_DIR/forks")" = 200 ] || fail "forks were lost: $(cat "$PANDO_TEST_DIR/forks")"
 
-# Each fault point of pandod kills it once while a session starts and ends.
-for point in $(p debug points n1); do
-	case $point in pod.*) ;; *) continue ;; esac
-	p debug fault n1 "$point" || fail "arm $point"
+# Each fault point of pandod kills it once, while what leads there is under way. What was begun is done by who comes after, or
+# was refused and is asked for again. pod.join.admitted is for members.sh: who joins cannot be told anything before.
+# On a cluster of its own: each death in a row is followed by a longer wait, and there were six.
+cluster_down
+cluster_up 1
+p tenant add alice >/dev/null || fail "tenant add"
+as alice true || fail "first login on the second cluster"
+back() { "$BIN/pando" --dir "$CLUSTER_DIR" login -T alice -- true 2>/dev/null; }
+session() {
 	as alice sh -c 'exit 7' 2>/dev/null
 	code=$?
 	# Before its caller knew of the session, pando says that it failed; it never lies about a status.
 	case $code in 7 | 125) ;; *) fail "$point: status $code" ;; esac
-	wait_for 20 sh -c "'$BIN/pando' --dir '$CLUSTER_DIR' login -T alice -- true 2>/dev/null" || fail "no login after $point"
-	echo "$point: survived ($code)"
+}
+died() { [ "$(pandod_pid n1)" != "$daemon" ]; }
+gone() { p tenant rm "$1" 2>/dev/null || ! p tenant ls | grep -q "^$1 "; }
+n=0
+for point in $(p debug points n1); do
+	case $point in pod.join.admitted) continue ;; pod.*) ;; *) continue ;; esac
+	n=$((n + 1))
+	[ $point != pod.world.ends ] || { p tenant add ends >/dev/null && as ends true || fail "$point: no world"; }
+	daemon=$(pandod_pid n1)
+	p debug fault n1 "$point" || fail "arm $point"
+	case $point in
+	pod.session.*) session ;;
+	pod.quota.held) p tenant set alice procs=$((200 + n)) 2>/dev/null ;;
+	pod.kernel.*) kill -9 "$(kernel_pid n1 alice)" ;;
+	pod.world.ends) p tenant rm ends 2>/dev/null ;;
+	pod.world.*) p tenant add begins$n >/dev/null 2>&1 && as begins$n true 2>/dev/null ;;
+	*) fail "nothing leads to $point: say here what does" ;;
+	esac
+	wait_for 20 died || fail "$point was not reached"
+	wait_for 20 back || fail "no login after $point"
+	case $point in
+	pod.world.ends) wait_for 20 gone ends || fail "$point: the tenant does not go" ;;
+	pod.world.*)
+		wait_for 20 as begins$n true 2>/dev/null || fail "$point: the world does not begin"
+		p tenant rm begins$n || fail "$point: the world does not end"
+		;;
+	esac
+	echo "$point: survived"
 done
+[ $n -ge 8 ] || fail "only $n points"
 
 # A guest kernel that dies while it starts a program on pipes: its successor is asked again, and it runs once.
 as alice sh -c ': >~/runs'
