@@ -118,14 +118,16 @@ struct plan {
 
 /*
  * More is lent than the limit: down to this node's part, and if that was not enough, since others
- * use more than theirs, on by halves. What is used cannot be lent away.
+ * use more than theirs, on by halves. What is used cannot be lent away, but for time: who uses it
+ * has nothing of it in the next moment.
  */
 static void plan_over(const struct quota_share *s, const struct quota_view *v, unsigned r,
 		      struct plan *p)
 {
 	uint64_t part = v->limit.v[r] / (v->others + 1), lent = v->lent.v[r];
-	uint64_t half = s->use.v[r] + minus(lent, s->use.v[r]) / 2;
-	uint64_t to = MAX(MAX(s->use.v[r], lent > part ? part : half), UINT64_C(1));
+	uint64_t use = r == QUOTA_CPU ? 0 : s->use.v[r];
+	uint64_t half = use + minus(lent, use) / 2;
+	uint64_t to = MAX(MAX(use, lent > part ? part : half), UINT64_C(1));
 
 	if (to < lent) {
 		p->lower = true;

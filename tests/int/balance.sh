@@ -100,6 +100,16 @@ run_there() { # [on NODE]
 }
 sent() { [ "$(run_there "")" != "n1 " ]; }
 wait_for 30 sent || fail "a full n1 keeps all: $(p nodes; p sched)"
+# But who shares an input that can seek stays with it (head, pread, mmap), unless it is told to go.
+shares() { # [on NODE]
+	as_on n1 alice on n1 on n1 sh -c "seq 100 >numbers; for i in 1 2 3 4 5 6; do { read a; $1 sh -c 'read n </proc/\$\$/node; read b; echo \$n \$b'; } <numbers; done" |
+		sort -u | tr '\n' ' '
+}
+got=$(shares "")
+[ "$got" = "n1 2 " ] || fail "what shares a file ran on, and read: $got"
+got=$(shares "on n2")
+[ "$got" = "n2 2 " ] || fail "what shares a file and was told to go ran on, and read: $got"
+wait_for 30 sent || fail "n1 is not full any more: $(p nodes; p sched)"
 got=$(run_there "on n1 on n1")
 [ "$got" = "n1 " ] || fail "on n1 ran on $got: $(p sched)"
 as_on n1 alice kill -9 "$in_front" || fail "kill"

@@ -105,7 +105,35 @@ for n in n1 n2; do
 	wait_for 10 roomy $n || fail "there is no memory left on $n: $(p quota alice)"
 	wait_for 20 hogs $n || fail "the hog on $n got $got MB of 192"
 done
-[ "$(init_pids)" = "$inits" ] || fail "a pando-init was the victim of a hog"
+# Both at once: what they have together is never more than the limit. (Who outgrows what is left while nobody looks is killed.)
+python3 - "$CLUSTER_DIR" "$PANDO_TEST_DIR/hogged" >"$PANDO_TEST_DIR/top" <<'PY' &
+import glob, os, sys
+name = f"pando-{os.path.basename(sys.argv[1])}-*/n[12]/alice/guests"
+files = [open(f) for at in ("memory/" + name + "/memory.usage_in_bytes", name + "/memory.current") for f in glob.glob("/sys/fs/cgroup/" + at)]
+top = 0
+while len(files) == 2 and not os.path.exists(sys.argv[2]):
+    now = 0
+    for f in files:
+        f.seek(0)
+        now += int(f.read())
+    top = max(top, now)
+print(top)
+PY
+looking=$!
+hogging=()
+for n in n1 n2; do
+	wait_for 10 roomy $n || fail "there is no memory left on $n: $(p quota alice)"
+done
+for n in n1 n2; do
+	as_on $n alice python3 -c "$hog" >/dev/null &
+	hogging+=($!)
+done
+wait "${hogging[@]}"
+: >"$PANDO_TEST_DIR/hogged"
+wait $looking
+top=$(cat "$PANDO_TEST_DIR/top")
+[ "$top" -gt 100000000 ] && [ "$top" -le $((193 << 20)) ] || fail "two hogs had $top bytes of 192M together"
+[ "$(init_pids)" = "$inits" ] || fail "a pando-init was the victim of two hogs"
 
 # A disk hog fills its own tree and nobody else's; the limit may grow, at once, on both nodes.
 as_on n1 alice sh -c 'dd if=/dev/zero of=big bs=1M count=100' 2>&1 | grep -q 'No space left' || fail "no end of the disk"
@@ -182,6 +210,23 @@ weighs_all || fail "without a limit alice weighs $(weight)"
 p tenant set alice cpus=0.2 || fail "tenant set"
 "$BIN/pando" --dir "$CLUSTER_DIR" login -T --node n1 alice -- on n1 bash -c 'while [ ! -e /tmp/stop-burning ]; do :; done' &
 wait_for 60 weighs_less || fail "beside her limit alice weighs $(weight)"
+
+# On the other node too: together they use what she may. Ratios of the same seconds.
+cpu_ns_of() { # node
+	cat /sys/fs/cgroup/cpuacct/pando-"$(basename "$CLUSTER_DIR")"-*/"$1"/alice/guests/cpuacct.usage 2>/dev/null ||
+		awk '/usage_usec/ { print $2 * 1000 }' /sys/fs/cgroup/pando-"$(basename "$CLUSTER_DIR")"-*/"$1"/alice/guests/cpu.stat
+}
+"$BIN/pando" --dir "$CLUSTER_DIR" login -T --node n2 alice -- on n2 bash -c 'while [ ! -e /tmp/stop-burning ]; do :; done' &
+on_both() {
+	a=$(cpu_ns_of n2)
+	[ "$a" -gt $((b + 100000000)) ]
+}
+b=$(cpu_ns_of n2)
+wait_for 30 on_both || fail "nothing of hers burns on n2"
+t0=$(date +%s%N) a=$(($(cpu_ns_of n1) + $(cpu_ns_of n2)))
+sleep 2
+used=$(($(cpu_ns_of n1) + $(cpu_ns_of n2) - a)) took=$(($(date +%s%N) - t0))
+[ $used -le $((took * 26 / 100)) ] || fail "on both nodes she used $((used * 100 / took)) % of a core, and may use 20"
 
 # What was used is on disk: a daemon's death loses none of it, and the next one holds the limits.
 used() { p usage -o csv | awk -F, -v t="$1" '$1 == t { print int($2 * 1000) }'; }

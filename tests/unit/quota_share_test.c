@@ -123,7 +123,7 @@ static void fly(struct cluster *cl, node_id id, const struct naming_cmd *cmd, ui
 	}
 }
 
-/* As a control group does it: what is in use stays, whatever is written there. */
+/* As a control group does it: what is in use stays, whatever is written there, but for time. */
 static void enforce(struct cluster *cl, node_id id, const struct quota_amounts *want)
 {
 	struct node *n = &cl->node[id];
@@ -132,7 +132,7 @@ static void enforce(struct cluster *cl, node_id id, const struct quota_amounts *
 	for (unsigned r = 0; r < QUOTA_RESOURCES; r++) {
 		uint64_t old = n->held.v[r];
 
-		now.v[r] = MAX(want->v[r], MIN(n->use.v[r], old));
+		now.v[r] = r == QUOTA_CPU ? want->v[r] : MAX(want->v[r], MIN(n->use.v[r], old));
 		cl->lowered += now.v[r] < old;
 		cl->raised += now.v[r] > old;
 	}
@@ -606,9 +606,11 @@ static void a_lowered_limit_is_in_force_soon(void **state)
 	start(cl, 1);
 	start(cl, 2);
 	cl->node[1].use.v[QUOTA_PROCS] = 15;
+	cl->node[1].use.v[QUOTA_CPU] = 2000; /* time is taken from who uses it */
 	log_add(cl, &cmd, 0, 0, 0);
 	settle_all(cl);
 	assert_int_equal(naming_tenant_find(cl->k, 1)->over, 0);
+	assert_true(cl->node[1].held.v[QUOTA_CPU] + cl->node[2].held.v[QUOTA_CPU] <= 500);
 	assert_true(cl->node[1].held.v[QUOTA_PROCS] >= 15);
 	assert_true(cl->node[1].held.v[QUOTA_PROCS] + cl->node[2].held.v[QUOTA_PROCS] <= 20);
 	assert_true(cl->node[1].held.v[QUOTA_MEMORY] + cl->node[2].held.v[QUOTA_MEMORY] <= 1 << 26);
