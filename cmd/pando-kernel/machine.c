@@ -297,14 +297,6 @@ static void dial(void *arg, node_id node)
 	peers_with(w, node, on_dialed, f);
 }
 
-static bool is_node(const struct world *w, node_id id)
-{
-	for (size_t i = 0; i < w->node_count; i++)
-		if (w->nodes[i].id == id)
-			return true;
-	return false;
-}
-
 static bool fresh(void *arg)
 {
 	struct world *w = arg;
@@ -316,7 +308,7 @@ static bool fresh(void *arg)
 	machine.far_ns = now;
 	machine.asking = true;
 	list_for_each (left, &machine.far, link)
-		if (!is_node(w, left->node))
+		if (!world_node(w, left->node))
 			forget(left);
 	for (size_t i = 0; i < w->node_count; i++) {
 		node_id id = w->nodes[i].id;

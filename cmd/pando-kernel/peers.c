@@ -177,17 +177,9 @@ static void on_conn(void *arg, struct rpc_conn *c, int err)
 	peers_look(p->w);
 }
 
-static const struct world_node *node_of(const struct world *w, node_id node)
-{
-	for (size_t i = 0; i < w->node_count; i++)
-		if (w->nodes[i].id == node)
-			return &w->nodes[i];
-	return NULL;
-}
-
 static const uint8_t *node_key(const struct world *w, node_id node)
 {
-	const struct world_node *n = node_of(w, node);
+	const struct world_node *n = world_node(w, node);
 
 	return n && n->has_key ? n->key : NULL;
 }
@@ -320,17 +312,16 @@ void peers_with(struct world *w, node_id node, peers_fn fn, void *arg)
 
 const char *peers_name(const struct world *w, node_id node)
 {
-	const struct world_node *n = node_of(w, node);
+	const struct world_node *n = world_node(w, node);
 
 	return n ? n->name : "?";
 }
 
 bool peers_alive(const struct world *w, node_id node)
 {
-	for (size_t i = 0; i < w->node_count; i++)
-		if (w->nodes[i].id == node)
-			return w->nodes[i].alive && w->nodes[i].has_key;
-	return false;
+	const struct world_node *n = world_node(w, node);
+
+	return n && n->alive && n->has_key;
 }
 
 void peers_each_other(struct world *w, void (*cb)(void *arg, node_id node), void *arg)
@@ -347,14 +338,14 @@ void peers_each_other(struct world *w, void (*cb)(void *arg, node_id node), void
 /* pandod's list, once there is one, has every node of the machine. */
 bool peers_gone(const struct world *w, node_id node)
 {
-	const struct world_node *n = node_of(w, node);
+	const struct world_node *n = world_node(w, node);
 
 	return w->node_count > 0 && (!n || n->dead);
 }
 
 epoch_t peers_life(const struct world *w, node_id node)
 {
-	const struct world_node *n = node_of(w, node);
+	const struct world_node *n = world_node(w, node);
 
 	return n ? n->life : 0;
 }

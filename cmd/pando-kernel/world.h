@@ -137,6 +137,15 @@ struct world {
 	struct loop_timer tidy;
 };
 
+/* NULL: the machine has no such node. */
+static inline const struct world_node *world_node(const struct world *w, node_id id)
+{
+	for (size_t i = 0; i < w->node_count; i++)
+		if (w->nodes[i].id == id)
+			return &w->nodes[i];
+	return NULL;
+}
+
 /* ---- calls.c: the guests' calls ---- */
 must_check int calls_open(struct world *w);
 /* Takes the listener out of the store, if there is one yet. */

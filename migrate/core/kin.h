@@ -20,7 +20,7 @@
  * session can bear another member. So it is with a session whose leader lives and
  * whose member is an orphan: a stub that is pid 1's child itself bears it as a
  * sibling (CLONE_PARENT), any other would need one in between that ends. Order of dropping:
- *children first.
+ * children first.
  *
  * Pure functions over a table that the caller fills; no pid is looked up by
  * anything but the table. Sizes: up to a few thousand tasks; n log n.

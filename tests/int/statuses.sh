@@ -5,17 +5,6 @@
 cluster_up 3
 p tenant add alice >/dev/null || fail "tenant add"
 
-# The host's pid of a tenant's pid on a node, process or stub.
-host_pid() { # node pid
-	local procs q
-	find /sys/fs/cgroup -path "*/pando-$(basename "$CLUSTER_DIR")-*/$1/alice/guests/*" -name cgroup.procs 2>/dev/null |
-		while read -r procs; do
-			while read -r q; do
-				[ "$(awk '/^NSpid/ { print $NF }' "/proc/$q/status" 2>/dev/null)" = "$2" ] && echo "$q"
-			done <"$procs"
-		done | head -n 1
-}
-
 # One of a group whose leader has ended: on its way there somebody stands for that for a moment.
 as_on n1 alice sh -c 'cat >group.py' <<'PY' || fail "group.py"
 import os, sys

@@ -94,3 +94,14 @@ first_of() { # node tenant group
 
 kernel_pid() { first_of "$1" "$2" kernel; }
 init_pid() { first_of "$1" "$2" init; }
+
+# The host's pid of a pid of alice's on a node, process or stub.
+host_pid() { # node pid
+	local procs q
+	find /sys/fs/cgroup -path "*/pando-$(basename "$CLUSTER_DIR")-*/$1/alice/guests/*" -name cgroup.procs 2>/dev/null |
+		while read -r procs; do
+			while read -r q; do
+				[ "$(awk '/^NSpid/ { print $NF }' "/proc/$q/status" 2>/dev/null)" = "$2" ] && echo "$q"
+			done <"$procs"
+		done | head -n 1
+}

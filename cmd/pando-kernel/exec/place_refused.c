@@ -8,19 +8,11 @@
 #include "cmd/pando-kernel/exec/place.h"
 #include "cmd/pando-kernel/move/notes.h"
 
-static const char *node_name(const struct world *w, node_id id)
-{
-	for (size_t i = 0; i < w->node_count; i++)
-		if (w->nodes[i].id == id)
-			return w->nodes[i].name;
-	return "?";
-}
-
 /* `on` itself is gone soon: its shell is asked about later. */
 int place_refused(struct placing *p, int err)
 {
 	const char *why = p->site_is_why ? p->site_why : p->why ? p->why : strerror(-err);
-	const char *node = node_name(p->w, p->site);
+	const char *node = peers_name(p->w, p->site);
 	struct task_info t;
 
 	/* Between two file systems is what execve(2) never is. */

@@ -48,6 +48,8 @@ must_check int guests_open(struct world *w);
 
 /* ---- reap.c ---- */
 void reap_stub(struct world *w, const struct stub *dead);
+/* Who is born beside it is, too: pid 1's child, or the zygote's. */
+bool reap_is_of_pid1(struct world *w, const struct stub *s);
 /* The zygote's zombies of whom nobody is to be told: what was missed when they ended. */
 void reap_zygotes(struct world *w, const struct proc_list *l);
 

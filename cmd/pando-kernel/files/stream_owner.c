@@ -276,17 +276,9 @@ static void on_held(void *arg, struct rpc_conn *c, struct rpc_call *call, const 
 		peer__streams_held__free_unpacked(q, NULL);
 }
 
-static const struct world_node *node_find(node_id id)
-{
-	for (size_t i = 0; i < owner.w->node_count; i++)
-		if (owner.w->nodes[i].id == id)
-			return &owner.w->nodes[i];
-	return NULL;
-}
-
 static bool holder_lost(struct holder *h, uint64_t now_ns)
 {
-	const struct world_node *n = node_find(h->site);
+	const struct world_node *n = world_node(owner.w, h->site);
 
 	if (n && n->alive)
 		h->lost_ns = 0;

@@ -191,17 +191,6 @@ static void set_reapers(const struct kin_making *k)
 	}
 }
 
-/* So who is born beside it is, too: pid 1's child, or the zygote's. */
-static bool is_of_pid1(struct world *w, const struct stub *s)
-{
-	const struct stub *zygote = stubs_find(w->stubs, w->zygote);
-	struct task_info t;
-
-	return task_read(&t, w->view.procfs, s->pid) == 0 &&
-	       ((zygote && t.node_ppid == zygote->pid) ||
-		task_gpid(w->view.procfs, t.node_ppid) == 1);
-}
-
 /* By birth, mostly. What it was told to do before may change it yet. */
 static bool is_in_group(const struct kin_making *k, const struct stub *s, gpid pgid)
 {
@@ -263,7 +252,7 @@ static void step_next(struct kin_making *k)
 	if (is_birth(step) && stubs_find(k->w->stubs, step->pid) && plan_again(k))
 		return;
 	s = is_birth(step) ? bearer(k, step->by) : stubs_find(k->w->stubs, step->pid);
-	if (s && step->kind == KIN_MAKE_ORPHAN && !is_of_pid1(k->w, s)) {
+	if (s && step->kind == KIN_MAKE_ORPHAN && !reap_is_of_pid1(k->w, s)) {
 		k->why = "it, or a relative of it, is an orphan in a session";
 		finish(k, -EXDEV);
 		return;

@@ -61,6 +61,16 @@ void reap_stub(struct world *w, const struct stub *dead)
 		kin_tidy_soon(w);
 }
 
+bool reap_is_of_pid1(struct world *w, const struct stub *s)
+{
+	const struct stub *zygote = stubs_find(w->stubs, w->zygote);
+	struct task_info t;
+
+	return task_read(&t, w->view.procfs, s->pid) == 0 &&
+	       ((zygote && t.node_ppid == zygote->pid) ||
+		task_gpid(w->view.procfs, t.node_ppid) == 1);
+}
+
 void reap_zygotes(struct world *w, const struct proc_list *l)
 {
 	struct stub *z = w->zygote != 0 ? stubs_find(w->stubs, w->zygote) : NULL;

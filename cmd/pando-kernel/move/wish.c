@@ -11,18 +11,10 @@
 #define AGAIN_NS (20 * NS_PER_MS)
 #define BUSY_NS  (2 * NS_PER_S) /* for what only lasts a moment: a child that just ends */
 
-static const struct world_node *node_find(const struct world *w, node_id id)
-{
-	for (size_t i = 0; i < w->node_count; i++)
-		if (w->nodes[i].id == id)
-			return &w->nodes[i];
-	return NULL;
-}
-
 /* Why it cannot even be tried. */
 static const char *forbidden(struct world *w, gpid pid, node_id to, int *err, const char **try_next)
 {
-	const struct world_node *n = node_find(w, to);
+	const struct world_node *n = world_node(w, to);
 
 	*try_next = "pando ps";
 	*err = -ESRCH;

@@ -17,13 +17,13 @@
 #include "base/log.h"
 #include "cmd/pandod/pod.h"
 
-enum { AGAIN_MS = 1000, LOST_MS = 100, LOST_TIMES = 100 };
+enum { AGAIN_MS = 1000, LOST_MS = 10000 };
 
 struct leave {
 	struct pod *pod;
 	struct loop_timer round; /* a try begins; never inside what naming tells */
 	bool trying;
-	unsigned waits;      /* for the pids of lost worlds to be given up */
+	bool waits;          /* for the pids of lost worlds to be given up */
 	member_done_fn done; /* NULL: nobody waits for the try */
 	void *arg;
 	char why[160]; /* of the last try; "": none has failed */
@@ -185,12 +185,13 @@ static void try_begin(struct loop_timer *t)
 	if (l->trying)
 		return;
 	/* Else they would be taken for those of a world that ends now, in which nobody asked for
-	 * more (give_blocks()). */
-	if (lost_is_any(l->pod) && l->waits++ < LOST_TIMES) {
+	 * more (give_blocks()). The tables tell when they are. */
+	if (lost_is_any(l->pod) && !l->waits) {
+		l->waits = true;
 		try_again(l, LOST_MS);
 		return;
 	}
-	l->waits = 0;
+	l->waits = false;
 	if (lost_is_any(l->pod)) {
 		try_end(l, -EBUSY, "the pids of a world that was lost here are still kept");
 		return;
@@ -234,7 +235,7 @@ void leave_tables(struct pod *p)
 {
 	const struct naming_node *n = own_row(p);
 
-	if (has_begun(p) && !p->leave->trying)
+	if (!p->leave->trying && (p->leave->waits ? !lost_is_any(p) : has_begun(p)))
 		try_again(p->leave, 0);
 	/* It was told while nobody asked: by the try of an earlier pandod. */
 	if (n != NULL && n->state == NAMING_NODE_LEFT && !p->leave->trying)

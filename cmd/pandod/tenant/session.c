@@ -25,6 +25,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "cmd/pandod/pod.h"
+#include "cmd/pandod/tenant/words.h"
 #include "kernel/kernel.pb-c.h"
 #include "kernel/tenant/client.h"
 
@@ -34,7 +35,6 @@ enum {
 	PATIENCE_S = 60,
 	AGAIN_MS = 50,
 	FULL_MAX = 20,
-	WORDS_MAX = 4096
 };
 
 enum session_state {
@@ -505,33 +505,6 @@ static int make_pipes(struct session *s)
 	return 0;
 }
 
-struct words {
-	char *at[WORDS_MAX + 8];
-	char text[8][128]; /* our own variables */
-	size_t n;
-};
-
-static int take_words(struct words *w, const json_t *array)
-{
-	size_t i;
-	json_t *v;
-
-	json_array_foreach(array, i, v)
-	{
-		if (!json_is_string(v) || w->n >= WORDS_MAX)
-			return -EINVAL;
-		w->at[w->n++] = (char *)(uintptr_t)json_string_value(v);
-	}
-	return 0;
-}
-
-static void set_word(struct words *w, const char *name, const char *value)
-{
-	(void)snprintf(w->text[w->n], sizeof(w->text[0]), "%s=%s", name, value);
-	w->at[w->n] = w->text[w->n];
-	w->n++;
-}
-
 /* Ours first; what the caller passes on comes behind and wins nothing over them. */
 static int make_environment(struct words *w, const struct session *s, const struct naming_tenant *t,
 			    const json_t *passed)
@@ -539,18 +512,18 @@ static int make_environment(struct words *w, const struct session *s, const stru
 	char number[16], agent[64], home[TENANT_NAME_MAX + 8];
 
 	(void)snprintf(home, sizeof(home), "/home/%s", t->name);
-	set_word(w, "PATH", TENANT_PATH);
-	set_word(w, "HOME", home);
-	set_word(w, "USER", t->name);
-	set_word(w, "LOGNAME", t->name);
-	set_word(w, "SHELL", "/bin/bash");
+	words_set(w, "PATH", TENANT_PATH);
+	words_set(w, "HOME", home);
+	words_set(w, "USER", t->name);
+	words_set(w, "LOGNAME", t->name);
+	words_set(w, "SHELL", "/bin/bash");
 	(void)snprintf(number, sizeof(number), "%u", s->number);
 	if (s->tty)
-		set_word(w, "PANDO_SESSION", number);
+		words_set(w, "PANDO_SESSION", number);
 	agent_path(s->id, agent);
 	if (s->wants_agent)
-		set_word(w, "SSH_AUTH_SOCK", agent);
-	return take_words(w, passed);
+		words_set(w, "SSH_AUTH_SOCK", agent);
+	return words_take(w, passed);
 }
 
 static int pack_ask(struct session *s, const struct naming_tenant *t, const json_t *body)
@@ -563,7 +536,7 @@ static int pack_ask(struct session *s, const struct naming_tenant *t, const json
 
 	if (argv == NULL || env == NULL)
 		return -ENOMEM;
-	if (take_words(argv, json_object_get(body, "argv")) < 0 ||
+	if (words_take(argv, json_object_get(body, "argv")) < 0 ||
 	    make_environment(env, s, t, json_object_get(body, "env")) < 0)
 		return -EINVAL;
 	if (argv->n == 0)
